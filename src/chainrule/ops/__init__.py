@@ -1,0 +1,42 @@
+"""The operators, each with its backward rule beside it.
+
+An operator is a pure function that takes arrays by position and settings by keyword. The rule of
+``f`` is the function ``f_backward`` of the same module::
+
+    f_backward(g, *arrays, **settings) -> one gradient per array
+
+where ``g`` is the incoming gradient, of the shape of ``f(*arrays, **settings)``. A rule returns a
+bare array where the operator takes one array, else a tuple. `backward_of` finds it.
+
+The operators are plain JAX, so that ``jax.grad`` of them never looks at the rules: it stays the
+independent check of each.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+
+def backward_of(operator: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the backward rule that stands beside an operator.
+
+    Args:
+      operator: a function of one of the modules of `chainrule.ops`.
+
+    Returns:
+      The function called ``<operator>_backward`` in the operator's own module.
+
+    Raises:
+      LookupError: there is no such function.
+
+    Example:
+      >>> from chainrule.ops import activations, backward_of
+      >>> backward_of(activations.relu) is activations.relu_backward
+      True
+    """
+    name = f"{getattr(operator, '__name__', operator)}_backward"
+    module = getattr(operator, "__module__", "")
+    rule = getattr(sys.modules.get(module), name, None)
+    if rule is None:
+        raise LookupError(f"no function {name} in module {module!r}: write the rule beside the operator")
+    return rule

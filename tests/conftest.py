@@ -1,0 +1,36 @@
+"""What every test runs under: checked signatures, strict promotion, no silent warnings."""
+
+import os
+import pathlib
+
+# Before any import of jax: tests are about numbers, and those of the CPU are the reference.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+from jaxtyping import install_import_hook
+
+# Shapes and dtypes in the signatures are checked at run time here, and only here.
+install_import_hook("chainrule", "beartype.beartype")
+
+import jax
+import pytest
+
+# jnp.ones(3) + np.float64(1) and x @ w + b are where silent mistakes begin.
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def x64():
+    """Double precision inside one test."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="session")
+def full_mnist() -> pathlib.Path:
+    """The folder of the four full MNIST files, or a skip that says where to put it."""
+    here = pathlib.Path(__file__).resolve().parents[1]
+    for folder in (os.environ.get("CHAINRULE_DATA"), here.parent / "shared" / "mnist"):
+        if folder and list(pathlib.Path(folder).glob("train-images*")):
+            return pathlib.Path(folder)
+    pytest.skip("the four full MNIST files are not here: set CHAINRULE_DATA to their folder")
