@@ -1,0 +1,97 @@
+"""The linear operators: an affine map of a batch, and a matrix times one vector."""
+
+from jaxtyping import Array, Float
+
+
+def linear(
+    inputs: Float[Array, "batch in"],
+    kernel: Float[Array, "in out"],
+    bias: Float[Array, " out"],
+) -> Float[Array, "batch out"]:
+    r"""Map every row of a batch through the same affine map.
+
+    .. math::
+      S = X W + \mathbf{1} b^\top
+
+    The notes write one sample as a column, :math:`s = W x + b` with a weight of shape
+    ``[out, in]``; here the samples are the rows of ``X``, so that ``kernel`` is its transpose.
+
+    Args:
+      inputs: X, one sample a row.
+      kernel: W, one column an output.
+      bias: b, one number an output.
+
+    Returns:
+      S, one row a sample.
+
+    Raises:
+      ValueError: the shapes do not fit.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> inputs = jnp.array([[1.0, 2.0], [3.0, 4.0]])
+      >>> linear(inputs, jnp.array([[1.0, 0.0, 2.0], [0.0, 1.0, -1.0]]), jnp.array([0.5, 0.0, 0.0]))
+      Array([[1.5, 2. , 0. ],
+             [3.5, 4. , 2. ]], dtype=float32)
+    """
+    if inputs.shape[-1:] != kernel.shape[:1] or kernel.shape[1:] != bias.shape:
+        raise ValueError(
+            f"linear: inputs {inputs.shape}, kernel {kernel.shape} and bias {bias.shape} do not "
+            "fit: they must be [batch, in], [in, out] and [out]"
+        )
+    return inputs @ kernel + bias[None, :]
+
+
+def linear_backward(
+    g: Float[Array, "batch out"],
+    inputs: Float[Array, "batch in"],
+    kernel: Float[Array, "in out"],
+    bias: Float[Array, " out"],
+) -> tuple[Float[Array, "batch in"], Float[Array, "in out"], Float[Array, " out"]]:
+    r"""Return the gradients of the inputs, the kernel and the bias.
+
+    .. math::
+      \frac{\partial \ell}{\partial X} = G W^\top, \qquad
+      \frac{\partial \ell}{\partial W} = X^\top G, \qquad
+      \frac{\partial \ell}{\partial b} = G^\top \mathbf{1}
+
+    The kernel and the bias serve every sample: their gradients are the sums over the batch.
+    """
+    return g @ kernel.T, inputs.T @ g, g.sum(axis=0)
+
+
+def matvec(
+    matrix: Float[Array, "rows columns"], vector: Float[Array, " columns"]
+) -> Float[Array, " rows"]:
+    r"""Multiply a matrix with one vector, :math:`q = W x`.
+
+    Args:
+      matrix: W.
+      vector: x.
+
+    Returns:
+      q.
+
+    Raises:
+      ValueError: the shapes do not fit.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> matvec(jnp.array([[1.0, 5.0], [-3.0, 8.0]]), jnp.array([2.0, 4.0]))
+      Array([22., 26.], dtype=float32)
+    """
+    if matrix.shape[1:] != vector.shape:
+        raise ValueError(
+            f"matvec: matrix {matrix.shape} and vector {vector.shape} do not fit: "
+            "they must be [rows, columns] and [columns]"
+        )
+    return matrix @ vector
+
+
+def matvec_backward(
+    g: Float[Array, " rows"],
+    matrix: Float[Array, "rows columns"],
+    vector: Float[Array, " columns"],
+) -> tuple[Float[Array, "rows columns"], Float[Array, " columns"]]:
+    r"""Return the gradients of the matrix, :math:`g x^\top`, and the vector, :math:`W^\top g`."""
+    return g[:, None] * vector[None, :], matrix.T @ g
