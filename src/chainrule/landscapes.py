@@ -1,0 +1,104 @@
+r"""The analytic losses on which descents are compared: each has an answer one can write down.
+
+Every landscape is a pure function of the parameters, so that `chainrule.descent` takes it as a
+loss. What is known of each exactly stands in its docstring and in the tests.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def quadratic(w: Float[Array, "..."], curvature: float = 1.0) -> Float[Array, ""]:
+    r"""Parabola, :math:`f(w) = \frac{a}{2} \sum_i w_i^2`.
+
+    Plain descent multiplies ``w`` by exactly ``1 - eta a`` at each step: it creeps in for
+    ``eta < 1 / a``, oscillates in for ``eta < 2 / a`` and diverges beyond, the edge ``2 / a``.
+
+    Args:
+      w: the parameters, of any shape.
+      curvature: ``a``, every eigenvalue of the Hessian.
+
+    Returns:
+      The loss, a scalar.
+
+    Example:
+      >>> float(quadratic(jnp.asarray(3.0), curvature=4.0))
+      18.0
+    """
+    return curvature / 2 * jnp.sum(w * w)
+
+
+def two_well(w: Float[Array, ""]) -> Float[Array, ""]:
+    r"""Two minima, one deeper, :math:`f(w) = \frac{1}{2}(w^2 - 1)^2 + \frac{w}{5}`.
+
+    The notes show three series of pictures of a descent in one dimension (two starts at
+    eta = 0.125 and one at eta = 0.5) under the sentence that descent finds a *local* minimum,
+    but they do not give the function. This one is our reconstruction: it has the behaviour that
+    the series show, not their numbers.
+
+    The stationary points are the roots of ``2 w^3 - 2 w + 1/5``: minima at -1.0467 (the global
+    one, -0.2048) and 0.9456 (0.1947), a maximum at 0.1011 between them. The curvature
+    ``6 w^2 - 2`` is 4.573 and 3.365 in the minima, so the local edges are 0.437 and 0.594.
+
+    Args:
+      w: the parameter, a scalar.
+
+    Returns:
+      The loss, a scalar.
+
+    Example:
+      >>> float(two_well(jnp.asarray(-1.0)))
+      -0.2
+    """
+    return (w * w - 1) ** 2 / 2 + w / 5
+
+
+def rosenbrock(w: Float[Array, "2"]) -> Float[Array, ""]:
+    r"""Rosenbrock's valley, :math:`f(w) = (1 - w_1)^2 + 100 (w_2 - w_1^2)^2`.
+
+    The minimum is 0 at (1, 1), where the Hessian has eigenvalues 0.3994 and 1001.6: the valley
+    floor is 2,500 times flatter than its walls.
+
+    Args:
+      w: the two parameters.
+
+    Returns:
+      The loss, a scalar.
+
+    References:
+      Rosenbrock, "An automatic method for finding the greatest or least value of a function",
+      The Computer Journal 3, 1960.
+
+    Example:
+      >>> float(rosenbrock(jnp.asarray([-1.0, 2.0])))
+      104.0
+    """
+    return (1 - w[0]) ** 2 + 100 * (w[1] - w[0] ** 2) ** 2
+
+
+def coupled(params: dict[str, Float[Array, ""]], detach: bool = False) -> Float[Array, ""]:
+    r"""Two parameters and a coupling, :math:`f(a, b) = (a - 1)^2 + (b + 1)^2 + (a - b)^2`.
+
+    The minimum is at (1/3, -1/3). With ``detach`` the gradient is stopped through the ``a`` of
+    the coupling, as the notes do with ``detach``: the value is the same, but ``a`` is no longer
+    pulled towards ``b``. What is followed is then not the gradient of any function, and it comes
+    to rest at (1, 0).
+
+    Args:
+      params: ``{"a", "b"}``, two scalars.
+      detach: whether the coupling sees ``a`` as a constant.
+
+    Returns:
+      The loss, a scalar.
+
+    Example:
+      >>> params = {"a": jnp.asarray(0.5), "b": jnp.asarray(-0.5)}
+      >>> float(coupled(params))
+      1.5
+      >>> [float(jax.grad(coupled)(params, detach=stop)["a"]) for stop in (False, True)]
+      [1.0, -1.0]
+    """
+    a, b = params["a"], params["b"]
+    seen = jax.lax.stop_gradient(a) if detach else a
+    return (a - 1) ** 2 + (b + 1) ** 2 + (seen - b) ** 2
