@@ -1,0 +1,177 @@
+r"""The gates of a computational graph, the square and the norm.
+
+What a gate does to the gradient ``g`` that comes in from above:
+
+- `add` distributes: both inputs get ``g``;
+- `multiply` switches: each input gets ``g`` times the value of the other;
+- `maximum` routes: the larger input gets ``g``, the other 0.
+
+A value that is used twice gets the sum of what comes back from its uses; no gate is needed for it.
+
+Example:
+  The chain rule by hand on :math:`f = (x + y) z` at (-2, 5, -4), from the last gate to the first:
+
+  >>> x, y, z = jnp.array([-2.0, 5.0, -4.0])
+  >>> q = add(x, y)
+  >>> float(multiply(q, z))
+  -12.0
+  >>> g_q, g_z = multiply_backward(jnp.array(1.0), q, z)
+  >>> g_x, g_y = add_backward(g_q, x, y)
+  >>> [float(gradient) for gradient in (g_x, g_y, g_z)]
+  [-4.0, -4.0, 3.0]
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+
+def _check_shapes(name: str, x: Array, y: Array) -> None:
+    if x.shape != y.shape:
+        raise ValueError(
+            f"{name}: shapes {x.shape} and {y.shape} differ: "
+            "bring both to one shape with jnp.broadcast_to, whose gradient is the sum"
+        )
+
+
+def add(x: Float[Array, "*shape"], y: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Add two arrays of one shape, x + y.
+
+    Raises:
+      ValueError: the shapes differ; nothing broadcasts in silence.
+
+    Example:
+      >>> add(jnp.array([1.0, 2.0]), jnp.array([10.0, 20.0]))
+      Array([11., 22.], dtype=float32)
+    """
+    _check_shapes("add", x, y)
+    return x + y
+
+
+def add_backward(
+    g: Float[Array, "*shape"], x: Float[Array, "*shape"], y: Float[Array, "*shape"]
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+    """Return (g, g): the gate distributes."""
+    return g, g
+
+
+def multiply(x: Float[Array, "*shape"], y: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    r"""Multiply two arrays of one shape element by element, :math:`x \odot y`.
+
+    Raises:
+      ValueError: the shapes differ; nothing broadcasts in silence.
+
+    Example:
+      >>> multiply(jnp.array([1.0, 2.0]), jnp.array([10.0, 20.0]))
+      Array([10., 40.], dtype=float32)
+    """
+    _check_shapes("multiply", x, y)
+    return x * y
+
+
+def multiply_backward(
+    g: Float[Array, "*shape"], x: Float[Array, "*shape"], y: Float[Array, "*shape"]
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+    r"""Return :math:`(g \odot y, g \odot x)`: the gate switches."""
+    return g * y, g * x
+
+
+def _first_wins(x: Float[Array, "*shape"], y: Float[Array, "*shape"]) -> Bool[Array, "*shape"]:
+    # NaN compares as false: without the second term maximum(nan, 1) would be 1.
+    return (x >= y) | jnp.isnan(x)
+
+
+def maximum(x: Float[Array, "*shape"], y: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Keep the larger of two arrays of one shape, element by element; a tie goes to the first.
+
+    `jax.numpy.maximum` has the same values, but halves the gradient at a tie.
+
+    Raises:
+      ValueError: the shapes differ; nothing broadcasts in silence.
+
+    Example:
+      >>> maximum(jnp.array([1.0, 20.0]), jnp.array([10.0, 2.0]))
+      Array([10., 20.], dtype=float32)
+    """
+    _check_shapes("maximum", x, y)
+    return jnp.where(_first_wins(x, y), x, y)
+
+
+def maximum_backward(
+    g: Float[Array, "*shape"], x: Float[Array, "*shape"], y: Float[Array, "*shape"]
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+    r"""Return :math:`(g \odot 1_{x \ge y}, g \odot 1_{x < y})`: the gate routes."""
+    first = _first_wins(x, y)
+    return jnp.where(first, g, 0), jnp.where(first, 0, g)
+
+
+def square(inputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Square every element.
+
+    Example:
+      >>> square(jnp.array([1.0, -3.0]))
+      Array([1., 9.], dtype=float32)
+    """
+    return jnp.square(inputs)
+
+
+def square_backward(
+    g: Float[Array, "*shape"], inputs: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    r"""Return :math:`2 g \odot x`."""
+    return 2 * g * inputs
+
+
+def norm(inputs: Float[Array, "*batch dim"]) -> Float[Array, "*batch"]:
+    r"""Return the Euclidean norm over the last axis, with the gradient 0 at the origin.
+
+    .. math::
+      \|x\| = \sqrt{\textstyle\sum_i x_i^2}
+
+    The norm has a corner at the origin, where every vector of length at most 1 is a subgradient; 0
+    is the one that leaves two equal points where they are. `plain_norm` gives NaN there.
+
+    Args:
+      inputs: x, vectors along the last axis.
+
+    Returns:
+      One length a vector.
+
+    Example:
+      >>> norm(jnp.array([[1.0, 2.0, 2.0], [0.0, 0.0, 0.0]]))
+      Array([3., 0.], dtype=float32)
+    """
+    squared = jnp.sum(jnp.square(inputs), axis=-1)
+    at_origin = squared == 0
+    # The inner where keeps the root off 0: the outer one alone would leave 0 * inf = NaN behind.
+    return jnp.where(at_origin, 0, jnp.sqrt(jnp.where(at_origin, 1, squared)))
+
+
+def norm_backward(
+    g: Float[Array, "*batch"], inputs: Float[Array, "*batch dim"]
+) -> Float[Array, "*batch dim"]:
+    r"""Return :math:`g \, x / \|x\|`, and 0 at the origin."""
+    length = norm(inputs)[..., None]
+    return g[..., None] * inputs / jnp.where(length == 0, 1, length)
+
+
+def plain_norm(inputs: Float[Array, "*batch dim"]) -> Float[Array, "*batch"]:
+    """Return the Euclidean norm over the last axis as one writes it down at first.
+
+    At the origin its gradient is NaN: 0 from the square times infinity from the root. It is here to
+    be compared with; use `norm`.
+
+    Example:
+      >>> import jax
+      >>> plain_norm(jnp.array([1.0, 2.0, 2.0]))
+      Array(3., dtype=float32)
+      >>> jax.grad(plain_norm)(jnp.zeros(2)), jax.grad(norm)(jnp.zeros(2))
+      (Array([nan, nan], dtype=float32), Array([0., 0.], dtype=float32))
+    """
+    return jnp.sqrt(jnp.sum(jnp.square(inputs), axis=-1))
+
+
+def plain_norm_backward(
+    g: Float[Array, "*batch"], inputs: Float[Array, "*batch dim"]
+) -> Float[Array, "*batch dim"]:
+    r"""Return :math:`g \, x / \|x\|`, which is 0 / 0 = NaN at the origin."""
+    return g[..., None] * inputs / plain_norm(inputs)[..., None]
