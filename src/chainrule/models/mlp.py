@@ -1,17 +1,61 @@
-"""The multi-layer perceptron: affine maps with an activation between them."""
+r"""The multi-layer perceptron: affine maps with an activation between them, and none at the end.
+
+With :math:`x^{(0)}` the inputs, layer :math:`l` of :math:`L` computes for one sample, a column,
+
+.. math::
+  s^{(l)} = w^{(l)} x^{(l-1)} + b^{(l)}, \qquad x^{(l)} = \sigma(s^{(l)})
+
+and :math:`x^{(L)} = s^{(L)}` are the outputs. Here the samples of a batch are rows: the kernel is
+the transpose of the weight in the notes, and every product of the notes appears transposed.
+"""
 
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from chainrule.losses import squared_error
+from chainrule.ops import backward_of
 from chainrule.ops.activations import relu
-from chainrule.ops.linear import linear
+from chainrule.ops.linear import linear, linear_backward
 
 Params = dict[str, dict[str, Float[Array, "..."]]]
 """``{"layer1": {"kernel": [in, out], "bias": [out]}, "layer2": ...}``"""
+
+
+class Activations(NamedTuple):
+    """Every value of a forward pass, or the gradient of the loss by every one of them.
+
+    Attributes:
+      inputs: x of layer 0, ``[batch, in]``.
+      s: the affine map of every layer, ``{"layer1": [batch, out], ...}``.
+      x: what every layer hands on, ``{"layer1": [batch, out], ...}``; for the last one this is s.
+    """
+
+    inputs: Float[Array, "batch in"]
+    s: dict[str, Float[Array, "batch _"]]
+    x: dict[str, Float[Array, "batch _"]]
+
+    @property
+    def outputs(self) -> Float[Array, "batch out"]:
+        """The x of the last layer."""
+        return self.x[f"layer{len(self.x)}"]
+
+
+class Gradients(NamedTuple):
+    """What the backward pass leaves.
+
+    Attributes:
+      params: the gradient by every parameter, a tree like the parameters.
+      activations: the gradient by every value of the forward pass, the inputs included.
+    """
+
+    params: Params
+    activations: Activations
 
 
 def init(key: PRNGKeyArray, sizes: Sequence[int]) -> Params:
@@ -54,13 +98,52 @@ def init(key: PRNGKeyArray, sizes: Sequence[int]) -> Params:
     return params
 
 
+def forward(
+    params: Params,
+    inputs: Float[Array, "batch in"],
+    *,
+    activation: Callable[[Array], Array] = relu,
+    probes: Activations | None = None,
+) -> Activations:
+    r"""Run the network and keep the s and the x of every layer.
+
+    Args:
+      params: as `init` draws them.
+      inputs: one sample a row.
+      activation: the function between the layers, one of `chainrule.ops.activations` for example.
+      probes: numbers to be added to every value on the way. The gradient by a probe of zeros is the
+        gradient by the value it is added to: this is how `jax.grad` sees inside.
+
+    Returns:
+      All values, the outputs among them.
+
+    Raises:
+      ValueError: the layers are not called ``layer1``, ``layer2``, ..., or a shape does not fit.
+
+    Example:
+      >>> activations = forward(init(jax.random.key(0), (4, 3, 2)), jnp.ones((5, 4)))
+      >>> jax.tree.map(jnp.shape, activations.s)
+      {'layer1': (5, 3), 'layer2': (5, 2)}
+    """
+    names = _layers(params)
+    x = inputs if probes is None else inputs + probes.inputs
+    activations = Activations(x, {}, {})
+    for layer in names:
+        s = linear(x, params[layer]["kernel"], params[layer]["bias"])
+        s = s if probes is None else s + probes.s[layer]
+        x = s if layer == names[-1] else activation(s)
+        x = x if probes is None else x + probes.x[layer]
+        activations.s[layer], activations.x[layer] = s, x
+    return activations
+
+
 def apply(
     params: Params,
     inputs: Float[Array, "batch in"],
     *,
     activation: Callable[[Array], Array] = relu,
 ) -> Float[Array, "batch out"]:
-    """Return the outputs of the network: the activation between the layers, none after the last.
+    """Return the outputs of the network: `forward` without the record.
 
     Args:
       params: as `init` draws them.
@@ -70,13 +153,166 @@ def apply(
     Returns:
       The outputs, one row a sample.
 
+    Raises:
+      ValueError: the layers are not called ``layer1``, ``layer2``, ..., or a shape does not fit.
+
     Example:
       >>> params = init(jax.random.key(0), (784, 200, 1))
-      >>> apply(params, jax.numpy.zeros((5, 784))).shape
+      >>> apply(params, jnp.zeros((5, 784))).shape
       (5, 1)
     """
-    x = inputs
-    for index in range(1, len(params) + 1):
-        s = linear(x, params[f"layer{index}"]["kernel"], params[f"layer{index}"]["bias"])
-        x = activation(s) if index < len(params) else s
-    return x
+    return forward(params, inputs, activation=activation).outputs
+
+
+def backward(
+    params: Params,
+    activations: Activations,
+    g: Float[Array, "batch out"],
+    *,
+    activation: Callable[[Array], Array] = relu,
+) -> Gradients:
+    r"""Walk back through the layers by the four equations of the notes.
+
+    For one sample, from the last layer to the first:
+
+    .. math::
+      \frac{\partial \ell}{\partial s^{(l)}} &=
+        \frac{\partial \ell}{\partial x^{(l)}} \odot \sigma'(s^{(l)}) \\
+      \frac{\partial \ell}{\partial x^{(l-1)}} &=
+        {w^{(l)}}^\top \frac{\partial \ell}{\partial s^{(l)}} \\
+      \frac{\partial \ell}{\partial w^{(l)}} &=
+        \frac{\partial \ell}{\partial s^{(l)}} {x^{(l-1)}}^\top \\
+      \frac{\partial \ell}{\partial b^{(l)}} &=
+        \frac{\partial \ell}{\partial s^{(l)}}
+
+    For a batch, the last two are summed over the samples; what divides by their number is the loss.
+
+    The gradient by the inputs, ``gradients.activations.inputs``, costs a matrix product that
+    training does not need: under `jax.jit` it is computed only where it is used.
+
+    Args:
+      params: as they were in `forward`.
+      activations: what `forward` returned.
+      g: the gradient of the loss by the outputs.
+      activation: as it was in `forward`; its rule stands beside it.
+
+    Returns:
+      The gradients by the parameters and by every value on the way.
+
+    Raises:
+      LookupError: the activation has no rule.
+
+    Example:
+      >>> params, inputs = init(jax.random.key(0), (4, 3, 2)), jnp.ones((5, 4))
+      >>> gradients = backward(params, forward(params, inputs), jnp.ones((5, 2)))
+      >>> by_jax = jax.grad(lambda params: apply(params, inputs).sum())(params)
+      >>> bool(jnp.allclose(gradients.params["layer1"]["kernel"], by_jax["layer1"]["kernel"]))
+      True
+    """
+    rule = backward_of(activation)
+    names = _layers(params)
+    grads: Params = {}
+    by_s: dict[str, Array] = {}
+    by_x: dict[str, Array] = {}
+    for index in reversed(range(len(names))):
+        layer = names[index]
+        below = activations.x[names[index - 1]] if index else activations.inputs
+        kernel, bias = params[layer]["kernel"], params[layer]["bias"]
+        by_x[layer] = g
+        # dl/ds = dl/dx * sigma'(s)
+        by_s[layer] = g if layer == names[-1] else rule(g, activations.s[layer])
+        # dl/dx of the layer below = dl/ds w^T, dl/dw = x^T dl/ds, dl/db = 1^T dl/ds
+        g, by_kernel, by_bias = linear_backward(by_s[layer], below, kernel, bias)
+        grads[layer] = {"kernel": by_kernel, "bias": by_bias}
+    return Gradients(grads, Activations(g, by_s, by_x))
+
+
+def gradient_step(
+    params: Params,
+    inputs: Float[Array, "batch in"],
+    targets: Array,
+    eta: float | Float[Array, ""],
+    *,
+    activation: Callable[[Array], Array] = relu,
+    loss: Callable[[Array, Array], Array] = squared_error,
+) -> tuple[Params, Float[Array, ""]]:
+    r"""Take one step of gradient descent, without autodiff.
+
+    .. math::
+      w \leftarrow w - \eta \frac{\partial \ell}{\partial w}
+
+    The loss is a mean over the batch, and so is this gradient. (The notes print the step as a sum
+    over the samples, which is this one with an ``eta`` larger by their number.)
+
+    Args:
+      params: as `init` draws them.
+      inputs: one sample a row.
+      targets: what the loss compares the outputs with: of their shape for `squared_error`.
+      eta: the learning rate.
+      activation: the function between the layers; its rule stands beside it.
+      loss: one of `chainrule.losses`, or any function with its rule beside it.
+
+    Returns:
+      The new parameters, and the loss of the old ones.
+
+    Raises:
+      ValueError: a shape does not fit.
+      LookupError: the activation or the loss has no rule.
+
+    Example:
+      >>> params, inputs = init(jax.random.key(0), (4, 3, 1)), jnp.ones((5, 4))
+      >>> for _ in range(100):
+      ...     params, loss = gradient_step(params, inputs, jnp.ones((5, 1)), 0.1)
+      >>> bool(loss < 1e-6)
+      True
+    """
+    activations = forward(params, inputs, activation=activation)
+    value = loss(activations.outputs, targets)
+    g, _ = backward_of(loss)(jnp.ones_like(value), activations.outputs, targets)
+    grads = backward(params, activations, g, activation=activation).params
+    return jax.tree.map(lambda weight, grad: weight - eta * grad, params, grads), value
+
+
+def collapse(
+    params: Params, *, scale: float = 1.0, shift: float = 0.0
+) -> dict[str, Float[Array, "..."]]:
+    r"""Return the one affine map that a network with an affine activation is.
+
+    With :math:`\sigma(s) = a s + c` two layers are
+
+    .. math::
+      x W_1 a W_2 + (a b_1 + c \mathbf{1}) W_2 + b_2
+
+    which is affine in x, and so on up: without something that is not affine between the layers,
+    depth buys nothing.
+
+    Args:
+      params: as `init` draws them, of a network with ``activations.affine`` between its layers.
+      scale: a.
+      shift: c.
+
+    Returns:
+      A layer, ``{"kernel": [in, out], "bias": [out]}``.
+
+    Example:
+      >>> from chainrule.ops.activations import affine
+      >>> params, inputs = init(jax.random.key(0), (4, 30, 20, 2)), jnp.ones((5, 4))
+      >>> deep = apply(params, inputs, activation=affine)
+      >>> bool(jnp.allclose(deep, linear(inputs, **collapse(params)), atol=1e-6))
+      True
+    """
+    first, *others = _layers(params)
+    kernel, bias = params[first]["kernel"], params[first]["bias"]
+    for layer in others:
+        above = params[layer]
+        kernel = scale * kernel @ above["kernel"]
+        bias = (scale * bias + shift) @ above["kernel"] + above["bias"]
+    return {"kernel": kernel, "bias": bias}
+
+
+def _layers(params: Params) -> list[str]:
+    # Counted, not iterated over: a dict that went through jit is sorted, layer10 before layer2.
+    names = [f"layer{index}" for index in range(1, len(params) + 1)]
+    if not names or set(names) != set(params):
+        raise ValueError(f"the layers are called {sorted(params)}: expected {names or ['layer1']}")
+    return names

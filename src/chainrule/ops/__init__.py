@@ -12,6 +12,7 @@ The operators are plain JAX, so that ``jax.grad`` of them never looks at the rul
 independent check of each.
 """
 
+import functools
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -21,22 +22,32 @@ def backward_of(operator: Callable[..., Any]) -> Callable[..., Any]:
     """Return the backward rule that stands beside an operator.
 
     Args:
-      operator: a function of one of the modules of `chainrule.ops`.
+      operator: a function of one of the modules of `chainrule.ops`, or of yours; or a
+        ``functools.partial`` of one that fixes settings by keyword.
 
     Returns:
-      The function called ``<operator>_backward`` in the operator's own module.
+      The function called ``<operator>_backward`` in the operator's own module, with the same
+      settings fixed.
 
     Raises:
       LookupError: there is no such function.
 
     Example:
+      >>> import jax.numpy as jnp
       >>> from chainrule.ops import activations, backward_of
       >>> backward_of(activations.relu) is activations.relu_backward
       True
+      >>> leaky = functools.partial(activations.leaky_relu, slope=0.5)
+      >>> float(backward_of(leaky)(jnp.array(10.0), jnp.array(-1.0)))
+      5.0
     """
+    if isinstance(operator, functools.partial) and not operator.args:
+        return functools.partial(backward_of(operator.func), **operator.keywords)
     name = f"{getattr(operator, '__name__', operator)}_backward"
     module = getattr(operator, "__module__", "")
     rule = getattr(sys.modules.get(module), name, None)
     if rule is None:
-        raise LookupError(f"no function {name} in module {module!r}: write the rule beside the operator")
+        raise LookupError(
+            f"no function {name} in module {module!r}: write the rule beside the operator"
+        )
     return rule
