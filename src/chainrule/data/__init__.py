@@ -1,0 +1,30 @@
+"""Handwritten digits with their provenance.
+
+>>> from chainrule import data
+>>> train = data.mnist("train", source="embedded")
+>>> print(data.describe(train))
+train: 6000 digits of 28 x 28 pixels, source embedded (train 6000, test 1000), order original
+  labels 0 to 9: 592 671 581 608 623 514 608 651 551 601
+  ...
+
+Arrays are NumPy's, on the host. Importing this package imports neither JAX nor
+tensorflow-datasets, and reading digits never goes to the network: only `fetch` does.
+"""
+
+from chainrule.data import idx
+from chainrule.data.digits import Digits, Provenance, Standardized, describe, standardize
+from chainrule.data.download import fetch
+from chainrule.data.sources import mnist
+from chainrule.data.tfds import prepare
+
+__all__ = [
+    "Digits",
+    "Provenance",
+    "Standardized",
+    "describe",
+    "fetch",
+    "idx",
+    "mnist",
+    "prepare",
+    "standardize",
+]
