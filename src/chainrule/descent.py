@@ -16,7 +16,7 @@ References:
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -28,6 +28,7 @@ from jaxtyping import Array, Float
 
 PyTree = Any
 Loss = Callable[..., Float[Array, ""]]
+Rates = Float[Array, " lanes"] | Float[np.ndarray, " lanes"] | Sequence[float]
 OptimizerFactory = Callable[..., optax.GradientTransformation]
 
 MAX_RECORD_BYTES = 2**30
@@ -115,7 +116,7 @@ def gradient_descent(
 def sweep(
     loss: Loss,
     params: PyTree,
-    etas: Float[Array, " lanes"],
+    etas: Rates,
     steps: int,
     *,
     optimizer: OptimizerFactory = optax.sgd,

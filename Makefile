@@ -1,0 +1,58 @@
+# Every target builds .venv when it is missing: about a minute with a package index nearby.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: descent test lint types experiments notebooks bench test-newest constraints clean
+
+descent: $(VENV)/installed
+	$(BIN)/python experiments/descent.py
+
+test: $(VENV)/tested lint types
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/tested
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/tested
+	$(BIN)/mypy
+
+experiments: $(VENV)/installed
+	$(BIN)/python experiments/descent.py
+	$(BIN)/python experiments/mlp_digits.py
+
+notebooks: $(VENV)/noted
+	$(BIN)/python notebooks/run.py
+
+# Operators, descent and x-ray on the newest Python and JAX that can be had here.
+test-newest:
+	sh .ci/newest
+
+# The versions that a fresh machine gets, from an unconstrained installation that passes the tests.
+constraints:
+	$(PYTHON) -m venv .venv-constraints
+	.venv-constraints/bin/python -m pip install --quiet ".[test,notebooks]"
+	(echo "# Tested versions, made by 'make constraints'; no index is named here."; \
+	 .venv-constraints/bin/python -m pip freeze --exclude chainrule) > constraints.txt
+	rm -rf .venv-constraints
+
+clean:
+	rm -rf $(VENV) .venv-newest
+
+# What the experiments need.
+$(VENV)/installed: pyproject.toml constraints.txt
+	@echo "building $(VENV) and installing: about a minute"
+	$(PYTHON) -c "import sys; assert sys.version_info >= (3, 11), 'Python 3.11 or newer is needed: make PYTHON=python3.12 ...'"
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable . --constraint constraints.txt
+	@touch $@
+
+# And the tests.
+$(VENV)/tested: $(VENV)/installed
+	@echo "installing what the tests need: under a minute"
+	$(BIN)/python -m pip install --quiet --editable ".[test,notebooks]" --constraint constraints.txt
+	@touch $@
+
+$(VENV)/noted: $(VENV)/tested
+	@touch $@

@@ -1,0 +1,374 @@
+"""Compare gradient descents: eta = 0.125 against eta = 0.5.
+
+Two losses by default. On a one-dimensional landscape with two wells, where every step can be drawn:
+a small rate creeps into the well it starts in, a large one overshoots. And on the notes' network
+on real digits (784-200-1, ReLU, mean squared error, the first 1,000 training digits), where the
+edge 2 / sharpness is near 0.02, so that both rates lie far beyond it: what happens then is shown
+next to eta = 0.01, with the share of hidden units that end up dead.
+
+    python experiments/descent.py
+    python experiments/descent.py --etas 0.01 0.03 0.1 --losses digits --optimizer momentum
+    python experiments/descent.py --losses rosenbrock --etas 0.0005 0.001 0.0015 --steps 2000
+"""
+
+import dataclasses
+import functools
+import math
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from chainrule import data, descent, landscapes, losses, runs
+from chainrule.models import mlp
+from chainrule.ops.linear import linear
+from chainrule.plots import descent as plots
+
+OPTIMIZERS = {
+    "sgd": optax.sgd,
+    "momentum": functools.partial(optax.sgd, momentum=0.9),
+    "nesterov": functools.partial(optax.sgd, momentum=0.9, nesterov=True),
+    "rmsprop": optax.rmsprop,
+    "adam": optax.adam,
+}
+STARTS = {
+    "quadratic": jnp.asarray(1.0),
+    "rosenbrock": jnp.asarray([-1.2, 1.0]),
+    "coupled": {"a": jnp.asarray(0.5), "b": jnp.asarray(-0.5)},
+}
+CONSOLE = Console()
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The settings of the run."""
+
+    etas: tuple[float, ...] = (0.125, 0.5)
+    """The learning rates to compare."""
+    losses: tuple[Literal["two_well", "digits", "quadratic", "rosenbrock", "coupled"], ...] = (
+        "two_well",
+        "digits",
+    )
+    """What to descend on."""
+    optimizer: Literal["sgd", "momentum", "nesterov", "rmsprop", "adam"] = "sgd"
+    """Momentum is 0.9; the other settings are optax's."""
+    steps: int = 200
+    """Steps on the digits and on every landscape but two_well."""
+    frames: int = 12
+    """Iterates to draw on two_well, the start included."""
+    starts: tuple[float, ...] = (-0.5, 0.5)
+    """Starts on two_well: the first rate leaves from all of them, the others from the first."""
+    reference: float | None = 0.01
+    """A rate to show the others next to on the digits."""
+    sweep_rates: int = 12
+    """Rates of a sweep over the digits from the first seed, from 0.004 to 0.6."""
+    sweep_steps: int = 60
+    """Its steps."""
+    seeds: int = 5
+    """How many initialisations of the network."""
+    seed: int = 0
+    """The first of them; the others follow."""
+    samples: int = 1000
+    """The first so many training digits."""
+    hidden: int = 200
+    """Hidden units of the network."""
+    source: Literal["auto", "idx", "embedded", "tfds"] = "auto"
+    """Where the digits come from."""
+    data_dir: pathlib.Path | None = None
+    """The folder of that source."""
+    root: pathlib.Path = pathlib.Path("runs")
+    """Where run folders are kept."""
+
+
+def main(config: Config) -> pathlib.Path:
+    """Run the experiment and return its run folder."""
+    series: dict[str, Any] = {}
+    arguments = dataclasses.asdict(config)
+    with runs.start("descent", seed=config.seed, arguments=arguments, root=config.root) as run:
+        for name in config.losses:
+            if name == "two_well":
+                series |= _two_well(config, run)
+            elif name == "digits":
+                series |= _digits(config, run)
+            else:
+                series |= _landscape(config, run, name)
+        run.save_trace(series)
+    CONSOLE.print(f"run folder: {run.path}", soft_wrap=True)
+    return run.path
+
+
+# --- one dimension, where every step can be drawn ----------------------------------------------
+
+
+def _two_well(config: Config, run: runs.Run) -> dict[str, Any]:
+    optimizer = OPTIMIZERS[config.optimizer]
+    pairs = [(config.etas[0], start) for start in config.starts]
+    pairs += [(eta, config.starts[0]) for eta in config.etas[1:]]
+    loss = landscapes.two_well
+
+    drawn, columns, rows = [], {}, []
+    for eta, start in pairs:
+        trace = descent.sweep(
+            loss,
+            jnp.asarray(start),
+            jnp.asarray([eta]),
+            config.frames - 1,
+            optimizer=optimizer,
+            record_params=True,
+        )
+        w = np.asarray(trace.params[0])
+        slope = np.asarray(jax.vmap(jax.grad(loss))(trace.params[0]))
+        drawn.append(plots.Series(eta, w, np.asarray(trace.loss[0]), slope))
+        columns |= _columns(f"two_well/eta={eta:g}/start={start:g}", trace, 0)
+        rows.append((f"{eta:g}", f"{start:g}", descent.summary(trace)[0], f"{w[-1]:.4f}"))
+        run.result(f"two_well, eta {eta:g} from {start:g}: verdict", rows[-1][2].verdict)
+        run.result(f"two_well, eta {eta:g} from {start:g}: final w", w[-1])
+    _print_table(f"two wells, {config.frames - 1} steps", ("start", "final w"), rows)
+
+    curve = jax.jit(jax.vmap(loss))
+    run.save_figure("two_well", plots.frames(drawn, curve))
+    run.save_text("two_well.html", plots.animation(drawn, curve))
+
+    # Hundreds of rates at once: where do they come to rest?
+    start = jnp.asarray(config.starts[0])
+    etas = np.linspace(0.0025, 1.0, 400, dtype=np.float32)
+    dense = jax.jit(
+        lambda etas: descent.sweep(loss, start, etas, 1000, optimizer=optimizer, record_params=True)
+    )
+    clock = time.perf_counter()
+    trace = run.compile(dense, etas)(etas)
+    jax.block_until_ready(trace)
+    seconds = time.perf_counter() - clock
+    key = jax.random.key(config.seed)
+    at_start = descent.edge(float(descent.sharpness(loss, start, key=key)), optimizer)
+    rest = trace.params[int(np.argmin(np.nan_to_num(trace.loss[:, -1], nan=np.inf))), -1]
+    at_rest = descent.edge(float(descent.sharpness(loss, rest, key=key)), optimizer)
+    run.result("two_well: edge at the start", at_start)
+    run.result("two_well: edge at the lowest point reached", at_rest)
+    CONSOLE.print(
+        f"{len(etas)} rates x 1,000 steps in {seconds:.2f} s, compilation included; "
+        f"edge at the start w = {start:g}: {_edge(at_start)}; "
+        f"at w = {float(rest):.4f}, the lowest point reached: {_edge(at_rest)}"
+    )
+    figure = plots.final_against_rate(
+        etas,
+        np.asarray(trace.params[:, -60:]),
+        edges={
+            f"edge at the start, $w = {start:g}$": at_start,
+            f"edge at $w = {float(rest):.3f}$": at_rest,
+        },
+        marked=config.etas,
+        stationary={"minimum": -1.0467, "maximum": 0.1010, "minimum ": 0.9456},
+    )
+    run.save_figure("two_well_sweep", figure)
+    return columns
+
+
+# --- other landscapes --------------------------------------------------------------------------
+
+
+def _landscape(config: Config, run: runs.Run, name: str) -> dict[str, Any]:
+    optimizer = OPTIMIZERS[config.optimizer]
+    loss: Callable[..., Any] = getattr(landscapes, name)
+    start = STARTS[name]
+    trace = descent.sweep(loss, start, jnp.asarray(config.etas), config.steps, optimizer=optimizer)
+    key = jax.random.key(config.seed)
+    edge = descent.edge(float(descent.sharpness(loss, start, key=key)), optimizer)
+    run.result(f"{name}: edge at the start", edge)
+    columns, rows = {}, []
+    for lane, (eta, numbers) in enumerate(zip(config.etas, descent.summary(trace), strict=True)):
+        columns |= _columns(f"{name}/eta={eta:g}", trace, lane)
+        rows.append((f"{eta:g}", numbers))
+        run.result(f"{name}, eta {eta:g}: verdict", numbers.verdict)
+        run.result(f"{name}, eta {eta:g}: final loss", numbers.final)
+    _print_table(f"{name}, {config.steps} steps, edge {_edge(edge)}", (), rows)
+    lanes = {
+        f"$\\eta$ = {eta:g}": np.asarray(trace.loss[lane])[None]
+        for lane, eta in enumerate(config.etas)
+    }
+    run.save_figure(name, plots.losses(lanes, ylabel="loss"))
+    outcomes = np.asarray([[row[1].final for row in rows], [row[1].peak for row in rows]])
+    figure = plots.outcomes(
+        np.asarray(config.etas), outcomes[:1], outcomes[1:], np.asarray([edge]), ylabel="loss"
+    )
+    run.save_figure(f"{name}_sweep", figure)
+    return columns
+
+
+# --- the notes' network on digits --------------------------------------------------------------
+
+
+def _digits(config: Config, run: runs.Run) -> dict[str, Any]:
+    optimizer = OPTIMIZERS[config.optimizer]
+    etas = sorted({*config.etas, *([config.reference] if config.reference else [])})
+    digits = data.mnist("train", config.source, config.data_dir)
+    inputs = jnp.asarray(data.standardize(digits.images[: config.samples]).inputs)
+    targets = jnp.asarray(digits.labels[: config.samples] == 5, jnp.float32)
+    constant = float(jnp.mean(targets) * (1 - jnp.mean(targets)))
+    run.note(data=digits.provenance.to_dict())
+
+    def loss(params):
+        return losses.squared_error(mlp.apply(params, inputs)[:, 0], targets)
+
+    def dead(params):
+        """Share of hidden units that no sample switches on: no gradient reaches them."""
+        return jnp.mean(
+            ~jnp.any(linear(inputs, *_layer(params, "layer1")) > 0, axis=0), dtype=float
+        )
+
+    @jax.jit
+    def run_seed(key, etas):
+        init_key, sharpness_key = jax.random.split(key)
+        params = mlp.init(init_key, (inputs.shape[1], config.hidden, 1))
+        trace = descent.sweep(loss, params, etas, config.steps, optimizer=optimizer)
+        sharpness = descent.sharpness(loss, params, key=sharpness_key, iterations=24)
+        return trace._replace(final_params=None), sharpness, jax.vmap(dead)(trace.final_params)
+
+    rates = jnp.asarray(etas)
+    compiled = run.compile(run_seed, jax.random.key(0), rates)
+    CONSOLE.print(f"digits: compiled in {run.record['compile_seconds']:.1f} s")
+
+    columns, lanes, edges, shares, curves = {}, [], [], [], []
+    for seed in range(config.seed, config.seed + config.seeds):
+        clock = time.perf_counter()
+        trace, sharpness, share = jax.device_get(compiled(jax.random.key(seed), rates))
+        lanes.append(descent.summary(trace))
+        edges.append(descent.edge(float(sharpness), optimizer))
+        shares.append(share)
+        curves.append(trace.loss)
+        for lane, eta in enumerate(etas):
+            columns |= _columns(f"digits/eta={eta:g}/seed={seed}", trace, lane)
+        CONSOLE.print(
+            f"digits: seed {seed}, sharpness at the start {sharpness:.1f}, "
+            f"edge {_edge(edges[-1])}, "
+            f"{time.perf_counter() - clock:.1f} s"
+        )
+
+    loss_rows, dead_rows, edge_rows = np.stack(curves), np.stack(shares), np.asarray(edges)
+    final = np.asarray([[lane.final for lane in seed] for seed in lanes])
+    peak = np.asarray([[lane.peak for lane in seed] for seed in lanes])
+    table = Table(
+        title=f"{config.hidden} hidden units on {config.samples} digits, {config.steps} steps, "
+        f"{config.seeds} seeds: median (lowest to highest)",
+    )
+    for column in ("eta", "verdicts", "peak", "final loss", "final / best", "dead units, %"):
+        table.add_column(column, justify="left" if column == "verdicts" else "right")
+    for lane, eta in enumerate(etas):
+        words = [seed[lane].verdict for seed in lanes]
+        table.add_row(
+            f"{eta:g}",
+            "\n".join(f"{words.count(word)} {word}" for word in sorted(set(words))),
+            *(
+                _spread(values).replace(" (", "\n(")
+                for values in (
+                    peak[:, lane],
+                    final[:, lane],
+                    np.asarray([seed[lane].ratio_to_best for seed in lanes]),
+                    100 * dead_rows[:, lane],
+                )
+            ),
+        )
+        for what, values in (("final loss", final), ("peak loss", peak), ("dead", dead_rows)):
+            run.result(f"digits, eta {eta:g}: {what}, by seed", values[:, lane])
+        run.result(f"digits, eta {eta:g}: verdicts, by seed", ", ".join(words))
+    run.result("digits: edge at the start, by seed", edge_rows, expected="near 0.02")
+    run.result("digits: loss of the constant predictor", constant, expected=0.0835)
+    CONSOLE.print(table)
+    CONSOLE.print(
+        f"the best constant predictor has a loss of {constant:.4f}; "
+        f"predicted edge at the start {_spread(edge_rows)}"
+    )
+
+    floors = {"constant predictor": constant}
+    names = [f"$\\eta$ = {eta:g}" for eta in etas]
+    figure = plots.losses(
+        {name: loss_rows[:, lane] for lane, name in enumerate(names)},
+        floors=floors,
+        dead={name: dead_rows[:, lane] for lane, name in enumerate(names)},
+    )
+    run.save_figure("digits", figure)
+
+    # The first seed again, on a scale of rates, to hold the predicted edge against what happens.
+    clock = time.perf_counter()
+    scale = np.geomspace(0.004, 0.6, config.sweep_rates, dtype=np.float32)
+    init_key, _ = jax.random.split(jax.random.key(config.seed))
+    start = mlp.init(init_key, (inputs.shape[1], config.hidden, 1))
+    dense = descent.summary(
+        descent.sweep(loss, start, scale, config.sweep_steps, optimizer=optimizer)
+    )
+    figure = plots.outcomes(
+        scale,
+        np.asarray([[lane.final for lane in dense]]),
+        np.asarray([[lane.peak for lane in dense]]),
+        edge_rows[:1],
+        floors=floors,
+    )
+    run.save_figure("digits_sweep", figure)
+    rising = [float(eta) for eta, lane in zip(scale, dense, strict=True) if lane.peak_step > 0]
+    run.result(
+        f"digits, seed {config.seed}: lowest of {config.sweep_rates} rates to rise above the start",
+        min(rising, default=math.inf),
+        expected=edges[0],
+    )
+    CONSOLE.print(
+        f"digits: {config.sweep_rates} rates x {config.sweep_steps} steps from seed {config.seed}, "
+        f"{time.perf_counter() - clock:.1f} s: the loss rises above its start from "
+        f"eta = {min(rising, default=math.inf):.3g} on (predicted edge {_edge(edges[0])})"
+    )
+    return columns
+
+
+# --- words and numbers -------------------------------------------------------------------------
+
+
+def _layer(params: Any, name: str) -> tuple[Any, Any]:
+    return params[name]["kernel"], params[name]["bias"]
+
+
+def _columns(name: str, trace: descent.Trace, lane: int) -> dict[str, Any]:
+    return {
+        f"{name}/loss": np.asarray(trace.loss[lane]),
+        f"{name}/grad_norm": np.asarray(trace.grad_norm[lane]),
+    }
+
+
+def _edge(edge: float) -> str:
+    if math.isnan(edge):
+        return "no prediction"
+    return "none" if math.isinf(edge) else f"{edge:.4g}"
+
+
+def _spread(values: np.ndarray) -> str:
+    low, middle, high = np.nanmin(values), np.nanmedian(values), np.nanmax(values)
+    return f"{middle:.3g} ({low:.3g} to {high:.3g})" if len(values) > 1 else f"{middle:.3g}"
+
+
+def _print_table(title: str, extra: tuple[str, ...], rows: list[Any]) -> None:
+    table = Table(title=title)
+    columns = ("eta", *extra[:1], "verdict", "start loss", "peak (step)", "final loss", *extra[1:])
+    for column in columns:
+        table.add_column(column, justify="left" if column == "verdict" else "right")
+    for row in rows:
+        numbers = next(cell for cell in row if isinstance(cell, descent.Lane))
+        place = row.index(numbers)
+        table.add_row(
+            *row[:place],
+            numbers.verdict,
+            f"{numbers.start:.4f}",
+            f"{numbers.peak:.4g} ({numbers.peak_step})",
+            f"{numbers.final:.5g}",
+            *row[place + 1 :],
+        )
+    CONSOLE.print(table)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config, description=__doc__))

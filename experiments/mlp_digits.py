@@ -1,0 +1,155 @@
+"""The notes' network on real digits: is it a 5?
+
+A 784-200-1 network with ReLU, mean squared error against 0 and 1, the first 1,000 training digits
+normalised by their overall mean and (unbiased) standard deviation, and 1,000 steps of full-batch
+gradient descent at eta = 0.01: 1,001 recorded losses.
+
+    python experiments/mlp_digits.py
+
+The notes print a loss of 0.1427 at the start and 0.00516, with no error left, after 1,000 steps.
+They do not give their seed; ours is repeated over several, with its spread.
+"""
+
+import dataclasses
+import functools
+import pathlib
+import time
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from chainrule import data, descent, losses, runs
+from chainrule.models import mlp
+from chainrule.plots.descent import losses as draw_losses
+
+NOTES_LOSS = {0: 0.1427, 1000: 0.00516}
+NOTES_ERRORS = {1000: 0}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The settings of the run."""
+
+    eta: float = 1e-2
+    """Learning rate."""
+    steps: int = 1000
+    """Full-batch steps."""
+    every: int = 100
+    """Steps between two rows of the table."""
+    hidden: int = 200
+    """Hidden units."""
+    samples: int = 1000
+    """The first so many training digits."""
+    digit: int = 5
+    """The digit to tell from the others."""
+    seeds: int = 5
+    """How many initialisations."""
+    seed: int = 0
+    """The first of them; the others follow."""
+    source: Literal["auto", "idx", "embedded", "tfds"] = "auto"
+    """Where the digits come from."""
+    data_dir: pathlib.Path | None = None
+    """The folder of that source."""
+    root: pathlib.Path = pathlib.Path("runs")
+    """Where run folders are kept."""
+
+
+def main(config: Config) -> pathlib.Path:
+    """Run the experiment and return its run folder."""
+    console = Console()
+    if config.steps % config.every:
+        raise ValueError(f"steps {config.steps} is not a multiple of every {config.every}")
+    digits = data.mnist("train", config.source, config.data_dir)
+    inputs = jnp.asarray(data.standardize(digits.images[: config.samples]).inputs)
+    targets = jnp.asarray(digits.labels[: config.samples] == config.digit, jnp.float32)
+
+    def loss(params):
+        return losses.squared_error(mlp.apply(params, inputs)[:, 0], targets)
+
+    def errors(params):
+        return jnp.sum((mlp.apply(params, inputs)[:, 0] > 0.5) != (targets > 0.5))
+
+    @jax.jit
+    def segment(params):
+        """Some steps more; plain descent keeps no state, so that segments join exactly."""
+        optimizer = optax.sgd(config.eta)
+        trace = descent.gradient_descent(loss, params, optimizer, config.every, record_params=False)
+        return trace.loss, trace.final_params, errors(params), errors(trace.final_params)
+
+    arguments = dataclasses.asdict(config)
+    with runs.start("mlp_digits", seed=config.seed, arguments=arguments, root=config.root) as run:
+        run.note(data=digits.provenance.to_dict())
+        sizes = (inputs.shape[1], config.hidden, 1)
+        init = functools.partial(mlp.init, sizes=sizes)
+        descend = run.compile(segment, jax.eval_shape(init, jax.random.key(0)))
+        console.print(f"compiled in {run.record['compile_seconds']:.1f} s")
+
+        curves, counts = [], []
+        for seed in range(config.seed, config.seed + config.seeds):
+            clock = time.perf_counter()
+            params = init(jax.random.key(seed))
+            curve, count = [], []
+            for _ in range(config.steps // config.every):
+                part, params, before, after = descend(params)
+                curve += [part[:-1]]
+                count += [before]
+            curves.append(np.concatenate([*curve, part[-1:]]))
+            counts.append(np.asarray([*count, after]))
+            console.print(
+                f"seed {seed}: loss {curves[-1][0]:.4f} -> {curves[-1][-1]:.5f}, "
+                f"{counts[-1][-1]} errors, {time.perf_counter() - clock:.1f} s"
+            )
+        loss_rows, error_rows = np.stack(curves), np.stack(counts)
+
+        run.save_trace({f"seed={config.seed + i}/loss": curve for i, curve in enumerate(loss_rows)})
+        label = f"$\\eta$ = {config.eta:g}, {config.seeds} seeds"
+        figure = draw_losses({label: loss_rows}, floors=_notes(config, loss_rows))
+        run.save_figure("loss", figure)
+        for step in (0, config.steps):
+            run.result(
+                f"loss after {step} steps, mean", loss_rows[:, step].mean(), NOTES_LOSS.get(step)
+            )
+            run.result(f"loss after {step} steps, standard deviation", _std(loss_rows[:, step]))
+        run.result("errors at the end", error_rows[:, -1], NOTES_ERRORS.get(config.steps))
+
+    console.print(_table(config, loss_rows, error_rows))
+    console.print(f"run folder: {run.path}")
+    return run.path
+
+
+def _std(values: np.ndarray) -> float:
+    return float(values.std(ddof=1)) if len(values) > 1 else float("nan")
+
+
+def _notes(config: Config, loss: np.ndarray) -> dict[str, float]:
+    step = loss.shape[1] - 1
+    return {f"the notes at step {step}": NOTES_LOSS[step]} if step in NOTES_LOSS else {}
+
+
+def _table(config: Config, loss: np.ndarray, errors: np.ndarray) -> Table:
+    table = Table(
+        title=f"{config.seeds} seeds from {config.seed}: mean squared error and training errors "
+        f"of {config.samples}",
+    )
+    for column in ("step", "loss, mean", "± std", "loss, notes", "errors, mean", "errors, notes"):
+        table.add_column(column, justify="right")
+    for row, step in enumerate(range(0, config.steps + 1, config.every)):
+        table.add_row(
+            str(step),
+            f"{loss[:, step].mean():.5f}",
+            f"{_std(loss[:, step]):.5f}",
+            str(NOTES_LOSS.get(step, "")),
+            f"{errors[:, row].mean():.1f}",
+            str(NOTES_ERRORS.get(step, "")),
+        )
+    return table
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config, description=__doc__))

@@ -1,0 +1,107 @@
+"""The ``chainrule`` command: a table from names to functions that live in their own modules.
+
+Nothing heavy is imported before a command is known: ``chainrule --help`` answers at once.
+"""
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from chainrule import __version__
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, or 2 with one line on stderr for bad input."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options) or 0)
+    except (ValueError, OSError) as error:
+        print(f"chainrule: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="chainrule", description="Gradients that can be seen, checked and compared."
+    )
+    parser.add_argument("--version", action="version", version=f"chainrule {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    compare = commands.add_parser("compare", help="hold two runs of one experiment side by side")
+    compare.add_argument("a", type=pathlib.Path, metavar="RUN_A", help="a run folder")
+    compare.add_argument("b", type=pathlib.Path, metavar="RUN_B", help="another one")
+    compare.add_argument(
+        "--tolerance",
+        type=float,
+        default=1e-6,
+        help="two values part where they differ by more, relative to the larger (default 1e-6)",
+    )
+    compare.add_argument(
+        "--series",
+        default="/loss",
+        help="show only series with this in their name (default /loss; '' for all)",
+    )
+    compare.add_argument(
+        "--out", type=pathlib.Path, help="the overlay picture (default RUN_B/compare-<RUN_A>.png)"
+    )
+    compare.set_defaults(run=_compare)
+
+    data = commands.add_parser("data", help="get, prepare and describe the digits")
+    verbs = data.add_subparsers(title="verbs", required=True, metavar="VERB")
+    fetch = verbs.add_parser("fetch", help="download the four MNIST files (the only network use)")
+    fetch.add_argument("folder", type=pathlib.Path, help="where to put them")
+    fetch.set_defaults(run=_fetch)
+    prepare = verbs.add_parser("prepare", help="make a TFDS directory from the four files")
+    prepare.add_argument("folder", type=pathlib.Path, help="the folder of the four files")
+    prepare.add_argument("tfds", type=pathlib.Path, help="the TFDS directory to make")
+    prepare.set_defaults(run=_prepare)
+    show = verbs.add_parser("show", help="say what digits are there")
+    show.add_argument("--source", default="auto", help="auto, idx, embedded or tfds")
+    show.add_argument("--data-dir", type=pathlib.Path, help="the folder of that source")
+    show.set_defaults(run=_show)
+    return parser
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from chainrule import runs
+    from chainrule.plots import descent as plots
+
+    result = runs.compare(options.a, options.b, tolerance=options.tolerance)
+    print(runs.text(result, options.series))
+    series = {
+        gap.series: (result.a.trace[gap.name_a], result.b.trace[gap.name_b])
+        for gap in result.gaps
+        if options.series in gap.series
+    }
+    figure = plots.overlay(series)
+    out = options.out or options.b / f"compare-{options.a.resolve().name}.png"
+    figure.savefig(out, dpi=150)
+    print(f"overlay: {out}")
+
+
+def _fetch(options: argparse.Namespace) -> None:
+    from chainrule import data
+
+    data.fetch(options.folder)
+    print(f"the four files are in {options.folder}: set CHAINRULE_DATA or pass --data-dir")
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    from chainrule import data
+
+    data.prepare(options.folder, options.tfds)
+    print(f"prepared in {options.tfds}: read it with --source tfds --data-dir {options.tfds}")
+
+
+def _show(options: argparse.Namespace) -> None:
+    from chainrule import data
+
+    for split in ("train", "test"):
+        print(data.describe(data.mnist(split, options.source, options.data_dir)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,18 @@
+"""The files of a run folder: write one, read it back, compare two.
+
+A run is a folder ``<root>/<experiment>/<YYYYmmdd-HHMMSS>-s<seed>/`` that holds
+
+* ``run.json``: what ran (arguments, seed, versions, commit, device, data), how long, and its final
+  numbers, each beside the one it is expected to be near;
+* ``trace.csv``: one row a step, one column a series, the first column is the step;
+* the figures, each as ``.png`` and ``.svg``, and pages (``.html``) that open without a network.
+
+It is written under a temporary name and renamed when it is whole, so that a folder without the
+``.partial`` ending is a finished run. Nothing is ever overwritten. No server is needed to read one.
+"""
+
+from chainrule.runs.compare import Comparison, Gap, compare, text
+from chainrule.runs.read import Loaded, load
+from chainrule.runs.write import Run, dumps, start
+
+__all__ = ["Comparison", "Gap", "Loaded", "Run", "compare", "dumps", "load", "start", "text"]

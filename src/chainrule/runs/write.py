@@ -1,0 +1,198 @@
+"""Writing a run folder: under a temporary name, renamed when it is whole."""
+
+import contextlib
+import csv
+import datetime
+import json
+import math
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from chainrule.runs.surroundings import surroundings
+
+JSON = Any
+
+
+class Run:
+    """A run folder that is being written; see `start`."""
+
+    def __init__(self, path: pathlib.Path, record: dict[str, JSON]):
+        self.path = path
+        self.record = record
+
+    def save_figure(self, name: str, figure: Any) -> None:
+        """Save a matplotlib figure as ``<name>.png`` and ``<name>.svg``."""
+        figure.savefig(self.path / f"{name}.png", dpi=150)
+        figure.savefig(self.path / f"{name}.svg", metadata={"Date": None})
+
+    def save_text(self, filename: str, text: str) -> None:
+        """Save a text file, for example a page."""
+        (self.path / filename).write_text(text, encoding="utf-8")
+
+    def save_trace(self, series: Mapping[str, Any]) -> None:
+        """Save ``trace.csv``: one row a step, one column a series.
+
+        Args:
+          series: name to ``[steps + 1]`` values. Shorter series leave their last cells empty.
+
+        Raises:
+          ValueError: a series is not one-dimensional.
+        """
+        columns = {name: np.asarray(values) for name, values in series.items()}
+        wrong = {name: column.shape for name, column in columns.items() if column.ndim != 1}
+        if wrong:
+            raise ValueError(f"a series has one value a step, but the shapes are {wrong}")
+        length = max((len(column) for column in columns.values()), default=0)
+        with open(self.path / "trace.csv", "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["step", *columns])
+            for step in range(length):
+                # repr of a float32 is the shortest text that reads back as the same float32.
+                cells = [str(c[step]) if step < len(c) else "" for c in columns.values()]
+                writer.writerow([step, *cells])
+
+    def compile(self, jitted: Any, *arguments: Any) -> Any:
+        """Compile a ``jax.jit`` function for some arguments, and count the time it takes.
+
+        Returns:
+          The compiled program, to be called with arguments of the same shapes. The seconds add up
+          in the field ``compile_seconds`` of ``run.json``, apart from the work itself.
+        """
+        clock = time.perf_counter()
+        compiled = jitted.lower(*arguments).compile()
+        seconds = self.record.get("compile_seconds", 0.0) + time.perf_counter() - clock
+        self.note(compile_seconds=round(seconds, 3))
+        return compiled
+
+    def note(self, **fields: JSON) -> None:
+        """Add fields to ``run.json``."""
+        self.record.update(fields)
+
+    def result(self, name: str, value: JSON, expected: JSON = None) -> None:
+        """Add a final number to ``run.json``, beside the one it is expected to be near."""
+        self.record["results"][name] = {"value": value, "expected": expected}
+
+
+@contextlib.contextmanager
+def start(
+    experiment: str,
+    *,
+    seed: int,
+    arguments: Mapping[str, JSON],
+    root: str | os.PathLike[str] = "runs",
+) -> Iterator[Run]:
+    """Open a new run folder; it gets its name when the block ends without an exception.
+
+    Args:
+      experiment: the name of the experiment, a folder below ``root``.
+      seed: the first seed of the run, a part of the folder's name.
+      arguments: all settings of the run, for ``run.json``.
+      root: where the runs are kept.
+
+    Yields:
+      A `Run`. After the block its ``path`` is the finished folder.
+
+    If the block raises, what was written stays in a folder that ends in ``.partial``; an empty
+    one is removed.
+
+    Example:
+      >>> import tempfile
+      >>> from chainrule import runs
+      >>> with tempfile.TemporaryDirectory() as root:
+      ...     with start("demo", seed=7, arguments={"eta": 0.5}, root=root) as run:
+      ...         run.save_trace({"loss": [2.0, 1.0]})
+      ...         run.result("final loss", 1.0, expected=1.0)
+      ...     loaded = runs.load(run.path)
+      ...     loaded.record["arguments"], loaded.trace["loss"].tolist()
+      ({'eta': 0.5}, [2.0, 1.0])
+    """
+    folder = pathlib.Path(root) / experiment
+    folder.mkdir(parents=True, exist_ok=True)
+    now = datetime.datetime.now().astimezone()
+    name = f"{now:%Y%m%d-%H%M%S}-s{seed}"
+    partial = _claim(folder, name)
+    run = Run(
+        partial,
+        {
+            "experiment": experiment,
+            "started": now.isoformat(timespec="seconds"),
+            "command": " ".join([pathlib.Path(sys.executable).name, *sys.argv]),
+            "arguments": dict(arguments),
+            "seed": seed,
+            "results": {},
+        },
+    )
+    clock = time.perf_counter()
+    try:
+        yield run
+    except BaseException:
+        with contextlib.suppress(OSError):  # not empty: what was written stays
+            partial.rmdir()
+        raise
+    run.note(wall_seconds=round(time.perf_counter() - clock, 3), **surroundings())
+    run.save_text("run.json", dumps(run.record) + "\n")
+    run.path = _rename(partial, folder, name)
+
+
+def dumps(record: JSON) -> str:
+    """Return strict JSON: numpy scalars as numbers, NaN and infinities as strings.
+
+    Example:
+      >>> print(dumps({"loss": np.float32(0.5), "peak": float("inf")}))
+      {
+        "loss": 0.5,
+        "peak": "inf"
+      }
+    """
+    return json.dumps(_plain(record), indent=2, allow_nan=False, ensure_ascii=False)
+
+
+def _plain(value: JSON) -> JSON:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else str(float(value))
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "tolist"):  # arrays and their scalars
+        return _plain(value.tolist())
+    if isinstance(value, Sequence | set | frozenset):
+        return [_plain(item) for item in value]
+    return str(value)
+
+
+def _claim(folder: pathlib.Path, name: str) -> pathlib.Path:
+    """Make a folder of our own: two runs may start in the same second with the same seed."""
+    for suffix in _suffixes():
+        partial = folder / f"{name}{suffix}.partial"
+        with contextlib.suppress(FileExistsError):
+            partial.mkdir()
+            return partial
+    raise AssertionError("unreachable: the suffixes never end")
+
+
+def _rename(partial: pathlib.Path, folder: pathlib.Path, name: str) -> pathlib.Path:
+    for suffix in _suffixes():
+        target = folder / f"{name}{suffix}"
+        # Renaming onto a folder that holds a run fails, so that none is ever overwritten.
+        with contextlib.suppress(OSError):
+            return partial.rename(target)
+        if not target.exists():
+            return partial.rename(target)  # some other reason: say it
+    raise AssertionError("unreachable: the suffixes never end")
+
+
+def _suffixes() -> Iterator[str]:
+    yield ""
+    number = 2
+    while True:
+        yield f"-{number}"
+        number += 1

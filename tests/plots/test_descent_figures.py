@@ -1,0 +1,110 @@
+import re
+
+import jax
+import jax.numpy as jnp
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from chainrule import descent, landscapes
+from chainrule.plots import COLORS
+from chainrule.plots import descent as figures
+
+
+@pytest.fixture
+def series():
+    trace = descent.sweep(
+        landscapes.two_well, jnp.asarray(-0.5), jnp.asarray([0.125, 0.5]), 11, record_params=True
+    )
+    slopes = jax.vmap(jax.vmap(jax.grad(landscapes.two_well)))(trace.params)
+    return [
+        figures.Series(eta, *(np.asarray(x[i]) for x in (trace.params, trace.loss, slopes)))
+        for i, eta in enumerate((0.125, 0.5))
+    ]
+
+
+def curve(w):
+    return (w * w - 1) ** 2 / 2 + w / 5
+
+
+def test_the_model_drawn_is_the_quadratic_model_and_its_minimum_the_next_iterate(series):
+    for one in series:
+        for frame in (0, 4):
+            model = descent.quadratic_model(landscapes.two_well, jnp.asarray(one.w[frame]), one.eta)
+            w = np.linspace(-1, 1, 5, dtype=np.float32)
+            np.testing.assert_allclose(
+                one.model(frame, w), [model(jnp.asarray(x)) for x in w], rtol=1e-4
+            )
+            dense = np.linspace(-2, 2, 40001)
+            lowest = dense[np.argmin(one.model(frame, dense))]
+            np.testing.assert_allclose(lowest, one.w[frame + 1], atol=2e-4)
+
+
+def test_frames_draw_every_iterate_of_every_series_in_a_panel_of_its_own(series):
+    figure = figures.frames(series, curve)
+    assert len(figure.axes) == 24
+    drawn = [
+        next(line.get_xdata()[0] for line in ax.lines if line.get_markersize() == 4.2)
+        for ax in figure.axes
+    ]
+    np.testing.assert_allclose(drawn, np.concatenate([one.w for one in series]))
+
+
+def test_the_animation_opens_without_a_network_and_has_every_frame(series):
+    page = figures.animation([one._replace(w=one.w[:3]) for one in series], curve)
+    assert "http" not in re.sub(r"http://www\.w3\.org\S*", "", page)
+    assert page.count("data:image/png;base64") == 3
+    for icon in re.findall(r'class="fa (fa-[a-z-]+)', page):
+        assert f".{icon}::before" in page or f".{icon}.fa-flip-horizontal::before" in page
+
+
+def test_a_sweep_draws_its_edge_where_it_is_predicted_and_leaves_out_what_is_not_finite():
+    etas = np.asarray([0.1, 0.5, 0.9])
+    iterates = np.asarray([[1.0, 1.0], [0.5, 1.5], [np.nan, np.inf]])
+    figure = figures.final_against_rate(
+        etas, iterates, edges={"edge": 0.44, "none": np.inf, "no prediction": np.nan}
+    )
+    (ax,) = figure.axes
+    vertical = [line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == "--"]
+    assert vertical == [0.44]
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), [1.0, 1.0, 0.5, 1.5])
+
+
+def test_losses_draw_one_line_a_seed_and_the_median_over_them():
+    loss = np.asarray([[4.0, 2.0, 1.0], [4.0, 3.0, 2.0], [4.0, 9.0, 9.0]])
+    figure = figures.losses({"a": loss}, dead={"a": np.asarray([0.5, 0.0, 1.0])})
+    left, right = figure.axes
+    np.testing.assert_array_equal(left.lines[-1].get_ydata(), [4.0, 3.0, 2.0])
+    assert len(left.lines) == 4
+    np.testing.assert_array_equal(right.lines[0].get_ydata(), [0, 50, 100])
+
+
+def test_outcomes_draw_what_is_finite_of_peak_and_end():
+    final = np.asarray([[0.1, np.nan], [0.3, np.inf]])
+    figure = figures.outcomes(
+        np.asarray([0.1, 1.0]), final, np.asarray([[1.0, 5.0], [2.0, 7.0]]), np.asarray([0.2, 0.4])
+    )
+    (ax,) = figure.axes
+    medians = [line.get_ydata() for line in ax.lines if line.get_alpha() == 0.6]
+    np.testing.assert_allclose(medians[0], [1.5, 6.0])
+    np.testing.assert_allclose(medians[1], [0.2])
+
+
+def test_overlay_refuses_nothing_to_draw():
+    with pytest.raises(ValueError, match="no series to draw"):
+        figures.overlay({})
+
+
+def test_drawing_leaves_the_settings_of_the_caller_alone(series):
+    before = dict(mpl.rcParams)
+    figures.frames(series, curve)
+    assert dict(mpl.rcParams) == before
+
+
+def test_the_colours_can_be_told_apart():
+    def luminance(color):
+        r, g, b = (int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+    assert abs(luminance(COLORS["value"]) - luminance(COLORS["model"])) > 0.2
+    assert COLORS["train"] != COLORS["test"]

@@ -1,0 +1,181 @@
+import json
+import math
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from chainrule import runs
+
+
+def write(root, experiment="demo", seed=3, trace=None, **arguments):
+    with runs.start(experiment, seed=seed, arguments=arguments, root=root) as run:
+        if trace is not None:
+            run.save_trace(trace)
+    return run.path
+
+
+# --- writing -----------------------------------------------------------------------------------
+
+
+def test_a_run_is_a_folder_named_by_time_and_seed_that_says_what_ran(tmp_path):
+    with runs.start("demo", seed=3, arguments={"eta": 0.5}, root=tmp_path) as run:
+        assert run.path.name.endswith(".partial")
+        run.result("final loss", np.float32(0.25), expected=0.2)
+        run.note(data={"source": "embedded"})
+        program = run.compile(jax.jit(lambda x: x + 1), jnp.asarray(1.0))
+        assert program(jnp.asarray(2.0)) == 3
+    assert run.path.parent == tmp_path / "demo"
+    assert run.path.name[8] == "-"
+    assert run.path.name.endswith("-s3")
+    record = json.loads((run.path / "run.json").read_text())
+    assert record["arguments"] == {"eta": 0.5}
+    assert record["results"] == {"final loss": {"value": 0.25, "expected": 0.2}}
+    assert record["data"] == {"source": "embedded"}
+    assert record["versions"]["jax"] == jax.__version__
+    assert record["device"]["platform"] == "cpu"
+    assert record["wall_seconds"] >= record["compile_seconds"] > 0
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_two_runs_of_one_second_get_two_folders(tmp_path):
+    paths = {write(tmp_path, trace={"loss": [float(i)]}) for i in range(4)}
+    assert len(paths) == 4
+    assert sorted(runs.load(path).trace["loss"][0] for path in paths) == [0, 1, 2, 3]
+
+
+def test_a_run_that_raises_keeps_what_it_wrote_under_its_partial_name(tmp_path):
+    def fail(experiment, text):
+        with runs.start(experiment, seed=0, arguments={}, root=tmp_path) as run:
+            if text:
+                run.save_text("page.html", text)
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fail("demo", "half")
+    (left,) = (tmp_path / "demo").iterdir()
+    assert left.name.endswith(".partial")
+    assert (left / "page.html").read_text() == "half"
+    with pytest.raises(RuntimeError, match="stop"):
+        fail("empty", "")
+    assert not list((tmp_path / "empty").iterdir())
+
+
+def test_a_trace_reads_back_to_the_last_bit(tmp_path):
+    rng = np.random.default_rng(0)
+    series = {
+        "a/loss": rng.normal(size=20).astype(np.float32),
+        "b/loss": np.asarray([1e-38, np.inf, -np.inf, np.nan], np.float32),
+        "double": rng.normal(size=7),
+    }
+    loaded = runs.load(write(tmp_path, trace=series)).trace
+    for name, values in series.items():
+        np.testing.assert_array_equal(loaded[name].astype(values.dtype), values)
+
+
+def test_json_is_strict_and_takes_what_experiments_hold(tmp_path):
+    record = {
+        "nan": math.nan,
+        "inf": np.float32(np.inf),
+        "array": jnp.arange(3),
+        "path": pathlib.Path("a/b"),
+        "tuple": (1, "x", None, True),
+    }
+    back = json.loads(runs.dumps(record), parse_constant=lambda token: pytest.fail(token))
+    assert back == {
+        "nan": "nan",
+        "inf": "inf",
+        "array": [0, 1, 2],
+        "path": "a/b",
+        "tuple": [1, "x", None, True],
+    }
+
+
+def test_a_series_of_two_dimensions_is_refused_with_its_shape(tmp_path):
+    with pytest.raises(ValueError, match=r"'loss': \(2, 3\)"):
+        write(tmp_path, trace={"loss": np.ones((2, 3))})
+
+
+# --- reading -----------------------------------------------------------------------------------
+
+
+def test_what_is_not_a_run_is_refused_by_name(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere is not a finished run"):
+        runs.load(tmp_path / "nowhere")
+    (tmp_path / "run.json").write_text('{"experiment": ')
+    with pytest.raises(ValueError, match=r"run\.json is not JSON, line 1"):
+        runs.load(tmp_path)
+    (tmp_path / "run.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"names no experiment"):
+        runs.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"line 1: the first column"),
+        ("time,loss\n0,1\n", r"line 1: the first column"),
+        ("step,loss\n0,1\n1\n", r"line 3: 1 cells where the header has 2"),
+        ("step,loss\n0,one\n", r"line 2: 'one' is no number"),
+    ],
+)
+def test_a_damaged_trace_is_refused_with_its_line(tmp_path, text, message):
+    path = write(tmp_path, trace={"loss": [1.0]})
+    (path / "trace.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        runs.load(path)
+
+
+# --- comparing ---------------------------------------------------------------------------------
+
+
+def test_compare_finds_where_two_runs_part_their_gap_and_who_diverged(tmp_path):
+    a = write(
+        tmp_path,
+        trace={"x/loss": [4.0, 2.0, 1.0], "y/loss": [1.0, 1.0], "z/loss": [1.0, 0.5]},
+        eta=1,
+    )
+    b = write(
+        tmp_path,
+        trace={"x/loss": [4.0, 2.0, 0.5], "y/loss": [1.0, 3.0], "z/loss": [1.0, 0.5]},
+        eta=2,
+    )
+    comparison = runs.compare(a, b)
+    x, y, z = comparison.gaps
+    assert (x.parts_at, x.final_a, x.final_b, x.gap, x.diverged) == (2, 1.0, 0.5, -0.5, "")
+    assert (y.parts_at, y.diverged) == (1, "B")
+    assert (z.parts_at, z.gap) == (None, 0.0)
+    assert comparison.arguments == {"eta": (1, 2)}
+    assert runs.compare(a, a).gaps[0].parts_at is None
+    assert runs.compare(a, b, tolerance=0.6).gaps[0].parts_at is None
+
+
+def test_series_that_differ_only_in_their_rate_are_paired_where_there_is_one_choice(tmp_path):
+    a = write(tmp_path, trace={"w/eta=0.125/loss": [1.0, 0.5], "u/eta=1/loss": [1.0, 0.5]})
+    b = write(
+        tmp_path,
+        trace={
+            "w/eta=0.5/loss": [1.0, np.nan],
+            "u/eta=2/loss": [1.0, 0.5],
+            "u/eta=3/loss": [1.0, 0.5],
+        },
+    )
+    comparison = runs.compare(a, b)
+    (gap,) = comparison.gaps
+    assert (gap.series, gap.parts_at, gap.diverged) == ("w/eta=0.125|0.5/loss", 1, "B")
+    assert comparison.only_a == ("u/eta=1/loss",)
+    assert comparison.only_b == ("u/eta=2/loss", "u/eta=3/loss")
+    assert "step 1" in runs.text(comparison)
+    assert "only in B: u/eta=2/loss" in runs.text(comparison)
+
+
+def test_runs_of_different_experiments_or_with_nothing_in_common_are_refused(tmp_path):
+    a = write(tmp_path, experiment="one", trace={"loss": [1.0]})
+    b = write(tmp_path, experiment="two", trace={"loss": [1.0]})
+    with pytest.raises(ValueError, match=r"a run of 'one' and .* of 'two': compare two runs of"):
+        runs.compare(a, b)
+    c = write(tmp_path, experiment="one", trace={"error": [1.0]})
+    with pytest.raises(ValueError, match=r"no series in common: \['loss'\] against \['error'\]"):
+        runs.compare(a, c)

@@ -1,0 +1,85 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from chainrule import cli, runs
+
+
+def run_of(root, experiment, **trace):
+    with runs.start(experiment, seed=0, arguments={}, root=root) as run:
+        run.save_trace({name.replace("_", "/"): values for name, values in trace.items()})
+    return run.path
+
+
+def test_compare_prints_the_gap_and_leaves_the_overlay(tmp_path, capsys):
+    a = run_of(tmp_path, "demo", x_loss=[3.0, 2.0, 1.0])
+    b = run_of(tmp_path, "demo", x_loss=[3.0, 2.5, np.inf])
+    assert cli.main(["compare", str(a), str(b)]) == 0
+    printed = capsys.readouterr().out
+    assert "step 1" in printed
+    assert printed.split("diverged")[1].split()[-2].endswith("overlay:")
+    (picture,) = b.glob("compare-*.png")
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_compare_of_two_experiments_is_one_clear_line_and_exit_code_2(tmp_path, capsys):
+    a, b = (run_of(tmp_path, name, x_loss=[1.0]) for name in ("one", "two"))
+    assert cli.main(["compare", str(a), str(b)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("chainrule: ")
+    assert error.count("\n") == 1
+    assert "'one'" in error
+    assert "'two'" in error
+
+
+def test_compare_of_what_is_no_run_names_the_folder(tmp_path, capsys):
+    assert cli.main(["compare", str(tmp_path), str(tmp_path)]) == 2
+    assert "is not a finished run" in capsys.readouterr().err
+
+
+def test_compare_without_a_series_of_that_name_says_so(tmp_path, capsys):
+    a, b = (run_of(tmp_path, "demo", x_loss=[1.0]) for _ in range(2))
+    assert cli.main(["compare", str(a), str(b), "--series", "error"]) == 2
+    assert "no series to draw" in capsys.readouterr().err
+
+
+def test_data_show_describes_both_splits(capsys):
+    assert cli.main(["data", "show", "--source", "embedded"]) == 0
+    printed = capsys.readouterr().out
+    assert "6000" in printed
+    assert "1000" in printed
+
+
+@pytest.mark.parametrize(
+    "command", [["--help"], ["--version"], ["compare", "--help"], ["data", "--help"]]
+)
+def test_help_answers_without_importing_anything_heavy(command):
+    code = (
+        "import sys\n"
+        "from chainrule import cli\n"
+        "try:\n"
+        f"    cli.main({command})\n"
+        "except SystemExit as stop:\n"
+        "    assert stop.code == 0\n"
+        "heavy = {'jax', 'numpy', 'matplotlib', 'tensorflow_datasets', 'jaxtyping'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+
+
+def test_importing_the_package_or_its_data_imports_no_jax():
+    code = (
+        "import sys, chainrule\n"
+        "assert not {'jax', 'numpy', 'matplotlib'} & set(sys.modules)\n"
+        "chainrule.data.mnist('test', source='embedded')\n"
+        "assert not {'jax', 'matplotlib', 'tensorflow_datasets'} & set(sys.modules)\n"
+        "try:\n"
+        "    chainrule.nothing\n"
+        "except AttributeError as error:\n"
+        "    assert 'nothing' in str(error)\n"
+        "else:\n"
+        "    raise SystemExit('an unknown submodule must be an AttributeError')\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
