@@ -1,1 +1,223 @@
 """Naive NumPy versions of what the package computes: loops, no cleverness, no code of ours."""
+
+import math
+
+import numpy as np
+
+# --- features -------------------------------------------------------------------------------------
+
+
+def pair_products(inputs, pairs):
+    """Products of two features of each row."""
+    return np.array([[row[u] * row[v] for u, v in pairs] for row in inputs])
+
+
+def sobel(image):
+    """Horizontal and vertical edges of one image, which goes on beyond its border."""
+    height, width = image.shape
+    smooth, slope = (1, 2, 1), (-1, 0, 1)
+    horizontal, vertical = np.zeros((2, height, width))
+    for r in range(height):
+        for c in range(width):
+            for i in range(3):
+                for j in range(3):
+                    row = min(max(r + i - 1, 0), height - 1)
+                    column = min(max(c + j - 1, 0), width - 1)
+                    horizontal[r, c] += slope[i] * smooth[j] * image[row, column]
+                    vertical[r, c] += smooth[i] * slope[j] * image[row, column]
+    return horizontal, vertical
+
+
+def hog(image, cell, block, orientations, norm):
+    """Histogram of oriented gradients of one image whose sides are multiples of the cell."""
+    height, width = image.shape
+    rows, columns = height // cell, width // cell
+    cells = np.zeros((rows, columns, orientations))
+    for r in range(height):
+        for c in range(width):
+            down = image[r + 1, c] - image[r - 1, c] if 0 < r < height - 1 else 0.0
+            right = image[r, c + 1] - image[r, c - 1] if 0 < c < width - 1 else 0.0
+            degrees = np.degrees(np.arctan2(down, right)) % 180
+            vote = np.hypot(down, right) / cell**2
+            cells[r // cell, c // cell, int(degrees // (180 / orientations))] += vote
+    found = []
+    for r in range(rows - block + 1):
+        for c in range(columns - block + 1):
+            h = cells[r : r + block, c : c + block].ravel()
+            if norm != "none":
+                h = h / np.sqrt(np.sum(h**2) + 1e-10)
+            if norm == "l2-hys":
+                h = np.minimum(h, 0.2)
+                h = h / np.sqrt(np.sum(h**2) + 1e-10)
+            found.extend(h)
+    return np.array(found)
+
+
+# --- operators, their rules, the losses, the MLP: one number at a time, in float64 ----------------
+
+
+def elementwise(function, *arrays):
+    """A function of numbers at every index of arrays of one shape."""
+    arrays = [np.asarray(array, np.float64) for array in arrays]
+    out = np.empty(arrays[0].shape)
+    for index in np.ndindex(out.shape):
+        out[index] = function(*(array[index] for array in arrays))
+    return out
+
+
+def sigmoid(x):
+    return 1 / (1 + math.exp(-x)) if x > 0 else math.exp(x) / (1 + math.exp(x))
+
+
+def elementwise_operator(value, slope):
+    """The operator and the rule of a function of one number, from its value and its slope."""
+
+    def operator(inputs):
+        return elementwise(value, inputs)
+
+    def rule(g, inputs):
+        return elementwise(lambda g, x: g * slope(x), g, inputs)
+
+    return operator, rule
+
+
+def linear(inputs, kernel, bias):
+    out = np.zeros((inputs.shape[0], kernel.shape[1]))
+    for n, j in np.ndindex(out.shape):
+        out[n, j] = bias[j] + sum(
+            float(inputs[n, i]) * float(kernel[i, j]) for i in range(kernel.shape[0])
+        )
+    return out
+
+
+def linear_backward(g, inputs, kernel, bias):
+    by_inputs, by_kernel, by_bias = (
+        np.zeros(inputs.shape),
+        np.zeros(kernel.shape),
+        np.zeros(bias.shape),
+    )
+    for n, i, j in np.ndindex(inputs.shape[0], *kernel.shape):
+        by_inputs[n, i] += float(g[n, j]) * float(kernel[i, j])
+        by_kernel[i, j] += float(g[n, j]) * float(inputs[n, i])
+    for n, j in np.ndindex(g.shape):
+        by_bias[j] += float(g[n, j])
+    return by_inputs, by_kernel, by_bias
+
+
+def matvec(matrix, vector):
+    return np.array(
+        [sum(float(m) * float(v) for m, v in zip(row, vector, strict=True)) for row in matrix]
+    )
+
+
+def matvec_backward(g, matrix, vector):
+    by_matrix, by_vector = np.zeros(matrix.shape), np.zeros(vector.shape)
+    for i, j in np.ndindex(matrix.shape):
+        by_matrix[i, j] = float(g[i]) * float(vector[j])
+        by_vector[j] += float(g[i]) * float(matrix[i, j])
+    return by_matrix, by_vector
+
+
+def norm(inputs):
+    out = np.empty(inputs.shape[:-1])
+    for index in np.ndindex(out.shape):
+        out[index] = math.sqrt(sum(float(x) ** 2 for x in inputs[index]))
+    return out
+
+
+def norm_backward(g, inputs):
+    out, lengths = np.zeros(inputs.shape), norm(inputs)
+    for index in np.ndindex(inputs.shape):
+        if lengths[index[:-1]] > 0:
+            out[index] = g[index[:-1]] * inputs[index] / lengths[index[:-1]]
+    return out
+
+
+def maxout(inputs, pieces):
+    out = np.empty((*inputs.shape[:-1], inputs.shape[-1] // pieces))
+    for *batch, i in np.ndindex(out.shape):
+        out[(*batch, i)] = max(float(inputs[(*batch, i * pieces + j)]) for j in range(pieces))
+    return out
+
+
+def maxout_backward(g, inputs, pieces):
+    out, outputs = np.zeros(inputs.shape), maxout(inputs, pieces)
+    for *batch, i in np.ndindex(outputs.shape):
+        for j in range(pieces):
+            if inputs[(*batch, i * pieces + j)] == outputs[(*batch, i)]:
+                out[(*batch, i * pieces + j)] = g[(*batch, i)]
+                break
+    return out
+
+
+def mean_loss(function, predictions, targets):
+    """The mean over all elements of a loss of one prediction and one target."""
+    return elementwise(function, predictions, targets).mean()
+
+
+def mean_loss_backward(slope, g, predictions, targets):
+    return elementwise(lambda p, t: g * slope(p, t) / predictions.size, predictions, targets)
+
+
+def cross_entropy(logits, labels):
+    losses = []
+    for row, label in zip(np.asarray(logits, np.float64), labels, strict=True):
+        losses.append(math.log(sum(math.exp(s) for s in row)) - row[label])
+    return sum(losses) / len(losses)
+
+
+def cross_entropy_backward(g, logits, labels):
+    out = np.zeros(logits.shape)
+    for n, row in enumerate(np.asarray(logits, np.float64)):
+        total = sum(math.exp(s) for s in row)
+        for k, s in enumerate(row):
+            out[n, k] = g * (math.exp(s) / total - (k == labels[n])) / len(labels)
+    return out
+
+
+def mlp_one_sample(layers, x, function, slope, g):
+    """The notes' equations for one sample, a column, and weights [out, in]; no batch anywhere.
+
+    Returns the s and the x of every layer (x from the inputs on), and the gradients by the weights,
+    the biases, every s and every x.
+    """
+    s, x = [], [np.asarray(x, np.float64)[:, None]]
+    for index, (weight, bias) in enumerate(layers):
+        s.append(weight @ x[-1] + bias[:, None])
+        x.append(s[-1] if index == len(layers) - 1 else elementwise(function, s[-1]))
+    by_w, by_b, by_s, by_x = [], [], [], [np.asarray(g, np.float64)[:, None]]
+    for index in reversed(range(len(layers))):
+        last = index == len(layers) - 1
+        by_s.insert(0, by_x[0] if last else by_x[0] * elementwise(slope, s[index]))
+        by_w.insert(0, by_s[0] @ x[index].T)
+        by_b.insert(0, by_s[0][:, 0])
+        by_x.insert(0, layers[index][0].T @ by_s[0])
+    columns = [[column[:, 0] for column in columns] for columns in (s, x, by_s, by_x)]
+    return columns[0], columns[1], by_w, by_b, columns[2], columns[3]
+
+
+# The perceptron.
+
+
+def perceptron(inputs, targets, max_epochs, orders=None):
+    """Rosenblatt's rule, example by example, in the dtype of the inputs: exact on integers.
+
+    Returns the weights, their mean over all examples seen, and after each epoch run its number of
+    changes and the weights.
+    """
+    weights = np.zeros_like(inputs[0])
+    total, seen = np.zeros(inputs.shape[1]), 0
+    changes, history = [], []
+    for epoch in range(max_epochs):
+        changed = 0
+        for i in range(len(inputs)) if orders is None else orders[epoch]:
+            if targets[i] * inputs[i].dot(weights) <= 0:
+                weights = weights + targets[i] * inputs[i]
+                changed += 1
+            total += weights
+            seen += 1
+        changes.append(changed)
+        history.append(weights)
+        if changed == 0:
+            break
+    return weights, total / seen, changes, history
