@@ -247,7 +247,7 @@ def outcomes(
     finite = edges[np.isfinite(edges)]
     if finite.size:
         ax.axvspan(finite.min(), finite.max(), color=COLORS["model"], alpha=0.5, lw=0)
-        draw_edges(ax, {"edge 2 / sharpness at the start": float(np.median(finite))})
+        draw_edges(ax, {"edge 2 / sharpness": float(np.median(finite))})
     ax.set_xlabel("learning rate $\\eta$")
     ax.set_ylabel(ylabel)
     ax.legend(loc="center left")

@@ -1,0 +1,226 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 3. Gradient descent and its learning rate
+#
+# A loss $f$ and a start $w_0$ are given. Gradient descent walks downhill by
+#
+# $$ w_{t+1} = w_t - \eta \, \nabla f(w_t), $$
+#
+# and everything about it that one has to decide is the learning rate $\eta$. This notebook looks at
+# what $\eta$ does: where it can be predicted, where it cannot, and what happens beyond the edge. Each
+# descent is data, a `Trace` of arrays, so that runs can be laid side by side.
+
+# %%
+# %matplotlib inline
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from chainrule import data, descent, landscapes, losses
+from chainrule.models import mlp
+from chainrule.plots import descent as figures
+
+# %% [markdown]
+# ## A parabola, where everything is known
+#
+# On $f(w) = \frac a2 w^2$ the gradient is $a w$, so each step multiplies $w$ by $1 - \eta a$. Below
+# $\eta = 1/a$ the walk creeps in from one side, up to $2/a$ it jumps from side to side and still
+# comes in, and beyond $2/a$ it is thrown out. Four rates at once, with $a = 4$, so that the edge is
+# at 0.5:
+
+
+# %%
+def parabola(w):
+    return landscapes.quadratic(w, curvature=4.0)
+
+
+etas = jnp.asarray([0.1, 0.4, 0.49, 0.51])
+trace = descent.sweep(parabola, jnp.asarray(1.0), etas, 60, record_params=True)
+for eta, path, lane in zip(etas, trace.params, descent.summary(trace), strict=True):
+    print(
+        f"eta {eta:.2f}: {np.round(np.asarray(path[:5], float), 3)} ... {lane.verdict}, loss {lane.final:.2e}"
+    )
+
+# %% [markdown]
+# The words follow a stated rule (`help(descent.verdict)`), and they are only words: read them with the
+# numbers beside them.
+#
+# ## Why a step is a step
+#
+# Around $w_0$, descent believes the loss to be
+#
+# $$ m(w) = f(w_0) + \nabla f(w_0)^\top (w - w_0) + \frac{1}{2\eta} \lVert w - w_0 \rVert^2, $$
+#
+# a parabola whose curvature is $1/\eta$ whatever the loss looks like. Its minimum is the next iterate.
+# Where the model lies above the loss, going to its minimum must go down; where the loss is more
+# curved than $1/\eta$, nothing is promised.
+#
+# ## Two wells
+#
+# The loss below has two minima, of which the left one is deeper. It is our reconstruction: the notes
+# show such pictures and do not print the function. Twelve iterates of each walk, with the
+# model of each step in orange:
+
+
+# %%
+def walk(eta, start, steps=11):
+    loss = landscapes.two_well
+    trace = descent.gradient_descent(loss, jnp.asarray(start), optax.sgd(eta), steps)
+    slopes = jax.vmap(jax.grad(loss))(trace.params)
+    return figures.Series(eta, *(np.asarray(x) for x in (trace.params, trace.loss, slopes)))
+
+
+series = [walk(0.125, -0.5), walk(0.125, 0.5), walk(0.5, -0.5)]
+figures.frames(series, jax.vmap(landscapes.two_well))
+
+# %% [markdown]
+# The first two rows creep into the left minimum, the next two into the right one: descent finds *a*
+# local minimum, and the start decides which. The last two rows leave from the first start with four
+# times the rate. The orange parabola has become flatter than the loss at its minimum, every
+# step overshoots, and the walk settles into a swing of two places.
+#
+# ## Four hundred rates at once
+#
+# A sweep is one compiled program, so there is no reason to stop at two rates. For each of 400 rates,
+# the last 60 of 1,000 iterates are drawn as dots above the rate:
+
+# %%
+etas = jnp.linspace(0.0025, 1.0, 400)
+trace = descent.sweep(landscapes.two_well, jnp.asarray(-0.5), etas, 1000, record_params=True)
+sharpness = descent.sharpness(landscapes.two_well, jnp.asarray(-1.0467), key=jax.random.key(0))
+edge = descent.edge(float(sharpness))
+figures.final_against_rate(
+    np.asarray(etas),
+    np.asarray(trace.params[:, -60:]),
+    edges={"edge at the left minimum": edge},
+    marked=(0.125, 0.5),
+    stationary={"minimum": -1.0467, "maximum": 0.1010, "minimum ": 0.9456},
+)
+
+# %% [markdown]
+# The curvature in the left minimum is 4.573, which predicts the edge at $2 / 4.573 = 0.437$: there
+# the single line splits in two. Beyond, the swing doubles its period again and again until the
+# iterates fill whole bands; at 0.7 the band reaches over the hill and the walk falls into the other
+# well; and beyond 0.94 it leaves the picture. One number, measured at one point, told where it starts.
+
+# %%
+print(f"sharpness {float(sharpness):.3f}, edge {edge:.4f}")
+
+# %% [markdown]
+# ## A gradient that is not the gradient
+#
+# Stopping the gradient through one use of a parameter changes where descent goes, without changing
+# the loss. In $f(a, b) = (a-1)^2 + (b+1)^2 + (a-b)^2$, hide the $a$ of the coupling from the
+# gradient:
+
+# %%
+start = {"a": jnp.asarray(0.5), "b": jnp.asarray(-0.5)}
+for detach in (False, True):
+    for eta, steps in ((1e-4, 100), (1e-3, 100), (1e-1, 300)):
+        final = descent.gradient_descent(
+            lambda p, detach=detach: landscapes.coupled(p, detach=detach),
+            start,
+            optax.sgd(eta),
+            steps,
+        ).final_params
+        print(
+            f"detach {detach!s:5}  eta {eta:g}, {steps} steps: "
+            f"a = {final['a']:.4f}, b = {final['b']:.4f}"
+        )
+
+# %% [markdown]
+# The limits are $(1/3, -1/3)$ with the whole gradient and $(1, 0)$ without: the second is the rest
+# point of no loss at all. The notes print one result at $\eta = 10^{-3}$ and the other at
+# $10^{-4}$; the lines above show both at both.
+#
+# ## The same on real digits
+#
+# A network of 200 hidden ReLU units learns to tell a 5 from the other digits, on the first 1,000
+# training digits. All rates leave from the same parameters.
+
+# %%
+digits = data.mnist("train", source="embedded")
+inputs = jnp.asarray(data.standardize(digits.images[:1000]).inputs)
+targets = jnp.asarray(digits.labels[:1000] == 5, jnp.float32)
+
+
+def loss(params):
+    return losses.squared_error(mlp.apply(params, inputs)[:, 0], targets)
+
+
+params = mlp.init(jax.random.key(0), (784, 200, 1))
+sharpness = descent.sharpness(loss, params, key=jax.random.key(1), iterations=24)
+print(f"sharpness at the start {float(sharpness):.1f}, edge {descent.edge(float(sharpness)):.4f}")
+
+etas = (0.01, 0.125, 0.5)
+trace = descent.sweep(loss, params, etas, 100)
+for eta, lane in zip(etas, descent.summary(trace), strict=True):
+    print(
+        f"eta {eta:5g}: {lane.verdict:12} start {lane.start:.3f}, "
+        f"peak {lane.peak:8.3f} after {lane.peak_step} steps, end {lane.final:.4f}"
+    )
+figures.losses(
+    {
+        f"$\\eta$ = {eta:g}": np.asarray(lane)[None]
+        for eta, lane in zip(etas, trace.loss, strict=True)
+    },
+    floors={"constant predictor": float(targets.mean() * (1 - targets.mean()))},
+)
+
+# %% [markdown]
+# Both large rates lie far beyond the edge, and both lanes are thrown out within three steps. What
+# comes back is another network: the spike pushes most hidden units to where no digit switches them on,
+# and a unit that is never on has no gradient to bring it back. At 0.125 the survivors carry on, and
+# reach a lower loss than the careful rate in the same number of steps. At 0.5 hardly any survive,
+# and the network predicts a constant: its gradient is tiny, and by the rule it has "converged".
+
+
+# %%
+def dead(params):
+    hidden = inputs @ params["layer1"]["kernel"] + params["layer1"]["bias"][None, :]
+    return float(jnp.mean(~jnp.any(hidden > 0, axis=0)))
+
+
+for lane, eta in enumerate(etas):
+    final = jax.tree.map(lambda leaf, lane=lane: leaf[lane], trace.final_params)
+    print(f"eta {eta:5g}: {100 * dead(final):5.1f} % of the hidden units are dead")
+
+# %% [markdown]
+# ## Exercises
+#
+# 1. With heavy-ball momentum $\beta = 0.9$, where is the edge on the parabola with $a = 4$? Check it
+#    with a sweep.
+#
+# <details><summary>Solution</summary>
+#
+# $2 (1 + \beta) / a = 0.95$.
+#
+# ```python
+# heavy = functools.partial(optax.sgd, momentum=0.9)
+# etas = jnp.asarray([0.93, 0.97])
+# descent.verdict(descent.sweep(parabola, jnp.asarray(1.0), etas, 500, optimizer=heavy))
+# ```
+#
+# </details>
+#
+# 2. From $w = -0.5$ on the two wells the edge at the start is "none". Why?
+#
+# <details><summary>Solution</summary>
+#
+# The curvature $6 w^2 - 2$ is $-0.5$ there: the loss curves downwards, no step size makes the
+# quadratic model fail to be an upper bound, and `descent.edge` returns infinity. The edge that matters
+# is the one where the walk arrives.
+#
+# </details>

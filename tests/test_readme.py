@@ -1,0 +1,40 @@
+"""What the README shows is what runs."""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+HERE = pathlib.Path(__file__).resolve().parents[1]
+README = (HERE / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+def test_the_python_of_the_readme_runs_and_prints_what_its_comments_say(code):
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=HERE
+    )
+    for expected in re.findall(r"print\(.*?\)\s+# (\(.*?\))$", code, re.MULTILINE):
+        assert expected in result.stdout
+
+
+def test_every_experiment_stands_in_the_readme_and_every_script_named_there_exists():
+    named = set(re.findall(r"(?:experiments|notebooks)/[\w/]+\.py", README))
+    assert {name for name in named if not (HERE / name).is_file()} == set()
+    there = {f"experiments/{path.name}" for path in (HERE / "experiments").glob("*.py")}
+    assert there - named == set()
+
+
+def test_every_picture_and_page_linked_from_the_readme_is_there():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert target.startswith("https:") or (HERE / target).is_file(), target
+
+
+@pytest.mark.parametrize(
+    "target", sorted(set(re.findall(r"(?:^|`)make ([a-z-]+)", README, re.MULTILINE)))
+)
+def test_every_make_target_of_the_readme_exists(target):
+    makefile = (HERE / "Makefile").read_text(encoding="utf-8")
+    assert re.search(rf"^{target}:", makefile, re.MULTILINE)
