@@ -43,15 +43,15 @@ clean:
 # What the experiments need.
 $(VENV)/installed: pyproject.toml constraints.txt
 	@echo "building $(VENV) and installing: about a minute"
-	$(PYTHON) -c "import sys; assert sys.version_info >= (3, 11), 'Python 3.11 or newer is needed: make PYTHON=python3.12 ...'"
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable . --constraint constraints.txt
+	@$(PYTHON) -c "import sys; assert sys.version_info >= (3, 11), 'Python 3.11 or newer is needed: make PYTHON=python3.12 ...'"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --editable . --constraint constraints.txt
 	@touch $@
 
 # And the tests.
 $(VENV)/tested: $(VENV)/installed
 	@echo "installing what the tests need: under a minute"
-	$(BIN)/python -m pip install --quiet --editable ".[test,notebooks]" --constraint constraints.txt
+	@$(BIN)/python -m pip install --quiet --editable ".[test,notebooks]" --constraint constraints.txt
 	@touch $@
 
 $(VENV)/noted: $(VENV)/tested

@@ -2,7 +2,7 @@
 
 The contract, which every module keeps:
 
-1. A model is two pure functions: ``init(key, ...) -> params`` and ``apply(params, inputs) -> outputs``.
+1. A model is two pure functions, ``init(key, ...) -> params`` and ``apply(params, inputs)``.
 2. ``params`` is a plain pytree: nested dicts with string keys, a layer is ``{"kernel", "bias"}``.
 3. Batch first; images ``[N, H, W, C]``, kernels ``[h, w, C, D]``, labels int32 ``[N]``, float32.
 4. The rule of the operator ``f`` stands beside it as ``f_backward(g, *arrays, **settings)``.

@@ -1,1 +1,1 @@
-"""The models: each module holds ``init(key, ...) -> params`` and ``apply(params, inputs) -> outputs``."""
+"""The models: a module each, with ``init(key, ...) -> params`` and ``apply(params, inputs)``."""
