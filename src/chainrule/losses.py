@@ -27,7 +27,8 @@ def _check_range(labels: Array, low: int, high: int, what: str) -> None:
     # Under jit there is no value yet to look at.
     if isinstance(labels, jax.core.Tracer) or labels.size == 0:
         return
-    smallest, largest = np.min(labels), np.max(labels)
+    values = np.asarray(labels)
+    smallest, largest = values.min(), values.max()
     if not low <= smallest <= largest <= high:
         raise ValueError(f"labels from {smallest} to {largest}: they must be {what}")
 
@@ -158,8 +159,8 @@ def _agreement(
 ) -> Float[Array, "*shape"]:
     """Return y s, which is positive where the score has the sign that it should have."""
     _check_shapes(scores, targets)
-    if not isinstance(targets, jax.core.Tracer) and not np.all(np.abs(targets) == 1):
-        found = np.unique(targets)[:5].tolist()
+    if not isinstance(targets, jax.core.Tracer) and not (np.abs(np.asarray(targets)) == 1).all():
+        found = np.unique(np.asarray(targets))[:5].tolist()
         raise ValueError(
             f"targets {found}: they must be -1 or +1, map labels y in {{0, 1}} to 2 y - 1"
         )

@@ -200,6 +200,7 @@ def backward(
       The gradients by the parameters and by every value on the way.
 
     Raises:
+      ValueError: g has not the shape of the outputs.
       LookupError: the activation has no rule.
 
     Example:
@@ -209,6 +210,10 @@ def backward(
       >>> bool(jnp.allclose(gradients.params["layer1"]["kernel"], by_jax["layer1"]["kernel"]))
       True
     """
+    if g.shape != activations.outputs.shape:
+        raise ValueError(
+            f"g {g.shape} against outputs {activations.outputs.shape}: both must agree"
+        )
     rule = backward_of(activation)
     names = _layers(params)
     grads: Params = {}

@@ -34,7 +34,7 @@ def linear(
       Array([[1.5, 2. , 0. ],
              [3.5, 4. , 2. ]], dtype=float32)
     """
-    if inputs.shape[-1:] != kernel.shape[:1] or kernel.shape[1:] != bias.shape:
+    if inputs.shape[1:] != kernel.shape[:1] or kernel.shape[1:] != bias.shape:
         raise ValueError(
             f"linear: inputs {inputs.shape}, kernel {kernel.shape} and bias {bias.shape} do not "
             "fit: they must be [batch, in], [in, out] and [out]"

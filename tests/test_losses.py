@@ -1,0 +1,223 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import optax
+import pytest
+
+from chainrule import losses
+from chainrule.ops import backward_of
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """The functions as people run them: our own errors, not those of the checked signatures."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+SCORES = jnp.array([2.0, 0.5, -0.5, -3.0, 1.5])
+SIGNS = jnp.array([1, 1, 1, -1, -1])
+
+
+def test_squared_error_on_the_numbers_of_the_notes():
+    assert losses.squared_error(jnp.array([[3.0]]), jnp.array([[0.0]])) == 9
+    assert losses.squared_error(jnp.array([3.0, 0.0, 0.0, 0.0]), jnp.zeros(4)) == 2.25
+
+
+def test_the_gradient_of_squared_error_written_out():
+    predictions, targets = (
+        jnp.array([[1.0, 2.0], [3.0, -4.0]]),
+        jnp.array([[0.0, 4.0], [3.0, -6.0]]),
+    )
+    by_predictions, by_targets = losses.squared_error_backward(jnp.array(2.0), predictions, targets)
+    np.testing.assert_array_equal(by_predictions, [[1, -2], [0, 2]])
+    np.testing.assert_array_equal(by_targets, [[-1, 2], [0, -2]])
+
+
+def test_cross_entropy_divides_by_the_batch_and_not_by_the_classes():
+    # Of equal logits of K classes it is log K, and the gradient by the right one (1 / K - 1) / N.
+    for classes in (2, 10):
+        logits, labels = jnp.zeros((5, classes)), jnp.array([0, 1, 1, 0, 1])
+        np.testing.assert_allclose(losses.cross_entropy(logits, labels), np.log(classes), rtol=1e-6)
+        by_logits, _ = losses.cross_entropy_backward(jnp.array(1.0), logits, labels)
+        expected = np.full((5, classes), 1 / classes / 5)
+        expected[np.arange(5), labels] -= 1 / 5
+        np.testing.assert_allclose(by_logits, expected, rtol=1e-6)
+
+
+def test_cross_entropy_written_out():
+    # Row one: odds 1 : 3, row two: odds 4 : 1, and the label is the rarer one.
+    logits = jnp.log(jnp.array([[1.0, 3.0], [4.0, 1.0]]))
+    labels = jnp.array([1, 1])
+    expected = (np.log(4 / 3) + np.log(5)) / 2
+    np.testing.assert_allclose(losses.cross_entropy(logits, labels), expected, rtol=1e-6)
+    by_logits, by_labels = losses.cross_entropy_backward(jnp.array(2.0), logits, labels)
+    np.testing.assert_allclose(by_logits, [[0.25, -0.25], [0.8, -0.8]], rtol=1e-5)
+    assert by_labels is None
+
+
+def test_hinge_written_out():
+    # y s = 2, 0.5, -0.5, 3, -1.5: missing to 1 are 0, 0.5, 1.5, 0, 2.5.
+    np.testing.assert_allclose(losses.hinge(SCORES, SIGNS), 4.5 / 5, rtol=1e-6)
+    by_scores, _ = losses.hinge_backward(jnp.array(5.0), SCORES, SIGNS)
+    np.testing.assert_allclose(by_scores, [0, -1, -1, 0, 1], rtol=1e-6)
+    np.testing.assert_allclose(losses.squared_hinge(SCORES, SIGNS), 8.75 / 5, rtol=1e-6)
+    by_scores, _ = losses.squared_hinge_backward(jnp.array(5.0), SCORES, SIGNS)
+    np.testing.assert_allclose(by_scores, [0, -1, -3, 0, 5], rtol=1e-6)
+    np.testing.assert_allclose(losses.perceptron(SCORES, SIGNS), 2 / 5, rtol=1e-6)
+    by_scores, _ = losses.perceptron_backward(jnp.array(5.0), SCORES, SIGNS)
+    np.testing.assert_allclose(by_scores, [0, 0, -1, 0, 1], rtol=1e-6)
+
+
+def test_at_the_corner_a_sample_still_counts():
+    # y s = 0 for the perceptron, 1 for the hinge: the whole update, not half of it, not none.
+    for loss, scores in ((losses.perceptron, [0.0, 0.0]), (losses.hinge, [1.0, -1.0])):
+        scores, targets = jnp.array(scores), jnp.array([1, -1])
+        by_hand, _ = backward_of(loss)(jnp.array(2.0), scores, targets)
+        np.testing.assert_array_equal(by_hand, [-1, 1])
+        np.testing.assert_array_equal(2 * jax.grad(loss)(scores, targets), [-1, 1])
+
+
+def test_a_step_of_one_on_the_perceptron_loss_is_the_rule_of_the_notes():
+    inputs, targets = jnp.array([[1.0, 2.0], [-3.0, 1.0], [2.0, -1.0]]), jnp.array([1, -1, 1])
+    weights, history = jnp.zeros(2), []
+    for x, y in zip(inputs, targets, strict=True):
+        # The score of the third is 0 again, and it is a mistake like the first.
+        weights -= jax.grad(lambda w, x=x, y=y: losses.perceptron(w @ x, y))(weights)
+        history.append(weights.tolist())
+    assert history == [[1, 2], [1, 2], [3, 1]]
+
+
+def normal(seed, *shape):
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+LABELS = jax.random.randint(jax.random.key(3), (8,), 0, 4)
+BITS = jax.random.bernoulli(jax.random.key(4), shape=(8, 3)).astype(jnp.int32)
+BATCHES = {
+    "squared_error": (losses.squared_error, normal(0, 8, 3), normal(1, 8, 3)),
+    "cross_entropy": (losses.cross_entropy, normal(0, 8, 4), LABELS),
+    "binary_cross_entropy": (losses.binary_cross_entropy, normal(0, 8, 3), BITS),
+    "hinge": (losses.hinge, normal(0, 8, 3), 2 * BITS - 1),
+    "squared_hinge": (losses.squared_hinge, normal(0, 8, 3), 2 * BITS - 1),
+    "perceptron": (losses.perceptron, normal(0, 8, 3), 2 * BITS - 1),
+}
+every_loss = pytest.mark.parametrize("name", BATCHES)
+
+
+@every_loss
+def test_repeating_the_batch_changes_neither_loss_nor_gradient(name):
+    loss, _, targets = BATCHES[name]
+    inputs = normal(5, 8, 6)
+    kernel = normal(6, 6, 4 if name == "cross_entropy" else 3)
+
+    def whole(kernel, times):
+        repeat = functools.partial(jnp.concatenate, axis=0)
+        return loss(repeat([inputs] * times) @ kernel, repeat([targets] * times))
+
+    once, thrice = (jax.value_and_grad(whole)(kernel, times) for times in (1, 3))
+    np.testing.assert_allclose(once[0], thrice[0], rtol=1e-6)
+    np.testing.assert_allclose(once[1], thrice[1], rtol=1e-5, atol=1e-6)
+
+
+@every_loss
+def test_labels_may_be_closed_over_in_a_compiled_program(name):
+    loss, predictions, targets = BATCHES[name]
+    compiled = jax.jit(lambda predictions: loss(predictions, targets))
+    np.testing.assert_allclose(compiled(predictions), loss(predictions, targets), rtol=1e-6)
+
+
+@every_loss
+def test_the_losses_are_those_of_optax(name):
+    loss, predictions, targets = BATCHES[name]
+    real = targets.astype(jnp.float32)
+    expected = {
+        "squared_error": lambda p: optax.losses.squared_error(p, real),
+        "cross_entropy": lambda p: optax.losses.softmax_cross_entropy_with_integer_labels(
+            p, targets
+        ),
+        "binary_cross_entropy": lambda p: optax.losses.sigmoid_binary_cross_entropy(p, real),
+        "hinge": lambda p: optax.losses.hinge_loss(p, real),
+        "squared_hinge": lambda p: optax.losses.hinge_loss(p, real) ** 2,
+        # No score is exactly 0 here, where the two differ in the gradient.
+        "perceptron": lambda p: optax.losses.perceptron_loss(p, real),
+    }[name]
+    with jax.numpy_dtype_promotion("standard"):
+        value, gradient = jax.value_and_grad(lambda p: jnp.mean(expected(p)))(predictions)
+    np.testing.assert_allclose(loss(predictions, targets), value, rtol=1e-6)
+    by_hand = backward_of(loss)(jnp.array(1.0), predictions, targets)[0]
+    np.testing.assert_allclose(by_hand, gradient, rtol=1e-5, atol=1e-7)
+
+
+def test_the_losses_are_those_of_scikit_learn():
+    from sklearn import metrics
+
+    labels = np.asarray(LABELS)
+    probabilities = np.asarray(jax.nn.softmax(normal(0, 8, 4)), np.float64)
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(
+        losses.cross_entropy(normal(0, 8, 4), LABELS),
+        metrics.log_loss(labels, probabilities, labels=range(4)),
+        rtol=1e-5,
+    )
+    np.testing.assert_allclose(
+        losses.hinge(SCORES, SIGNS),
+        metrics.hinge_loss(np.asarray(SIGNS), np.asarray(SCORES)),
+        rtol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("scale", [1e4, 3e38])
+def test_huge_logits_give_finite_numbers(scale):
+    logits, labels = jnp.array([[scale, -scale], [scale, -scale]]), jnp.array([0, 0])
+    assert losses.cross_entropy(logits, labels) == 0
+    assert losses.binary_cross_entropy(jnp.array([scale, -scale]), jnp.array([1, 0])) == 0
+    for gradient in (
+        jax.grad(losses.cross_entropy)(logits, labels),
+        jax.grad(losses.binary_cross_entropy)(jnp.array([scale, -scale]), jnp.array([1, 0])),
+    ):
+        np.testing.assert_array_equal(gradient, np.zeros_like(gradient))
+
+
+def test_soft_labels_are_allowed_between_0_and_1():
+    logits, labels = jnp.array([0.3, -1.0]), jnp.array([0.25, 0.9])
+    expected = optax.losses.sigmoid_binary_cross_entropy(logits, labels).mean()
+    np.testing.assert_allclose(losses.binary_cross_entropy(logits, labels), expected, rtol=1e-6)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("name", ["squared_error", "binary_cross_entropy", "hinge", "perceptron"])
+def test_a_column_against_a_vector_is_refused(name):
+    with pytest.raises(ValueError, match=r"predictions \(3, 1\) against targets \(3,\)"):
+        getattr(losses, name)(jnp.ones((3, 1)), jnp.ones(3))
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_cross_entropy_refuses_labels_of_another_shape():
+    with pytest.raises(ValueError, match=r"logits \(3, 4\) against labels \(3, 1\)"):
+        losses.cross_entropy(jnp.ones((3, 4)), jnp.zeros((3, 1), jnp.int32))
+    with pytest.raises(ValueError, match=r"logits \(3, 4\) against labels \(2,\)"):
+        losses.cross_entropy(jnp.ones((3, 4)), jnp.zeros(2, jnp.int32))
+
+
+@pytest.mark.parametrize("bad", [4, -1])
+def test_a_label_out_of_range_is_refused_and_nan_under_jit(bad):
+    logits, labels = jnp.ones((3, 4)), jnp.array([0, bad, 2])
+    with pytest.raises(ValueError, match="they must be 0 to 3 for 4 columns of logits"):
+        losses.cross_entropy(logits, labels)
+    assert jnp.isnan(jax.jit(losses.cross_entropy)(logits, labels))
+
+
+def test_labels_that_are_no_probabilities_are_refused():
+    with pytest.raises(ValueError, match=r"labels from -1 to 1: they must be between 0 and 1"):
+        losses.binary_cross_entropy(jnp.ones(2), jnp.array([-1, 1]))
+    with pytest.raises(ValueError, match=r"labels from nan to nan"):
+        losses.binary_cross_entropy(jnp.ones(2), jnp.array([jnp.nan, 1]))
+
+
+@pytest.mark.parametrize("name", ["hinge", "squared_hinge", "perceptron"])
+def test_targets_that_are_no_signs_are_refused(name):
+    with pytest.raises(ValueError, match=r"targets \[0, 1\]: they must be -1 or \+1"):
+        getattr(losses, name)(jnp.ones(3), jnp.array([0, 1, 1]))
