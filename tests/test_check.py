@@ -109,6 +109,24 @@ def test_an_error_is_found_though_only_one_element_is_differenced():
     report = check_gradients(slip, reference, *POINT, max_differences=1)
     assert wrong(report) == {"inputs"}
     assert {row.differenced for row in report.rows} == {1}
+    # The element that is not a number is the worst.
+    report = check_gradients(
+        lambda x: (2 * x).at[3].set(jnp.nan).at[1].set(9.0),
+        lambda x: jnp.sum(x**2),
+        jnp.arange(5.0),
+        max_differences=1,
+    )
+    assert (report.rows[0].worst, round(report.rows[0].difference)) == ((3,), 6)
+
+
+def test_without_differences_jax_grad_is_the_only_judge():
+    stop = jax.lax.stop_gradient
+    rows = [
+        check_gradients(mine, lambda x: stop(x) * x, 3.0, max_differences=0).rows[0]
+        for mine in (lambda x: x, lambda x: 2 * x)
+    ]
+    assert [row.verdict for row in rows] == ["equal", "wrong"]
+    assert all(np.isnan(row.difference) and row.differenced == 0 for row in rows)
 
 
 def test_a_gradient_computed_in_float32_is_rounding():

@@ -180,9 +180,9 @@ def check_gradients(
       reference: ``reference(*args)`` gives a scalar. A gradient by an intermediate value is that by
         an argument of zeros which is added to it.
       *args: pytrees of arrays; the point at which to compare.
-      max_differences: at most this many elements of an array, and at least 1, are compared with
-        differences, which cost two calls of ``reference`` each: those where the other two columns
-        disagree most, then others spread evenly. `jax.grad` is compared with everywhere.
+      max_differences: at most this many elements of an array are compared with differences, which
+        cost two calls of ``reference`` each: those where the other two columns disagree most, then
+        others spread evenly; with 0, none. `jax.grad` is compared with everywhere.
 
     Returns:
       A `Report`: one row for every array of real numbers in the arguments.
@@ -307,7 +307,7 @@ class _Around:
 
 def _elements(error: np.ndarray, equal: np.ndarray, most: int) -> np.ndarray:
     """Choose what to difference: the largest errors, then an even spread."""
-    order = np.argsort(-error, kind="stable")
+    order = np.argsort(-np.nan_to_num(error, nan=np.inf), kind="stable")
     count = min(most, max(1, int(np.count_nonzero(~equal))))
     worst, others = order[:count], np.sort(order[count:])
     spread = np.linspace(0, others.size - 1, min(others.size, most - count)).astype(int)

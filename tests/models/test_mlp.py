@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from chainrule import losses
+from chainrule import data, losses
 from chainrule.check import check_gradients
 from chainrule.models import mlp
 from chainrule.ops import activations
@@ -311,3 +311,26 @@ def test_what_does_not_fit_is_refused():
         mlp.backward(params, mlp.forward(params, inputs), targets[:, 0])
     with pytest.raises(LookupError, match="no function cos_backward"):
         mlp.gradient_step(params, inputs, targets, 0.1, activation=jnp.cos)
+
+
+def test_a_thousand_steps_of_the_notes_network_by_hand_and_by_jax_grad_leave_one_trace():
+    digits = data.mnist("train", source="embedded")
+    pixels = digits.images[:1000].reshape(1000, 784).astype(np.float32)
+    inputs = jnp.asarray((pixels - pixels.mean()) / pixels.std(ddof=1))
+    targets = jnp.asarray((digits.labels[:1000, None] == 5).astype(np.float32))
+
+    def loss(params):
+        return losses.squared_error(mlp.apply(params, inputs), targets)
+
+    def by_jax(params, _):
+        value, grads = jax.value_and_grad(loss)(params)
+        return jax.tree.map(lambda weight, grad: weight - 0.01 * grad, params, grads), value
+
+    def by_hand(params, _):
+        return mlp.gradient_step(params, inputs, targets, 0.01)
+
+    params = mlp.init(jax.random.key(0), (784, 200, 1))
+    _, hand = jax.lax.scan(by_hand, params, length=1000)
+    _, auto = jax.lax.scan(by_jax, params, length=1000)
+    np.testing.assert_allclose(hand, auto, rtol=1e-3)
+    assert hand[-1] < 0.01 < hand[0]
