@@ -196,7 +196,7 @@ def mlp_one_sample(layers, x, function, slope, g):
     return columns[0], columns[1], by_w, by_b, columns[2], columns[3]
 
 
-# The perceptron.
+# --- the perceptron -------------------------------------------------------------------------------
 
 
 def perceptron(inputs, targets, max_epochs, orders=None):

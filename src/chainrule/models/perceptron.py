@@ -1,0 +1,400 @@
+r"""The perceptron: Rosenblatt's rule, as the notes give it, and fast.
+
+.. math::
+   w \leftarrow 0; \qquad \text{for each example in order: if } y \, (w \cdot x) \le 0
+   \text{ then } w \leftarrow w + y \, x
+
+`update` is the rule for one example, `path` the weights that it leaves after each example, and
+`fit` the same walk over a data set, sequential only where a mistake is made.
+
+References:
+  Rosenblatt, The perceptron: a probabilistic model for information storage, 1958.
+  Novikoff, On convergence proofs for perceptrons, 1962.
+  Freund and Schapire, Large margin classification using the perceptron algorithm, 1999.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
+
+Features = Callable[[Array], Array]
+
+# Examples tested with one product: so few that their features stay in the cache while mistakes are
+# mended, and that little is lost of a product which a mistake makes void.
+_BLOCK = 32
+
+
+class Errors(NamedTuple):
+    """Fractions of examples with ``y (w . x) <= 0`` after each epoch.
+
+    Attributes:
+      train: on the training set, in [0, 1], ``[max_epochs]``.
+      test: on the test set, in [0, 1], ``[max_epochs]``; None where none was given.
+    """
+
+    train: Float[Array, " max_epochs"]
+    test: Float[Array, " max_epochs"] | None
+
+
+class Fit(NamedTuple):
+    r"""What `fit` found, and how it went.
+
+    Behind the last epoch run, the rows hold what further epochs would have shown after one without
+    change: no changes, the same errors.
+
+    Attributes:
+      weights: the last weights, ``[m]``; that of the bias, if there is one, stands last.
+      averaged: the mean of the weights after each example seen, ``[m]``.
+      changes: how often each epoch changed the weights, int32 ``[max_epochs]``.
+      errors: the `Errors` of `weights` after each epoch.
+      epochs: how many were run, int32.
+      converged: whether the last epoch run changed nothing. If not, `max_epochs` came first, and
+        `averaged` is the steadier answer: the last weights still move from example to example.
+      margin: :math:`\gamma = \min_i y_i (w \cdot x_i) / \|w\|` over the training set, in the units
+        of the features: positive where `weights` separate the set, and then the distance of the
+        closest example from the hyperplane.
+      radius: :math:`R = \max_i \|x_i\|`, in the same units.
+      bound: Novikoff's :math:`(R / \gamma)^2`, which the changes of all epochs together cannot
+        exceed; infinite where the margin is not positive.
+    """
+
+    weights: Float[Array, " m"]
+    averaged: Float[Array, " m"]
+    changes: Int[Array, " max_epochs"]
+    errors: Errors
+    epochs: Int[Array, ""]
+    converged: Bool[Array, ""]
+    margin: Float[Array, ""]
+    radius: Float[Array, ""]
+    bound: Float[Array, ""]
+
+
+def apply(
+    weights: Float[Array, " m"],
+    inputs: Num[Array, "batch ..."],
+    *,
+    features: Features | None = None,
+) -> Float[Array, " batch"]:
+    r"""Return the scores: the class is their sign, and 0 is a mistake for either class.
+
+    .. math::
+       w \cdot x \qquad \text{or, with a bias,} \qquad w_{1 \dots m - 1} \cdot x + w_m
+
+    Args:
+      weights: ``[m]``, one a feature, and one more, the last, where `fit` was given a bias.
+      inputs: ``[batch, ...]``, as in `fit`.
+      features: as in `fit`.
+
+    Returns:
+      The scores, ``[batch]``.
+
+    Raises:
+      ValueError: there are neither as many features as weights nor one less.
+
+    Example:
+      >>> inputs = jnp.array([[1.0, 1.0], [0.0, 3.0]])
+      >>> apply(jnp.array([2.0, -1.0]), inputs)
+      Array([ 1., -3.], dtype=float32)
+      >>> apply(jnp.array([2.0, -1.0, 10.0]), inputs)
+      Array([11.,  7.], dtype=float32)
+    """
+    width = _width(inputs, features)
+    if weights.shape[0] not in (width, width + 1):
+        raise ValueError(
+            f"{width} features take {width} weights, or {width + 1} with a bias, "
+            f"got {weights.shape[0]}"
+        )
+    return _scores(weights, inputs, bias=weights.shape[0] > width, features=features)
+
+
+def update(
+    weights: Float[Array, " m"], example: Float[Array, " m"], target: Num[Array, ""]
+) -> Float[Array, " m"]:
+    r"""Apply the rule to one example.
+
+    .. math::
+       w + y \, x \text{ if } y \, (w \cdot x) \le 0 \text{, else } w
+
+    Args:
+      weights: ``[m]``.
+      example: ``[m]``.
+      target: -1 or +1.
+
+    Returns:
+      The weights after it, ``[m]``.
+
+    Example:
+      >>> example, target = jnp.array([3.0, 1.0]), jnp.array(-1)
+      >>> weights = update(jnp.zeros(2), example, target)
+      >>> weights, update(weights, example, target)
+      (Array([-3., -1.], dtype=float32), Array([-3., -1.], dtype=float32))
+    """
+    y = target.astype(weights.dtype)
+    return jnp.where(y * _dot(example, weights) <= 0, weights + y * example, weights)
+
+
+def path(
+    inputs: Num[Array, "examples ..."],
+    targets: Num[Array, "..."],
+    epochs: int,
+    *,
+    bias: bool = False,
+) -> Float[Array, "steps m"]:
+    """Return the weights after every single example: the rule at its plainest, for small sets.
+
+    Args:
+      inputs: one row an example, ``[N, m]``, in the order in which they are walked.
+      targets: -1 or +1, ``[N]``.
+      epochs: how often they are walked.
+      bias: whether a constant input of 1 is appended.
+
+    Returns:
+      ``[epochs * N + 1, m]``, the start included; where two rows differ, a mistake was mended.
+
+    Raises:
+      ValueError: as `fit`.
+
+    Example:
+      >>> path(jnp.array([[1.0, 2.0], [3.0, 1.0]]), jnp.array([1, -1]), epochs=1).tolist()
+      [[0.0, 0.0], [1.0, 2.0], [-2.0, 1.0]]
+    """
+    _check(inputs, targets)
+    _width(inputs, None)
+    x = _rows(inputs, bias, None)
+
+    def step(weights: Array, i: Array) -> tuple[Array, Array]:
+        weights = update(weights, x[i], targets[i])
+        return weights, weights
+
+    start = jnp.zeros(x.shape[1], x.dtype)
+    _, weights = jax.lax.scan(step, start, jnp.tile(jnp.arange(len(x)), epochs))
+    return jnp.concatenate([start[None, :], weights])
+
+
+def fit(
+    inputs: Num[Array, "examples ..."],
+    targets: Num[Array, "..."],
+    max_epochs: int,
+    *,
+    test: tuple[Num[Array, "..."], Num[Array, "..."]] | None = None,
+    bias: bool = False,
+    key: PRNGKeyArray | None = None,
+    features: Features | None = None,
+) -> Fit:
+    """Walk the examples in order and mend every mistake, until an epoch makes none.
+
+    The weights change at mistakes only: a block of examples is tested with one product, and after
+    its first mistake with another. So the weights are those of the plain loop: to the last bit on
+    integer features while every ``sum_i |w_i x_i|`` stays below 2^24 (2^53 in float64), and beyond
+    that as long as rounding turns the sign of no score.
+
+    Works under `jax.jit`, with `max_epochs`, `bias` and `features` static, and under `jax.vmap`.
+
+    Args:
+      inputs: ``[N, ...]``; without `features`, one row an example, ``[N, m]``. Integers, such as
+        raw pixels, become floats block by block.
+      targets: -1 or +1, ``[N]``.
+      max_epochs: when to give up: on a set that is not separable the rule never ends by itself.
+      test: inputs and targets, on which the error after each epoch is measured as well.
+      bias: whether a constant feature of 1 is appended; its weight is the last.
+      key: None walks the examples as they stand; a key shuffles them anew in each epoch, by
+        ``jax.random.permutation(jax.random.fold_in(key, epoch), N)``.
+      features: maps a block of inputs, ``[block, ...]``, row by row to features, ``[block, m]``;
+        those of all examples never exist at once. It is compiled in: pass the same function object
+        again, not another of the same text.
+
+    Returns:
+      A `Fit`.
+
+    Raises:
+      ValueError: targets that are not -1 or +1, or not one an input; inputs that are not finite,
+        not rows, or none; features that are not finite or not rows; a test set of another shape;
+        fewer than one epoch.
+
+    Example:
+      >>> inputs = jnp.array([[2.0, 1.0], [0.0, 1.0], [1.0, 3.0]])
+      >>> found = fit(inputs, jnp.array([1, -1, -1]), max_epochs=10)
+      >>> found.weights, bool(found.converged), found.changes.tolist()
+      (Array([ 3., -2.], dtype=float32), True, [3, 1, 0, 0, 0, 0, 0, 0, 0, 0])
+      >>> xor = jnp.array([[0, 0], [0, 1], [1, 0], [1, 1]]), jnp.array([-1, 1, 1, -1])
+      >>> bool(fit(*xor, max_epochs=1000, bias=True).converged)
+      False
+      >>> with_product = lambda x: jnp.stack([x[:, 0], x[:, 1], x[:, 0] * x[:, 1]], axis=1)
+      >>> bool(fit(*xor, max_epochs=1000, bias=True, features=with_product).converged)
+      True
+    """
+    if max_epochs < 1:
+        raise ValueError(f"max_epochs must be at least 1, got {max_epochs}")
+    _check(inputs, targets)
+    _width(inputs, features)
+    if test is not None:
+        _check(*test, prefix="test ")
+        if test[0].shape[1:] != inputs.shape[1:]:
+            raise ValueError(
+                "inputs and test inputs may differ in number only, got shapes "
+                f"{inputs.shape} and {test[0].shape}"
+            )
+    settings: dict[str, Any] = {"bias": bias, "features": features}
+    found = _fit(inputs, targets, test, key, max_epochs=max_epochs, **settings)
+    # The maximum of the norms gives away every feature that is not finite.
+    if not isinstance(found.radius, jax.core.Tracer) and not jnp.isfinite(found.radius):
+        raise ValueError(f"features must be finite, got an example of norm {found.radius}")
+    return found
+
+
+@functools.partial(jax.jit, static_argnames=("max_epochs", "bias", "features"))
+def _fit(
+    inputs: Array,
+    targets: Array,
+    test: tuple[Array, Array] | None,
+    key: Array | None,
+    *,
+    max_epochs: int,
+    bias: bool,
+    features: Features | None,
+) -> Fit:
+    rows = functools.partial(_rows, bias=bias, features=features)
+    scores = functools.partial(_scores, bias=bias, features=features)
+    zero = jnp.zeros_like(rows(inputs[:1])[0])
+    sets = [(inputs, targets)] if test is None else [(inputs, targets), test]
+    sets = [(x, y.astype(zero.dtype)) for x, y in sets]
+    n = len(inputs)
+
+    def unfinished(carry: Any) -> Array:
+        epoch, changes = carry[0], carry[3]
+        return (epoch < max_epochs) & ((epoch == 0) | (changes[epoch - 1] > 0))
+
+    def run(carry: Any) -> Any:
+        epoch, weights, total, changes, errors, _ = carry
+        order = None if key is None else jax.random.permutation(jax.random.fold_in(key, epoch), n)
+        weights, mean, made = _walk(weights, *sets[0], rows, order)
+        products = [y * scores(weights, x) for x, y in sets]
+        wrong = jnp.stack([jnp.mean(p <= 0, dtype=zero.dtype) for p in products])
+        changes, errors = changes.at[epoch].set(made), errors.at[:, epoch].set(wrong)
+        return epoch + 1, weights, total + mean, changes, errors, jnp.min(products[0])
+
+    changes = jnp.zeros(max_epochs, jnp.int32)
+    errors = jnp.zeros((len(sets), max_epochs), zero.dtype)
+    start = (jnp.array(0, jnp.int32), zero, zero, changes, errors, zero[0])
+    epochs, weights, total, changes, errors, least = jax.lax.while_loop(unfinished, run, start)
+
+    ran = jnp.arange(max_epochs, dtype=jnp.int32) < epochs
+    errors = jnp.where(ran[None, :], errors, errors[:, epochs - 1][:, None])
+    norm = jnp.linalg.norm(weights)
+    margin = least / jnp.where(norm > 0, norm, 1)
+    radius = jnp.max(_each_block(lambda x: jnp.linalg.norm(rows(x), axis=1), inputs))
+    return Fit(
+        weights=weights,
+        averaged=total / epochs.astype(zero.dtype),
+        changes=changes,
+        errors=Errors(errors[0], None if test is None else errors[1]),
+        epochs=epochs,
+        converged=changes[epochs - 1] == 0,
+        margin=margin,
+        radius=radius,
+        bound=jnp.where(margin > 0, (radius / jnp.where(margin > 0, margin, 1)) ** 2, jnp.inf),
+    )
+
+
+def _walk(
+    weights: Array, inputs: Array, targets: Array, rows: Features, order: Array | None
+) -> tuple[Array, Array, Array]:
+    """Walk the examples once; return the weights, their mean and the number of changes.
+
+    The mean over the n examples needs no sum over them: it is the last weights less the lag, the
+    sum of all ``change t / n``, since t examples did without a change that came after them.
+    """
+    n = len(inputs)
+    size = min(_BLOCK, n)
+
+    def walk_block(b: Array, carry: Any) -> Any:
+        # The last block reaches back so as to be whole: it begins with examples already walked.
+        start = jnp.minimum(b * size, n - size)
+
+        def take(array: Array) -> Array:
+            if order is None:
+                return jax.lax.dynamic_slice_in_dim(array, start, size)
+            return array[jax.lax.dynamic_slice_in_dim(order, start, size)]
+
+        x, y = rows(take(inputs)), take(targets)
+
+        def next_mistake(weights: Array, i: Array) -> Array:
+            mistakes = (y * _dot(x, weights) <= 0) & (jnp.arange(size) >= i)
+            return jnp.where(mistakes.any(), jnp.argmax(mistakes), size)
+
+        def mend(carry: Any) -> Any:
+            i, weights, lag, made = carry
+            change = y[i] * x[i]
+            weights, lag = weights + change, lag + (start + i).astype(x.dtype) * change
+            return next_mistake(weights, i + 1), weights, lag, made + 1
+
+        first = next_mistake(carry[0], b * size - start)
+        return jax.lax.while_loop(lambda c: c[0] < size, mend, (first, *carry))[1:]
+
+    carry = (weights, jnp.zeros_like(weights), jnp.array(0, jnp.int32))
+    weights, lag, made = jax.lax.fori_loop(0, -(-n // size), walk_block, carry)
+    return weights, weights - lag / n, made
+
+
+@functools.partial(jax.jit, static_argnames=("bias", "features"))
+def _scores(weights: Array, inputs: Array, *, bias: bool, features: Features | None) -> Array:
+    return _each_block(lambda x: _dot(_rows(x, bias, features), weights), inputs)
+
+
+def _each_block(f: Callable[[Array], Array], inputs: Array) -> Array:
+    """Return ``f(inputs)``, one number an input, computed block by block."""
+    n = len(inputs)
+    if n <= _BLOCK:
+        return f(inputs)
+    blocks = -(-n // _BLOCK)
+    starts = jnp.minimum(jnp.arange(blocks) * _BLOCK, n - _BLOCK)  # as in `_walk`
+    out = jax.lax.map(lambda i: f(jax.lax.dynamic_slice_in_dim(inputs, i, _BLOCK)), starts)
+    return jnp.concatenate([out[:-1].reshape(-1), out[-1, blocks * _BLOCK - n :]])
+
+
+def _rows(inputs: Array, bias: bool, features: Features | None) -> Array:
+    """Return the features of a block as floats, one row an input, the constant last."""
+    x = inputs if features is None else features(inputs)
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        x = x.astype(jnp.result_type(float))
+    return jnp.pad(x, ((0, 0), (0, 1)), constant_values=1) if bias else x
+
+
+def _dot(x: Array, weights: Array) -> Array:
+    # Accelerators round the factors of a product of the default precision, integers among them.
+    return jnp.matmul(x, weights, precision="highest")
+
+
+def _width(inputs: Array, features: Features | None) -> int:
+    x = jax.eval_shape(functools.partial(_rows, bias=False, features=features), inputs[:2])
+    if x.ndim != 2 or len(x) != len(inputs[:2]):
+        raise ValueError(
+            f"{'inputs' if features is None else 'features'} must be one row an example, "
+            f"got shape {x.shape} for {len(inputs[:2])} inputs of shape {inputs.shape[1:]}"
+        )
+    return x.shape[1]
+
+
+def _check(inputs: Array, targets: Array, *, prefix: str = "") -> None:
+    if inputs.ndim < 2 or len(inputs) == 0:
+        raise ValueError(f"{prefix}inputs must be [N, ...] with N > 0, got shape {inputs.shape}")
+    if targets.shape != inputs.shape[:1]:
+        raise ValueError(
+            f"{prefix}targets must be one an input, got {prefix}inputs of shape {inputs.shape} "
+            f"and {prefix}targets of shape {targets.shape}"
+        )
+    if not isinstance(targets, jax.core.Tracer):
+        wrong = np.argwhere(np.abs(np.asarray(targets)) != 1)
+        if len(wrong):
+            at = wrong[0, 0]
+            raise ValueError(f"{prefix}targets must be -1 or +1, got {targets[at]} at index {at}")
+    if not isinstance(inputs, jax.core.Tracer):
+        finite = np.isfinite(np.asarray(inputs))
+        if not finite.all():
+            where = tuple(np.argwhere(~finite)[0].tolist())
+            raise ValueError(f"{prefix}inputs must be finite, got {inputs[where]} at index {where}")
