@@ -25,6 +25,9 @@ experiments: $(VENV)/installed
 notebooks: $(VENV)/noted
 	$(BIN)/python notebooks/run.py
 
+bench: $(VENV)/tested
+	$(BIN)/python experiments/benchmarks/run.py
+
 # Operators, descent and x-ray on the newest Python and JAX that can be had here.
 test-newest:
 	sh .ci/newest

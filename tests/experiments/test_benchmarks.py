@@ -1,0 +1,32 @@
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "experiments" / "benchmarks"))
+
+from harness import Row, measure
+
+
+def sleeper(seconds, answer):
+    def work():
+        time.sleep(seconds)
+        return answer
+
+    return work
+
+
+def test_a_ratio_is_ours_over_the_peers_pair_by_pair():
+    row = Row("work", "peer", sleeper(0.01, 1), sleeper(0.04, 1), np.testing.assert_equal, 0.5)
+    timing = measure(row)
+    assert timing.low <= timing.ratio <= timing.high < 1
+    assert (timing.pairs, timing.target) == (7, 0.5)
+    assert measure(row, long_seconds=0.001).pairs == 3
+
+
+def test_two_sides_that_do_not_agree_are_not_timed():
+    row = Row("work", "peer", sleeper(0, 1), sleeper(0, 2), np.testing.assert_equal)
+    with pytest.raises(AssertionError):
+        measure(row)
