@@ -38,7 +38,7 @@ def test_a_panel_for_every_change_with_its_example_and_its_lines(bias):
         (shade,) = ax.patches
         for corner in shade.get_xy()[2:4]:
             assert corner @ after[:2] + after[2:].sum() > 0
-    for label, sign in (("y = +1", 1), ("y = -1", -1)):
+    for label, sign in (("$y = +1$", 1), ("$y = -1$", -1)):
         shown = drawn(panels(figure)[0])[label].get_xydata()
         np.testing.assert_array_equal(shown, INPUTS[sign == TARGETS])
 

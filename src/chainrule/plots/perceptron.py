@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from chainrule.plots import BLACK, BLUE, GREY, VERMILLION, grid, styled
 
-_CLASSES = ((1, "o", BLUE, "y = +1"), (-1, "s", VERMILLION, "y = -1"))
+_CLASSES = ((1, "o", BLUE, "$y = +1$"), (-1, "s", VERMILLION, "$y = -1$"))
 
 
 @styled

@@ -1,0 +1,198 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 1. Threshold units and the perceptron
+#
+# The oldest artificial neuron adds up its inputs and says 1 if the sum reaches a threshold, else 0:
+#
+# $$ f(x) = \mathbf 1\{ w \cdot x + b \ge 0 \}. $$
+#
+# McCulloch and Pitts (1943) gave it Boolean inputs and one weight common to all of them; Rosenblatt's
+# perceptron (1957) gave it real inputs and a weight each, and, what is more, a rule that finds the
+# weights. This notebook goes from the one to the other, and to the first thing that neither can do.
+
+# %%
+# %matplotlib inline
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from chainrule import data
+from chainrule.models import perceptron, threshold
+from chainrule.plots import perceptron as figures
+
+# %% [markdown]
+# ## Gates with weights set by hand
+#
+# With both weights at 1, the bias alone makes the gate: $-\frac12$ is reached by one input that is on,
+# $-\frac32$ only by two. A weight of $-1$ and a bias of $\frac12$ negate.
+
+# %%
+table = threshold.rows(2)
+print("u v   OR  AND")
+for (u, v), either, both in zip(
+    table, threshold.apply(threshold.OR, table), threshold.apply(threshold.AND, table), strict=True
+):
+    print(f"{u} {v}   {either:2d}  {both:3d}")
+print("NOT 0, 1:", threshold.apply(threshold.NOT, threshold.rows(1)))
+
+# %% [markdown]
+# ## Any Boolean function
+#
+# With OR, AND and NOT one can build every Boolean function. The construction is short: for every row
+# of the truth table that is true, one unit that fires on that row and no other (weight $+1$ where the
+# row has a 1, $-1$ where it has a 0), and an OR over these units. It is also wasteful, up to
+# $2^n$ units, which is one reason to look for something better than writing tables down.
+
+# %%
+rng = np.random.default_rng(0)
+for n in (2, 3, 8, 10):
+    wanted = rng.integers(0, 2, 2**n)
+    network = threshold.from_truth_table(wanted)
+    units = network["layer1"]["kernel"].shape[1]
+    right = bool((threshold.apply(network, threshold.rows(n)) == jnp.asarray(wanted)).all())
+    print(f"{n:2d} inputs: {units:4d} units, all {2**n} rows right: {right}")
+
+# %% [markdown]
+# ## The same unit, found
+#
+# The weights of AND need not be set by hand. A step has no slope to go down, but the sigmoid of
+# the same sum has one; descend on its cross-entropy over the four rows, then put the step back:
+
+# %%
+found = threshold.descend([0, 0, 0, 1])
+for name, unit in (("by hand", threshold.AND), ("found", found)):
+    weights, bias = np.asarray(unit["layer1"]["kernel"])[:, 0], float(unit["layer1"]["bias"][0])
+    print(f"{name:8}: w = {np.round(weights, 2)}, b = {bias:5.2f} ->", threshold.apply(unit, table))
+
+# %% [markdown]
+# Other numbers, the same gate: the line $w \cdot x + b = 0$ only has to pass between the one corner of
+# the square and the three others.
+#
+# ## The perceptron's rule
+#
+# Given examples $x_n$ with targets $y_n \in \{-1, +1\}$, Rosenblatt's rule starts from $w = 0$ and walks
+# through them. Where $y_n (w \cdot x_n) \le 0$, the example is on the wrong side, and
+#
+# $$ w \leftarrow w + y_n x_n. $$
+#
+# Each change turns the line towards the example that caused it. It may spoil others; and yet, if
+# *some* line separates the two classes, the walk ends (Novikoff 1962): with all examples within $R$ of
+# the origin and a margin $\gamma$, after at most $(R / \gamma)^2$ changes. Here is a set in the plane,
+# with its line after every change:
+
+# %%
+points = jax.random.uniform(jax.random.key(3), (40, 2), minval=-1.0)
+score = points[:, 0] + 0.8 * points[:, 1] - 0.1
+apart = jnp.flatnonzero(jnp.abs(score) > 0.15)[:20]
+points, targets = points[apart], jnp.where(score[apart] > 0, 1, -1)
+figures.changes(
+    *jax.device_get((points, targets, perceptron.path(points, targets, epochs=10, bias=True)))
+)
+
+# %% [markdown]
+# ## On real digits
+#
+# Zeros against ones, 784 raw pixels, no bias, in the order of the file. `perceptron.fit` makes the same
+# changes as the plain loop, but tests 32 examples with one product and jumps to the first mistake.
+
+# %%
+train, test = (data.mnist(split, source="embedded") for split in ("train", "test"))
+
+
+def two(digits, negative, positive):
+    chosen = np.isin(digits.labels, (negative, positive))
+    inputs = jnp.asarray(digits.images[chosen].reshape(-1, 784))
+    return inputs, jnp.where(jnp.asarray(digits.labels[chosen]) == positive, 1, -1)
+
+
+fit = perceptron.fit(*two(train, 0, 1), 20, test=two(test, 0, 1))
+print("epoch  changes  train error  test error")
+for epoch in range(int(fit.epochs)):
+    print(
+        f"{epoch:5d}  {fit.changes[epoch]:7d}  {100 * fit.errors.train[epoch]:9.2f} %"
+        f"  {100 * fit.errors.test[epoch]:8.2f} %"
+    )
+print(f"{fit.changes.sum()} changes; the bound allows {float(fit.bound):.0f}")
+
+# %%
+figures.weight_images(
+    {"last weights": np.asarray(fit.weights), "averaged weights": np.asarray(fit.averaged)}
+)
+
+# %% [markdown]
+# The weights are a picture: red where ink speaks for a one, blue where it speaks for a zero. Nobody
+# drew it; it is a sum of some twenty digits that were once on the wrong side. On the whole
+# training set (`python experiments/perceptron.py --data-dir FOLDER`) the walk takes longer and ends with
+# a test error near 0.1 %.
+#
+# ## What it cannot do
+#
+# XOR is true when exactly one of two inputs is on. Suppose a line did it; then
+#
+# $$ b < 0, \quad w_1 + b \ge 0, \quad w_2 + b \ge 0, \quad w_1 + w_2 + b < 0. $$
+#
+# The middle two add up to $w_1 + w_2 + 2b \ge 0$, the outer two to $w_1 + w_2 + 2b < 0$. There is no
+# such line, and the perceptron's walk never ends:
+
+# %%
+inputs, targets = threshold.rows(2), jnp.asarray([-1, 1, 1, -1])
+fit = perceptron.fit(inputs, targets, max_epochs=1000, bias=True)
+print(
+    f"after {fit.epochs} epochs: converged {bool(fit.converged)}, last changes {fit.changes[-5:]}"
+)
+
+# %% [markdown]
+# Of the 16 functions of two inputs, how many can one unit compute?
+
+# %%
+separable = [
+    outputs
+    for outputs in itertools.product((0, 1), repeat=4)
+    if perceptron.fit(
+        inputs, jnp.asarray([2 * bit - 1 for bit in outputs]), max_epochs=50, bias=True
+    ).converged
+]
+print(
+    len(separable), "of 16; the others are", set(itertools.product((0, 1), repeat=4)) - {*separable}
+)
+
+# %% [markdown]
+# All but XOR and its negation. The way out is the next notebook: give the unit a better input.
+#
+# ## Exercises
+#
+# 1. Write "$u$ and not $v$" as one threshold unit.
+#
+# <details><summary>Solution</summary>
+#
+# $w = (1, -1)$, $b = -\frac12$: only $u = 1, v = 0$ reaches 0.
+#
+# </details>
+#
+# 2. Walk 4 against 9 instead of 0 against 1 with `max_epochs=50`. Does it end? Compare the test errors
+#    of the last and of the averaged weights.
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# fit = perceptron.fit(*two(train, 4, 9), 50, test=two(test, 4, 9))
+# inputs, targets = two(test, 4, 9)
+# for weights in (fit.weights, fit.averaged):
+#     wrong = targets * perceptron.apply(weights, inputs) <= 0
+#     print(bool(fit.converged), float(wrong.mean()))
+# ```
+#
+# </details>
