@@ -139,6 +139,20 @@ def test_a_gradient_computed_in_float32_is_rounding():
     assert report.verdict == "rounding"
 
 
+def test_what_cancels_in_float32_is_rounding_by_the_largest_of_its_array():
+    offsets = jnp.array([333.33334, -500.0])
+
+    def mine(x):
+        return x.astype(jnp.float32) / 3 - offsets
+
+    def potential(x):
+        return jnp.sum(x**2 / 6 - offsets * x)
+
+    (row,) = check_gradients(mine, potential, jnp.array([1000.0, 2.0])).rows
+    assert row.verdict == "rounding"
+    assert row.max_rel == 1  # the first is 0 where it should be -1e-5
+
+
 def test_a_gradient_with_a_constant_of_float32_is_rounding():
     third = jnp.float32(1 / 3)
     report = check_gradients(

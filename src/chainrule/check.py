@@ -337,7 +337,7 @@ def _row(name: str, given: Any, around: _Around, most: int) -> Row:
     finite = np.isfinite(error)
     largest = np.max(magnitude, where=finite, initial=0)
     precision = float(jnp.finfo(jnp.asarray(given).dtype).eps)
-    equal = finite & (error <= 100 * _EPS * largest)
+    equal = error <= 100 * _EPS * largest
     close = finite & ((error <= 1e-5 * magnitude) | (error <= 100 * precision * largest))
 
     left, right = np.full_like(hand, np.nan), np.full_like(hand, np.nan)
