@@ -12,6 +12,7 @@ from jaxtyping import install_import_hook
 install_import_hook("chainrule", "beartype.beartype")
 
 import jax
+import jaxtyping
 import pytest
 
 # jnp.ones(3) + np.float64(1) and x @ w + b are where silent mistakes begin.
@@ -24,6 +25,12 @@ def x64():
     """Double precision inside one test."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """The functions as people run them: our own errors, not those of the checked signatures."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 # The folder of the user decides no test but those that ask for it.

@@ -1,5 +1,4 @@
 import functools
-import inspect
 import math
 
 import jax
@@ -337,9 +336,6 @@ def test_the_minimum_of_the_quadratic_model_is_the_next_step():
 
 # --- bad input ---------------------------------------------------------------------------------
 
-# Our own errors, as a user sees them: without the run-time check of the signatures.
-unchecked = inspect.unwrap
-
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
@@ -355,10 +351,11 @@ unchecked = inspect.unwrap
         ({"params": jnp.ones(1000), "steps": 300_000}, r"1 x 300001 points takes 1\.12 GiB"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_bad_input_to_a_descent_is_refused_with_both_values(arguments, message):
     arguments = {"loss": jnp.sum, "params": jnp.ones(2), "steps": 2} | arguments
     with pytest.raises(ValueError, match=message):
-        unchecked(descent.gradient_descent)(optimizer=optax.sgd(0.1), **arguments)
+        descent.gradient_descent(optimizer=optax.sgd(0.1), **arguments)
 
 
 @pytest.mark.parametrize(
@@ -371,9 +368,10 @@ def test_bad_input_to_a_descent_is_refused_with_both_values(arguments, message):
         (jnp.asarray([np.nan, 0.5, -1.0]), r"etas holds \[nan, -1\.0\]"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_bad_rates_are_refused(etas, message):
     with pytest.raises(ValueError, match=message):
-        unchecked(descent.sweep)(steep, jnp.asarray(1.0), etas, 2)
+        descent.sweep(steep, jnp.asarray(1.0), etas, 2)
 
 
 def test_a_sweep_counts_its_lanes_when_it_refuses_a_record():

@@ -2,20 +2,12 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import optax
 import pytest
 
 from chainrule import losses
 from chainrule.ops import backward_of
-
-
-@pytest.fixture
-def unchecked(monkeypatch):
-    """The functions as people run them: our own errors, not those of the checked signatures."""
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-
 
 SCORES = jnp.array([2.0, 0.5, -0.5, -3.0, 1.5])
 SIGNS = jnp.array([1, 1, 1, -1, -1])

@@ -2,7 +2,6 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import optax
 import pytest
@@ -12,12 +11,6 @@ from chainrule.check import check_gradients
 from chainrule.models import mlp
 from chainrule.ops import activations
 from tests import oracles
-
-
-@pytest.fixture
-def unchecked(monkeypatch):
-    """The functions as people run them: our own errors, not those of the checked signatures."""
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 def normal(seed, *shape, scale=1.0):
