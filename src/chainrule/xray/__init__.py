@@ -1,0 +1,5 @@
+"""X-ray: the values and gradients of any JAX program, and where its NaNs are born."""
+
+from chainrule.xray.record import Edge, Node, Report, xray
+
+__all__ = ["Edge", "Node", "Report", "xray"]

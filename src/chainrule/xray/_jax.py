@@ -1,0 +1,146 @@
+"""Every use of what JAX does not promise to keep: equations, their bodies, their source lines."""
+
+import sysconfig
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from jax.extend import core, source_info_util
+
+# Calls that only group equations. Their bodies are looked into; custom rules are not.
+_GROUPS = frozenset(
+    {"jit", "pjit", "closed_call", "core_call", "core_closed_call", "remat", "remat2", "checkpoint"}
+)
+_LIBRARIES = tuple({sysconfig.get_path(name) + "/" for name in ("purelib", "platlib", "stdlib")})
+
+Literal = core.Literal
+ClosedJaxpr = core.ClosedJaxpr
+
+
+def trace(f: Callable[..., Any], args: Sequence[Any]) -> tuple[core.ClosedJaxpr, Any]:
+    """Return the equations of ``f(*args)`` and the shapes of its output, traced as jit does."""
+    traced = jax.jit(f).trace(*args)
+    return traced.jaxpr, traced.out_info
+
+
+def close(jaxpr: Any) -> core.ClosedJaxpr:
+    """Return the body of an equation, which is closed for some primitives only."""
+    return jaxpr if isinstance(jaxpr, core.ClosedJaxpr) else core.ClosedJaxpr(jaxpr, ())
+
+
+def group(eqn: Any) -> core.ClosedJaxpr | None:
+    """Return the body of a call that is only a group of equations (jit, remat), else None."""
+    if eqn.primitive.name not in _GROUPS:
+        return None
+    return close(eqn.params.get("jaxpr", eqn.params.get("call_jaxpr")))
+
+
+def rule_body(eqn: Any) -> core.ClosedJaxpr | None:
+    """Return the function behind a custom rule, else None."""
+    if eqn.primitive.name not in ("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"):
+        return None
+    return close(eqn.params.get("call_jaxpr", eqn.params.get("fun_jaxpr")))
+
+
+def scan_layout(eqn: Any) -> tuple[core.ClosedJaxpr, int, int, int, bool]:
+    """Return the body of a scan, its counts of constants and carries, its length and direction."""
+    params = eqn.params
+    body = close(params["jaxpr"])
+    if "num_carry" in params:
+        consts, carry = params["num_consts"], params["num_carry"]
+    else:  # jax 0.12 keeps trees of the three parts, one leaf an array
+        consts, carry = (len(part) for part in params["ft_in"].unpack()[:2])
+    return body, consts, carry, params["length"], params["reverse"]
+
+
+def name(eqn: Any) -> str:
+    """Return what people call the operator: the primitive, or the function with a custom rule."""
+    body = rule_body(eqn)
+    return eqn.primitive.name if body is None else function_name(body)
+
+
+def function_name(body: core.ClosedJaxpr) -> str:
+    """Return the name of the Python function that a body was traced from."""
+    return _origin(body)[0]
+
+
+def is_library(body: core.ClosedJaxpr) -> bool:
+    """Tell whether the function behind a body belongs to an installed library."""
+    return in_library(_origin(body)[1])
+
+
+def in_library(file: str) -> bool:
+    """Tell whether a file belongs to an installed library or to Python."""
+    return file.startswith(_LIBRARIES) or file.startswith("<frozen")
+
+
+def _origin(body: core.ClosedJaxpr) -> tuple[str, str]:
+    info = body.jaxpr.debug_info.func_src_info or "unknown"
+    function, _, place = info.partition(" at ")
+    return function, place
+
+
+def scope(eqn: Any) -> str:
+    """Return the named scopes around an equation, from the outermost, separated by slashes."""
+    return str(eqn.source_info.name_stack)
+
+
+def lines(eqn: Any) -> tuple[str, str]:
+    """Return the line of the user's code and the innermost line outside JAX.
+
+    Each is ``file:line (function)``, "" when nothing is known. They differ when the equation
+    stands in another installed library.
+    """
+    text = source_info_util.summarize(eqn.source_info, num_frames=64)
+    frames = [_without_column(frame) for frame in text.split("\n") if ":" in frame]
+    own = [frame for frame in frames if not in_library(frame)]
+    innermost = frames[0] if frames else ""
+    return (own[0] if own else innermost), innermost
+
+
+def _without_column(frame: str) -> str:
+    place, _, function = frame.strip().partition(" (")
+    file, line, *_ = place.rsplit(":", 2) if place.count(":") > 1 else place.rsplit(":", 1)
+    return f"{file}:{line} ({function}"
+
+
+def function(eqn: Any) -> Callable[..., list[Any]]:
+    """Return one equation as a function of its inputs, custom rules kept.
+
+    Literals and repeated inputs become arguments of their own, so that the gradient of each use
+    can be told apart.
+    """
+    invars = [core.Var(v.aval) for v in eqn.invars]
+    outvars = [core.Var(v.aval) for v in eqn.outvars]
+    alone = eqn.replace(invars=invars, outvars=outvars)
+    names = tuple(f"input{i}" for i in range(len(invars)))
+    paths = tuple(f"output{i}" for i in range(len(outvars)))
+    debug = core.DebugInfo("xray", eqn.primitive.name, names, paths)
+    jaxpr = core.Jaxpr((), invars, outvars, [alone], eqn.effects, debug)
+    return core.jaxpr_as_fun(core.ClosedJaxpr(jaxpr, ()))
+
+
+def reached(body: core.ClosedJaxpr, given: Sequence[bool]) -> list[bool]:
+    """Tell which outputs depend on the given inputs.
+
+    An output of a linear function that depends on no input is exactly zero: what jax.grad calls a
+    symbolic zero, which never turns into NaN when it meets an infinity.
+    """
+    seen = {v for v, hit in zip(body.jaxpr.invars, given, strict=True) if hit}
+
+    def depends(v: Any) -> bool:
+        return not isinstance(v, core.Literal) and v in seen
+
+    for eqn in body.jaxpr.eqns:
+        hits = [depends(v) for v in eqn.invars]
+        if not any(hits):
+            continue
+        inner = group(eqn)
+        outs = [True] * len(eqn.outvars) if inner is None else reached(inner, hits)
+        seen.update(v for v, hit in zip(eqn.outvars, outs, strict=True) if hit)
+    return [depends(v) for v in body.jaxpr.outvars]
+
+
+def evaluate(closed: core.ClosedJaxpr, arguments: Sequence[Any]) -> list[Any]:
+    """Run traced equations."""
+    return core.jaxpr_as_fun(closed)(*arguments)

@@ -1,0 +1,179 @@
+"""The graph of one call: which operator takes what from where, before any number is known."""
+
+import collections
+import dataclasses
+import functools
+import itertools
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from chainrule.xray import _jax
+
+
+class Slot(NamedTuple):
+    """One array: output number ``output`` of the node number ``node``."""
+
+    node: int
+    output: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Operator:
+    """A node of the graph without its numbers.
+
+    Attributes:
+      kind: an argument ("input"), a number in the program ("constant") or an "operator".
+      op: the primitive, the function with a custom rule, or the kind.
+      name: the path of an argument (``params['layer1']['kernel']``), else "".
+      inputs: the slot behind each input, one per use.
+      avals: shape and dtype of each output.
+      line: ``file:line (function)`` in the user's code.
+      within: the line inside an installed library that it came through, "" if none.
+      scope: the `jax.named_scope` around it, outermost first, separated by slashes.
+      calls: the jitted or rematerialized functions around it, outermost first.
+      equation: what JAX runs; None for inputs and constants.
+      value: the number of a constant.
+    """
+
+    kind: Literal["input", "constant", "operator"]
+    op: str
+    name: str
+    inputs: tuple[Slot, ...]
+    avals: tuple[Any, ...]
+    line: str = ""
+    within: str = ""
+    scope: str = ""
+    calls: tuple[str, ...] = ()
+    equation: Any = None
+    value: Any = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Graph:
+    """Operators in the order of execution, and the slots of the results."""
+
+    operators: tuple[Operator, ...]
+    outputs: tuple[Slot, ...]
+
+    @functools.cached_property
+    def uses(self) -> collections.Counter[Slot]:
+        """How many operators' inputs, and results, read each slot."""
+        read = (slot for node in self.operators for slot in node.inputs)
+        return collections.Counter(itertools.chain(read, self.outputs))
+
+
+class _Place(NamedTuple):
+    calls: tuple[str, ...] = ()
+    scope: str = ""
+    line: str = ""  # the call of a library's function, in whose body all lines are the library's
+    within: str = ""
+
+
+class _Builder:
+    def __init__(self) -> None:
+        self.operators: list[Operator] = []
+        self._constants: dict[int, Slot] = {}
+
+    def add(self, node: Operator) -> int:
+        self.operators.append(node)
+        return len(self.operators) - 1
+
+    def constant(self, value: Any) -> Slot:
+        """One node for each array closed over, and one for each use of a plain number."""
+        key = id(value)
+        if key not in self._constants or not jnp.ndim(value):
+            aval = jax.typeof(value)
+            index = self.add(Operator("constant", "constant", "", (), (aval,), value=value))
+            self._constants[key] = Slot(index, 0)
+        return self._constants[key]
+
+    def walk(
+        self, closed: _jax.ClosedJaxpr, arguments: Sequence[Slot], place: _Place
+    ) -> list[Slot]:
+        where: dict[Any, Slot] = dict(zip(closed.jaxpr.invars, arguments, strict=True))
+        where |= {
+            v: self.constant(value)
+            for v, value in zip(closed.jaxpr.constvars, closed.consts, strict=True)
+        }
+
+        def slot(v: Any) -> Slot:
+            return self.constant(v.val) if isinstance(v, _jax.Literal) else where[v]
+
+        for eqn in closed.jaxpr.eqns:
+            inputs = [slot(v) for v in eqn.invars]
+            here = _at(eqn, place)
+            body = _jax.group(eqn)
+            if body is None:
+                node = Operator(
+                    kind="operator",
+                    op=_jax.name(eqn),
+                    name="",
+                    inputs=tuple(inputs),
+                    avals=tuple(v.aval for v in eqn.outvars),
+                    line=here.line,
+                    within=here.within,
+                    scope=here.scope,
+                    calls=place.calls,
+                    equation=eqn,
+                )
+                index = self.add(node)
+                outputs = [Slot(index, k) for k in range(len(eqn.outvars))]
+            else:
+                outputs = self.walk(body, inputs, _into(body, here, place))
+            where.update(zip(eqn.outvars, outputs, strict=True))
+        return [slot(v) for v in closed.jaxpr.outvars]
+
+
+def _at(eqn: Any, place: _Place) -> _Place:
+    scope = "/".join(part for part in (place.scope, _jax.scope(eqn)) if part)
+    line, within = _jax.lines(eqn)
+    return _Place(place.calls, scope, place.line or line, place.within or within)
+
+
+def _into(body: _jax.ClosedJaxpr, here: _Place, place: _Place) -> _Place:
+    calls = (*place.calls, _jax.function_name(body))
+    if place.line or _jax.is_library(body):
+        # JAX traces a jitted function once: lines in its body would name its first caller.
+        return _Place(calls, here.scope, here.line, here.within)
+    return _Place(calls, here.scope)
+
+
+def build(closed: _jax.ClosedJaxpr, names: Sequence[str]) -> Graph:
+    """Return the graph of a traced function.
+
+    Args:
+      closed: the function, traced.
+      names: what to call each of its arguments.
+
+    Returns:
+      The graph; jit and remat are looked into, everything else is one node.
+    """
+    builder = _Builder()
+    arguments = [
+        Slot(builder.add(Operator("input", "input", name, (), (v.aval,))), 0)
+        for name, v in zip(names, closed.jaxpr.invars, strict=True)
+    ]
+    outputs = builder.walk(closed, arguments, _Place())
+    return Graph(tuple(builder.operators), tuple(outputs))
+
+
+def differentiable(aval: Any) -> bool:
+    """Tell whether an array of this type can carry a gradient."""
+    return bool(jnp.issubdtype(aval.dtype, jnp.inexact))
+
+
+def active(graph: Graph, wanted: Sequence[int]) -> set[Slot]:
+    """Return the slots between the wanted inputs and the results, where gradients flow."""
+    forward = {Slot(i, 0) for i in wanted}
+    for i, node in enumerate(graph.operators):
+        if any(slot in forward for slot in node.inputs):
+            forward |= {Slot(i, k) for k, a in enumerate(node.avals) if differentiable(a)}
+    needed = set(graph.outputs) & forward
+    for i in reversed(range(len(graph.operators))):
+        node = graph.operators[i]
+        if any(Slot(i, k) in needed for k in range(len(node.avals))):
+            needed |= set(node.inputs) & forward
+    return needed

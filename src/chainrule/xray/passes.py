@@ -1,0 +1,140 @@
+"""Forward values and backward cotangents of a graph, in one traceable sweep each."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from chainrule.xray import _jax
+from chainrule.xray.graph import Graph, Operator, Slot, active
+
+_NO_RULE = (NotImplementedError, ValueError)
+
+
+class Numbers(NamedTuple):
+    """What one run of a graph leaves behind.
+
+    Attributes:
+      values: per node its outputs.
+      cotangents: per node and output the sum over the uses; None where no gradient flows.
+      contributions: per node and input the part of one use, kept where a slot has several uses.
+    """
+
+    values: list[tuple[Any, ...]]
+    cotangents: list[tuple[Any, ...]]
+    contributions: list[tuple[Any, ...]]
+
+
+def run(
+    graph: Graph,
+    arguments: Sequence[Any],
+    cotangents: Sequence[Any],
+    wanted: Sequence[int],
+    notes: dict[int, str],
+) -> Numbers:
+    """Run a graph forward and backward.
+
+    Args:
+      graph: the graph.
+      arguments: one array per input node.
+      cotangents: one array per result, None for results that carry none.
+      wanted: the numbers of the input nodes to differentiate with respect to.
+      notes: filled with the reason for each node that a gradient cannot pass.
+
+    Returns:
+      Values, cotangents and contributions per node.
+    """
+    flowing = active(graph, wanted)
+    values: list[tuple[Any, ...]] = []
+    pulls: dict[int, Callable[..., list[Any]]] = {}
+    given = iter(arguments)
+    for i, node in enumerate(graph.operators):
+        if node.kind == "input":
+            values.append((next(given),))
+        elif node.kind == "constant":
+            values.append((node.value,))
+        else:
+            inputs = [values[slot.node][slot.output] for slot in node.inputs]
+            wrt = [k for k, slot in enumerate(node.inputs) if slot in flowing]
+            live = [k for k in range(len(node.avals)) if Slot(i, k) in flowing]
+            outputs, pull = _step(node, inputs, wrt, live, notes, i)
+            values.append(tuple(outputs))
+            if pull is not None:
+                pulls[i] = pull
+
+    gradients: dict[Slot, Any] = {}
+    for slot, g in zip(graph.outputs, cotangents, strict=True):
+        if g is not None and slot in flowing:
+            gradients[slot] = g if slot not in gradients else gradients[slot] + g
+    contributions: list[tuple[Any, ...]] = [() for _ in values]
+    for i in reversed(range(len(values))):
+        node = graph.operators[i]
+        if i in pulls:
+            incoming = [gradients.get(Slot(i, k)) for k in range(len(node.avals))]
+            contributions[i] = tuple(pulls[i](incoming))
+            for slot, part in zip(node.inputs, contributions[i], strict=True):
+                if part is not None:
+                    gradients[slot] = gradients[slot] + part if slot in gradients else part
+
+    return Numbers(
+        values,
+        [
+            tuple(gradients.get(Slot(i, k)) for k in range(len(node.avals)))
+            for i, node in enumerate(graph.operators)
+        ],
+        [
+            tuple(
+                p if graph.uses[s] > 1 else None for s, p in zip(node.inputs, parts, strict=False)
+            )
+            for node, parts in zip(graph.operators, contributions, strict=True)
+        ],
+    )
+
+
+def _step(
+    node: Operator,
+    inputs: list[Any],
+    wrt: list[int],
+    live: list[int],
+    notes: dict[int, str],
+    index: int,
+) -> tuple[list[Any], Callable[..., list[Any]] | None]:
+    """Run one equation and return its outputs with its pull-back, None where nothing flows."""
+    function = _jax.function(node.equation)
+    if not wrt or not live:
+        return function(*inputs), None
+
+    def chosen(*arrays: Any) -> tuple[list[Any], list[Any]]:
+        full = list(inputs)
+        for k, array in zip(wrt, arrays, strict=True):
+            full[k] = array
+        outputs = function(*full)
+        return [outputs[k] for k in live], outputs
+
+    try:
+        _, vjp, outputs = jax.vjp(chosen, *(inputs[k] for k in wrt), has_aux=True)
+    except _NO_RULE as error:
+        notes[index] = _reason(error)
+        return function(*inputs), None
+
+    def pull(incoming: list[Any]) -> list[Any]:
+        parts: list[Any] = [None] * len(inputs)
+        if all(incoming[k] is None for k in live):
+            return parts
+        g = [jnp.zeros_like(outputs[k]) if incoming[k] is None else incoming[k] for k in live]
+        try:
+            closed = jax.make_jaxpr(lambda g: vjp(g))(g)
+        except _NO_RULE as error:
+            notes[index] = _reason(error)
+            return parts
+        nonzero = _jax.reached(closed, [True] * len(g))
+        for k, part, hit in zip(wrt, _jax.evaluate(closed, g), nonzero, strict=True):
+            parts[k] = part if hit else None
+        return parts
+
+    return outputs, pull
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]

@@ -1,0 +1,174 @@
+"""One function at one set of shapes, ready to run: traced, and compiled where that is asked."""
+
+import dataclasses
+import functools
+import inspect
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from chainrule.xray import _jax
+from chainrule.xray.graph import Graph, build, differentiable
+from chainrule.xray.passes import Numbers, run
+from chainrule.xray.stats import is_number, measure
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A graph and the function that runs it.
+
+    Attributes:
+      graph: the operators.
+      run: from the arguments and the cotangents, both flat, to `Numbers`.
+      notes: node number to the reason why no gradient passes it, filled by the first run.
+    """
+
+    graph: Graph
+    run: Callable[[Sequence[Any], Sequence[Any]], Numbers]
+    notes: dict[int, str]
+
+
+@functools.lru_cache(maxsize=32)
+def program(
+    closed: _jax.ClosedJaxpr,
+    names: tuple[str, ...],
+    wanted: tuple[int, ...],
+    keep: str,
+    compiled: bool,
+) -> Program:
+    """Return the program of a traced function; the same one for the same trace.
+
+    Args:
+      closed: the function, traced.
+      names: of its arguments, flat.
+      wanted: which arguments to differentiate with respect to.
+      keep: "values" or "stats".
+      compiled: whether one jit goes around the whole.
+
+    Returns:
+      The program.
+    """
+    graph = build(closed, names)
+    notes: dict[int, str] = {}
+
+    def numbers(arguments: Sequence[Any], cotangents: Sequence[Any]) -> Numbers:
+        everything = run(graph, arguments, cotangents, wanted, notes)
+        if keep == "stats":
+            kept: Numbers = jax.tree.map(
+                lambda x: measure(x, jnp) if is_number(x) else None, everything
+            )
+            return kept
+        known = [node.kind != "operator" for node in graph.operators]
+        values = [() if k else v for k, v in zip(known, everything.values, strict=True)]
+        return everything._replace(values=values)
+
+    return Program(graph, jax.jit(numbers) if compiled else numbers, notes)
+
+
+def trace(f: Callable[..., Any], args: Sequence[Any]) -> tuple[_jax.ClosedJaxpr, Any]:
+    """Trace a function, and say plainly why that is impossible.
+
+    Raises:
+      ValueError: the function needs the numbers themselves while JAX traces it.
+    """
+    try:
+        return _jax.trace(f, args)
+    except (jax.errors.JAXTypeError, jax.errors.JAXIndexError) as error:
+        raise ValueError(
+            f"{_name(f)} cannot be traced by JAX ({type(error).__name__} at {_culprit(error)}): "
+            f"{_cure(error)}"
+        ) from error
+
+
+def _name(f: Callable[..., Any]) -> str:
+    return getattr(inspect.unwrap(f), "__name__", None) or type(f).__name__
+
+
+def _cure(error: Exception) -> str:
+    if isinstance(error, jax.errors.TracerArrayConversionError):
+        return "call jax.numpy there instead of numpy"
+    if isinstance(error, jax.errors.TracerBoolConversionError):
+        return "replace if and while on an array by jnp.where, jax.lax.cond or jax.lax.while_loop"
+    if isinstance(error, jax.errors.NonConcreteBooleanIndexError):
+        return "replace indexing by a mask with jnp.where"
+    return "fix the arguments that decide shapes or branches with functools.partial"
+
+
+def _culprit(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if not _jax.in_library(f.filename) and f.filename != __file__]
+    return f"{own[-1].filename}:{own[-1].lineno}" if own else "an unknown line"
+
+
+def argument_names(f: Callable[..., Any], args: Sequence[Any]) -> list[tuple[str, Any]]:
+    """Return every leaf of the arguments with its path, as in ``params['layer1']['kernel']``.
+
+    Raises:
+      ValueError: a leaf is not an array.
+    """
+    try:
+        parameters = list(inspect.signature(f).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    named = []
+    for i, arg in enumerate(args):
+        name = f"args[{i}]"
+        if i < len(parameters) and parameters[i].kind is not inspect.Parameter.VAR_POSITIONAL:
+            name = parameters[i].name
+        elif parameters and parameters[-1].kind is inspect.Parameter.VAR_POSITIONAL:
+            name = f"{parameters[-1].name}[{i - len(parameters) + 1}]"
+        for path, leaf in jax.tree_util.tree_leaves_with_path(arg):
+            named.append((name + jax.tree_util.keystr(path), leaf))
+    for name, leaf in named:
+        if not isinstance(leaf, (bool, int, float, complex)) and not hasattr(leaf, "dtype"):
+            raise ValueError(
+                f"argument {name} of {_name(f)} is {leaf!r}, a {type(leaf).__name__} and not an "
+                "array: fix it with functools.partial, as f's own keyword arguments"
+            )
+    return named
+
+
+def incoming(outputs: Any, cotangent: Any, name: str) -> list[Any]:
+    """Return the cotangent of each result, flat; None for results that carry none.
+
+    Args:
+      outputs: shapes and dtypes of what the function returns, a pytree.
+      cotangent: the same pytree of arrays, or None for a scalar.
+      name: of the function.
+
+    Raises:
+      ValueError: there is no float result, or the cotangent does not fit.
+    """
+    leaves, tree = jax.tree.flatten(outputs)
+    if not any(differentiable(leaf) for leaf in leaves):
+        kinds = ", ".join(f"{leaf.dtype}{list(leaf.shape)}" for leaf in leaves) or "nothing"
+        raise ValueError(
+            f"{name} returns {kinds}, and only floats have gradients: return a float "
+            "(or astype(float) the result)"
+        )
+    if cotangent is None:
+        if len(leaves) != 1 or leaves[0].shape:
+            shapes = ", ".join(f"{leaf.dtype}{list(leaf.shape)}" for leaf in leaves)
+            raise ValueError(
+                f"{name} returns {shapes}, not one scalar: reduce it, pass has_aux=True "
+                "if it returns (scalar, more), or give cotangent= of the same shape as the result"
+            )
+        return [jnp.ones((), leaves[0].dtype)]
+    given, given_tree = jax.tree.flatten(cotangent)
+    if tree != given_tree:
+        raise ValueError(
+            f"cotangent is a {given_tree}, {name} returns a {tree}: give the same tree"
+        )
+    for leaf, g in zip(leaves, given, strict=True):
+        if jnp.shape(g) != leaf.shape:
+            raise ValueError(
+                f"cotangent has shape {list(jnp.shape(g))}, the result of {name} "
+                f"{list(leaf.shape)}: give one number per element of the result"
+            )
+    return [
+        jnp.asarray(g, leaf.dtype) if differentiable(leaf) else None
+        for leaf, g in zip(leaves, given, strict=True)
+    ]

@@ -1,0 +1,301 @@
+"""The record of one call: every operator with its value, its gradient and its line of source."""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from chainrule.xray.graph import Operator, Slot, differentiable
+from chainrule.xray.passes import Numbers
+from chainrule.xray.program import Program, argument_names, incoming, program, trace
+from chainrule.xray.stats import Stats, measure, stats
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Node:
+    """An argument, a constant or an operator, with its numbers.
+
+    Attributes:
+      index: its number in the order of execution.
+      kind: "input", "constant" or "operator".
+      op: the primitive (``"mul"``), or the function that has a custom rule (``"relu"``).
+      name: the path of an argument (``"params['layer1']['kernel']"``), else "".
+      inputs: node and output number behind each input, one per use.
+      line: ``file:line (function)`` in the user's code; "" for arguments and constants.
+      within: the innermost line, which differs from `line` inside an installed library.
+      scope: the `jax.named_scope` around it, separated by slashes.
+      calls: the jitted or rematerialized functions around it, outermost first.
+      avals: shape and dtype of each output.
+      values: each output: an array, or `Stats` if only those are kept.
+      cotangents: the gradient of the result with respect to each output; None where none flows.
+      contributions: what this use adds to the cotangent of each input; None where none flows.
+      note: why no gradient passes, "" if it does.
+    """
+
+    index: int
+    kind: Literal["input", "constant", "operator"]
+    op: str
+    name: str
+    inputs: tuple[Slot, ...]
+    line: str
+    within: str
+    scope: str
+    calls: tuple[str, ...]
+    avals: tuple[Any, ...]
+    values: tuple[Any, ...]
+    cotangents: tuple[Any, ...]
+    contributions: tuple[Any, ...]
+    note: str
+    operator: Operator = dataclasses.field(repr=False)
+
+    @property
+    def value(self) -> Any:
+        """The first output, the only one of most operators."""
+        return self.values[0]
+
+    @property
+    def cotangent(self) -> Any:
+        """The gradient of the result with respect to the first output."""
+        return self.cotangents[0]
+
+    @property
+    def label(self) -> str:
+        """A short name, unique in the report: the path of an argument, or ``mul_12``."""
+        return self.name or f"{self.op}_{self.index}"
+
+    def stats(self, output: int = 0) -> Stats:
+        """Return the statistics of one output's value."""
+        return _stats(self.avals[output], self.values[output])
+
+    def cotangent_stats(self, output: int = 0) -> Stats | None:
+        """Return the statistics of one output's gradient, None where none flows."""
+        g = self.cotangents[output]
+        return None if g is None else _stats(self.avals[output], g)
+
+
+def _stats(aval: Any, x: Any) -> Stats:
+    return x if isinstance(x, Stats) else stats(aval, measure(np.asarray(x)))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Edge:
+    """One use of an array.
+
+    Attributes:
+      source: the number of the node that made it.
+      output: which of that node's outputs it is.
+      target: the number of the node that uses it.
+      position: which of that node's inputs it is.
+      contribution: what this use adds to the array's gradient; None where none flows.
+    """
+
+    source: int
+    output: int
+    target: int
+    position: int
+    contribution: Any
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Report:
+    """The record of one call of one function.
+
+    Attributes:
+      function: its name.
+      nodes: arguments, constants and operators in the order of execution.
+      outputs: node and output number of each result, flat.
+      output: what the function returned (without its second part, under ``has_aux``); None if
+        only statistics are kept.
+      aux: the second part of what it returned, under ``has_aux``.
+      grads: one pytree of gradients per argument, as `jax.grad` gives them (None for arguments
+        that were not asked for or hold no floats).
+      keep: "values" or "stats".
+      compiled: whether everything ran as one compiled program, or operator by operator.
+    """
+
+    function: str
+    nodes: tuple[Node, ...]
+    outputs: tuple[Slot, ...]
+    output: Any
+    aux: Any
+    grads: tuple[Any, ...]
+    keep: str
+    compiled: bool
+
+    @functools.cached_property
+    def edges(self) -> tuple[Edge, ...]:
+        """Every use of every array."""
+        return tuple(
+            Edge(slot.node, slot.output, node.index, k, node.contributions[k])
+            for node in self.nodes
+            for k, slot in enumerate(node.inputs)
+        )
+
+    def node(self, name: str) -> Node:
+        """Return the node of that label: the path of an argument, or ``mul_12``.
+
+        Raises:
+          LookupError: there is none.
+        """
+        for node in self.nodes:
+            if node.label == name:
+                return node
+        labels = ", ".join(node.label for node in self.nodes[:12])
+        raise LookupError(f"no node is called {name!r}: there are {labels}, ...")
+
+
+def xray(
+    f: Callable[..., Any],
+    *args: Any,
+    argnums: int | Sequence[int] | None = None,
+    has_aux: bool = False,
+    cotangent: Any = None,
+    keep: Literal["values", "stats"] = "values",
+    compiled: bool = True,
+) -> Report:
+    """Record one call of any JAX function: values, gradients, lines of source.
+
+    The call runs forward and backward as one compiled program, and every intermediate array comes
+    back. The gradients are those of `jax.grad`. As under `jax.jit`, what the function reads besides
+    its arguments is fixed when it is first recorded.
+
+    Args:
+      f: any function of pytrees of arrays that JAX can trace. Its keyword arguments go in by
+        `functools.partial`.
+      *args: what it is called with.
+      argnums: the arguments to differentiate with respect to; None for all of them.
+      has_aux: whether it returns ``(result, more)`` of which only the first is differentiated.
+      cotangent: the gradient of whatever follows with respect to the result, a pytree like the
+        result; None if the result is a scalar.
+      keep: "values" keeps every array, "stats" a few numbers about each, in little memory.
+      compiled: False runs operator by operator: slower, but no operator is fused or simplified.
+
+    Returns:
+      The report.
+
+    Raises:
+      ValueError: the function cannot be traced, an argument is no array, no result is a float, or
+        the cotangent does not fit.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> report = xray(lambda x, y, z: (x + y) * z, -2.0, 5.0, -4.0)
+      >>> for node in report.nodes:
+      ...     print(node.label, float(node.value), float(node.cotangent))
+      x -2.0 -4.0
+      y 5.0 -4.0
+      z -4.0 3.0
+      add_3 3.0 -4.0
+      mul_4 -12.0 1.0
+    """
+    if keep not in ("values", "stats"):
+        raise ValueError(f"keep is {keep!r}: give 'values' or 'stats'")
+    name = getattr(inspect.unwrap(f), "__name__", None) or type(f).__name__
+    named = argument_names(f, args)
+    wanted = _wanted(args, argnums)
+    closed, shapes = trace(f, args)
+    result, aux = shapes if has_aux else (shapes, ())
+    gs = incoming(result, cotangent, name) + [None] * len(jax.tree.leaves(aux))
+    prog = program(closed, tuple(n for n, _ in named), wanted, keep, compiled)
+    leaves = [leaf for _, leaf in named]
+    numbers = prog.run(leaves, gs)
+    nodes = _nodes(prog, leaves, numbers, keep)
+    results: list[Any] = [nodes[s.node].values[s.output] for s in prog.graph.outputs]
+    whole = jax.tree.unflatten(jax.tree.structure(shapes), results)
+    output, extra = whole if has_aux else (whole, None)
+    return Report(
+        function=name,
+        nodes=nodes,
+        outputs=prog.graph.outputs,
+        output=output,
+        aux=extra,
+        grads=_grads(args, nodes, wanted, keep),
+        keep=keep,
+        compiled=compiled,
+    )
+
+
+def _wanted(args: Sequence[Any], argnums: int | Sequence[int] | None) -> tuple[int, ...]:
+    chosen = range(len(args)) if argnums is None else np.atleast_1d(argnums).tolist()
+    for n in chosen:
+        if not -len(args) <= n < len(args):
+            raise ValueError(f"argnums names argument {n}, there are {len(args)}: count from 0")
+    chosen = {n % len(args) for n in chosen}
+    flat = [(i, leaf) for i, arg in enumerate(args) for leaf in jax.tree.leaves(arg)]
+    return tuple(
+        k for k, (i, x) in enumerate(flat) if i in chosen and differentiable(jax.typeof(x))
+    )
+
+
+def _grads(
+    args: Sequence[Any], nodes: Sequence[Node], wanted: Sequence[int], keep: str
+) -> tuple[Any, ...]:
+    """Arguments are the first nodes, in order; where nothing flows, the gradient is zero.
+
+    Behind a node that no gradient passes it is unknown instead, hence None.
+    """
+    stopped = any(node.note for node in nodes)
+
+    def zeros(aval: Any) -> Any:
+        x = np.zeros(aval.shape, aval.dtype)
+        return x if keep == "values" else stats(aval, measure(x))
+
+    flat = iter(range(len(nodes)))
+    grads = []
+    for arg in args:
+        numbers = [next(flat) for _ in jax.tree.leaves(arg)]
+        parts: list[Any] = [None] * len(numbers)
+        for k, i in enumerate(numbers):
+            if i in wanted:
+                g = nodes[i].cotangent
+                parts[k] = zeros(nodes[i].avals[0]) if g is None and not stopped else g
+        grads.append(jax.tree.unflatten(jax.tree.structure(arg), parts))
+    return tuple(grads)
+
+
+def _nodes(prog: Program, leaves: Sequence[Any], numbers: Numbers, keep: str) -> tuple[Node, ...]:
+    graph = prog.graph
+    given = iter(leaves)
+
+    def read(avals: Sequence[Any], arrays: Sequence[Any]) -> tuple[Any, ...]:
+        if keep == "values":
+            return tuple(arrays)
+        pairs = zip(avals, arrays, strict=True)
+        return tuple(None if x is None else stats(aval, x) for aval, x in pairs)
+
+    gradients = [
+        read(operator.avals, arrays)
+        for operator, arrays in zip(graph.operators, numbers.cotangents, strict=True)
+    ]
+    nodes: list[Node] = []
+    rows = zip(graph.operators, numbers.values, numbers.contributions, strict=True)
+    for i, (operator, values, parts) in enumerate(rows):
+        if operator.kind != "operator" and keep == "values":
+            values = (next(given) if operator.kind == "input" else operator.value,)
+        avals = [graph.operators[slot.node].avals[slot.output] for slot in operator.inputs]
+        # What a slot's only use contributes is its whole cotangent, and not stored twice.
+        contributions = [
+            gradients[slot.node][slot.output] if graph.uses[slot] == 1 else part
+            for slot, part in zip(
+                operator.inputs, read(avals, parts or (None,) * len(avals)), strict=True
+            )
+        ]
+        nodes.append(
+            Node(
+                **{field: getattr(operator, field) for field in _COPIED},
+                index=i,
+                values=read(operator.avals, values),
+                cotangents=gradients[i],
+                contributions=tuple(contributions),
+                note=prog.notes.get(i, ""),
+                operator=operator,
+            )
+        )
+    return tuple(nodes)
+
+
+_COPIED = ("kind", "op", "name", "inputs", "line", "within", "scope", "calls", "avals")
