@@ -1,0 +1,226 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 2. Features made by hand
+#
+# A linear predictor can only say $w \cdot x + b$. If that is not enough, there are two ways out: a
+# predictor that says more (the networks of the later notebooks), or a better $x$. This notebook takes
+# the second, which was the whole art for decades. A feature map $\Phi$ is fixed and made by hand, and the
+# predictor $w \cdot \Phi(x) + b$ is still linear in what is learned.
+
+# %%
+# %matplotlib inline
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from chainrule import data, descent, features, losses
+from chainrule.models import mlp, perceptron
+from chainrule.plots import features as figures
+
+train, test = (data.mnist(split, source="embedded") for split in ("train", "test"))
+images, test_images = (jnp.asarray(digits.images, jnp.float32) / 255 for digits in (train, test))
+labels, test_labels = (jnp.asarray(digits.labels) for digits in (train, test))
+
+# %% [markdown]
+# ## One product makes XOR linear
+#
+# No line separates the corners of the unit square as XOR does. Add the product as a third coordinate,
+# $\Phi(u, v) = (u, v, uv)$, and a plane does: the corner (1, 1) is lifted off the ground, and the
+# others stay on it. A sigmoid of a linear function of $\Phi$, trained by descent:
+
+# %%
+corners = jnp.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+xor = jnp.array([0, 1, 1, 0])
+lifted = jnp.concatenate([corners, features.pair_products(corners, jnp.array([[0, 1]]))], axis=1)
+
+
+def fit_xor(inputs):
+    def loss(params):
+        return losses.binary_cross_entropy(mlp.apply(params, inputs)[:, 0], xor)
+
+    start = mlp.init(jax.random.key(0), (inputs.shape[1], 1))
+    trace = descent.gradient_descent(loss, start, optax.sgd(4.0), 1000)
+    odds = jax.nn.sigmoid(mlp.apply(trace.final_params, inputs)[:, 0])
+    return float(trace.loss[-1]), np.round(np.asarray(odds, float), 3), trace.final_params["layer1"]
+
+
+for name, inputs in (("u, v", corners), ("u, v, uv", lifted)):
+    loss, odds, layer = fit_xor(inputs)
+    print(f"{name:8}: loss {loss:.4f}, P(1) at 00, 01, 10, 11: {odds}")
+figures.exclusive_or(np.append(layer["kernel"][:, 0], layer["bias"]))
+
+# %% [markdown]
+# Without the product, the best it can say is "one half" everywhere, at a loss of $\log 2 = 0.6931$.
+#
+# ## Products of pixels: is it an 8?
+#
+# The same trick on digits: to the 784 pixels, add products of random pairs of them. The predictor
+# becomes a quadratic form. There are 306,936 pairs, so the products are made block by block as the
+# perceptron walks. (`python experiments/eight_vs_rest.py --data-dir FOLDER` does it on all 60,000.)
+
+
+# %%
+def eight(digits):
+    inputs = jnp.asarray(digits.images.reshape(-1, 784))
+    return inputs, jnp.where(jnp.asarray(digits.labels) == 8, 1, -1)
+
+
+def with_products(pairs, pixels):
+    x = pixels.astype(jnp.float32) / 255
+    return jnp.concatenate([x, features.pair_products(x, pairs)], axis=1)
+
+
+always_no = float(jnp.mean(test_labels == 8))
+pairs = features.pairs(jax.random.key(0), features=784, count=4000)
+counts, errors = (0, 1000, 4000), []
+for count in counts:
+    feature_map = functools.partial(with_products, pairs[:count])
+    fit = perceptron.fit(*eight(train), 5, bias=True, key=jax.random.key(1), features=feature_map)
+    errors.append(
+        [
+            float(jnp.mean(y * perceptron.apply(fit.averaged, x, features=feature_map) <= 0))
+            for x, y in (eight(train), eight(test))
+        ]
+    )
+    print(f"{784 + count:5d} features: train {errors[-1][0]:.2%}, test {errors[-1][1]:.2%}")
+errors = np.asarray(errors)
+figures.error_by_features(
+    784 + np.asarray(counts),
+    {"train": errors[None, :, 0], "test": errors[None, :, 1]},
+    floor=("always no", always_no),
+)
+
+# %% [markdown]
+# More features make a more capable predictor. The training error falls faster than the test error,
+# and the distance between the two grows: capacity has its price.
+#
+# ## Features that take away
+#
+# The other use of features is to *remove* what should not matter. For a digit that is, among other
+# things, the exact place of its strokes. Start with the edges:
+
+# %%
+five = images[:3]
+figures.edges(*(np.asarray(x) for x in (five, *features.sobel(five))))
+
+# %% [markdown]
+# A histogram of oriented gradients forgets where in a small cell an edge was and keeps which way it
+# ran. Each pixel votes with the length of its gradient for its orientation, and a cell keeps the sum of
+# the votes. Drawn as stars, each stroke along the edge:
+
+
+# %%
+def stars(images, cell):
+    votes = features.hog(images, cell=cell, block=1, norm="none")
+    across = -(-28 // cell)
+    return np.asarray(votes).reshape(len(images), across, across, 9)
+
+
+figures.histograms(np.asarray(five), {8: stars(five, 8), 4: stars(five, 4)})
+
+# %% [markdown]
+# On top of each kind of input, the same linear predictor: ten scores, a squared hinge, a little weight
+# decay, L-BFGS. A multi-layer perceptron without a hidden layer *is* a linear predictor, so no new
+# model is needed.
+
+# %%
+maps = {
+    "pixels": lambda images: images.reshape(len(images), -1),
+    "HOG 8 x 8": functools.partial(features.hog, cell=8, block=1, norm="none"),
+    "HOG 4 x 4, blocks": features.hog,
+}
+
+
+@functools.partial(jax.jit, static_argnames="steps")
+def learn(inputs, labels, steps=40):
+    targets = 2 * jax.nn.one_hot(labels, 10) - 1
+
+    def loss(params):
+        decay = 4e-4 * jnp.sum(params["layer1"]["kernel"] ** 2)
+        return losses.squared_hinge(mlp.apply(params, inputs), targets) + decay
+
+    start = mlp.init(jax.random.key(0), (inputs.shape[1], 10))
+    return descent.gradient_descent(
+        loss, start, optax.lbfgs(), steps, record_params=False
+    ).final_params
+
+
+def scaled(feature_map):
+    """The features in units in which their mean square on the training images is 1."""
+    inputs = feature_map(images)
+    scale = jnp.sqrt(jnp.mean(inputs**2))
+    return inputs / scale, lambda images: feature_map(images) / scale
+
+
+def error(params, inputs, labels):
+    return float(jnp.mean(jnp.argmax(mlp.apply(params, inputs), axis=1) != labels))
+
+
+trained = {}
+for name, feature_map in maps.items():
+    inputs, feature_map = scaled(feature_map)
+    trained[name] = learn(inputs, labels), feature_map
+    wrong = error(trained[name][0], feature_map(test_images), test_labels)
+    print(f"{name:18}: {inputs.shape[1]:4d} features, test error {wrong:.1%}")
+
+# %% [markdown]
+# ## A digit moved by one pixel
+#
+# To the eye nothing has happened. To the pixels a lot has: measure how far a digit moves in feature
+# space, in units of the distance between two different digits, and how many more of them are misread.
+
+# %%
+moved = jnp.roll(test_images, 1, axis=2)
+for name, (params, feature_map) in trained.items():
+    here, there = feature_map(test_images), feature_map(moved)
+    distance = jnp.linalg.norm(here - there, axis=1).mean()
+    between = jnp.linalg.norm(here - jnp.roll(here, 1, axis=0), axis=1).mean()
+    print(
+        f"{name:18}: moves by {float(distance / between):.2f}, "
+        f"error {error(params, here, test_labels):.1%} -> {error(params, there, test_labels):.1%}"
+    )
+
+# %% [markdown]
+# The histograms are not invariant to shifts, they are *less variant*: pseudo-invariant. Convolution and
+# pooling, in a later notebook, get the same property by learning instead of by hand.
+#
+# ## Exercises
+#
+# 1. How many pair products make *every* Boolean function of two inputs linear? And of three inputs,
+#    with products of any number of them?
+#
+# <details><summary>Solution</summary>
+#
+# One: $(u, v, uv)$ and a constant are four functions, linearly independent on the four rows of the
+# table, so that every table is a linear combination of them. For three inputs take
+# $uv, uw, vw, uvw$: with the inputs and the constant they are eight functions on eight rows.
+#
+# </details>
+#
+# 2. Train `"pixels"` on the first 300 digits only, then `"HOG 4 x 4, blocks"`. Which one loses less?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# for name, (_, feature_map) in trained.items():
+#     params = learn(feature_map(images[:300]), labels[:300])
+#     print(name, error(params, feature_map(test_images), test_labels))
+# ```
+#
+# Fewer things can be said with the histograms, and few samples are enough to say them.
+#
+# </details>
