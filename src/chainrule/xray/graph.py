@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from chainrule.xray import _jax
 
@@ -86,6 +87,8 @@ class _Builder:
         key = id(value)
         if key not in self._constants or not jnp.ndim(value):
             aval = jax.typeof(value)
+            if not hasattr(value, "size"):
+                value = np.asarray(value, aval.dtype)
             index = self.add(Operator("constant", "constant", "", (), (aval,), value=value))
             self._constants[key] = Slot(index, 0)
         return self._constants[key]

@@ -55,7 +55,8 @@ def program(
     notes: dict[int, str] = {}
 
     def numbers(arguments: Sequence[Any], cotangents: Sequence[Any]) -> Numbers:
-        everything = run(graph, arguments, cotangents, wanted, notes)
+        arrays = [x if hasattr(x, "size") else jnp.asarray(x) for x in arguments]
+        everything = run(graph, arrays, cotangents, wanted, notes)
         if keep == "stats":
             kept: Numbers = jax.tree.map(
                 lambda x: measure(x, jnp) if is_number(x) else None, everything
@@ -158,7 +159,7 @@ def incoming(outputs: Any, cotangent: Any, name: str) -> list[Any]:
             )
         return [jnp.ones((), leaves[0].dtype)]
     given, given_tree = jax.tree.flatten(cotangent)
-    if tree != given_tree:
+    if given_tree != tree:
         raise ValueError(
             f"cotangent is a {given_tree}, {name} returns a {tree}: give the same tree"
         )

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
+from chainrule.xray import nonfinite
 from chainrule.xray.graph import Operator, Slot, differentiable
 from chainrule.xray.passes import Numbers
 from chainrule.xray.program import Program, argument_names, incoming, program, trace
@@ -101,6 +102,21 @@ class Edge:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Shared:
+    """An argument that is used more than once.
+
+    Attributes:
+      node: the argument; its `cotangent` is the sum over the uses.
+      uses: each use, with what it contributes.
+      lines: the line of source of each use.
+    """
+
+    node: Node
+    uses: tuple[Edge, ...]
+    lines: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Report:
     """The record of one call of one function.
 
@@ -134,6 +150,19 @@ class Report:
             for node in self.nodes
             for k, slot in enumerate(node.inputs)
         )
+
+    def shared(self) -> "tuple[Shared, ...]":
+        """Return every argument that is used more than once, with the gradient of each use."""
+        found = []
+        for node in self.nodes:
+            uses = tuple(edge for edge in self.edges if edge.source == node.index)
+            if node.kind == "input" and len(uses) > 1:
+                found.append(Shared(node, uses, tuple(self.nodes[e.target].line for e in uses)))
+        return tuple(found)
+
+    def nonfinite(self) -> nonfinite.Nonfinite:
+        """Return where every NaN and Inf is born, forward and backward, and why."""
+        return nonfinite.find(self)
 
     def node(self, name: str) -> Node:
         """Return the node of that label: the path of an argument, or ``mul_12``.

@@ -1,0 +1,453 @@
+"""Where NaN and Inf are born: in which operator, on which line, forward or backward, and why."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from chainrule.xray.causes import Cause, Event, explain
+from chainrule.xray.graph import Slot
+from chainrule.xray.stats import Stats
+
+if TYPE_CHECKING:
+    from chainrule.xray.record import Node, Report
+
+# Of these, element i of the result depends on element i of the inputs alone.
+_ELEMENTWISE = frozenset(
+    {
+        "add",
+        "sub",
+        "mul",
+        "div",
+        "rem",
+        "pow",
+        "integer_pow",
+        "max",
+        "min",
+        "neg",
+        "abs",
+        "exp",
+        "exp2",
+        "expm1",
+        "log",
+        "log1p",
+        "sqrt",
+        "rsqrt",
+        "cbrt",
+        "sin",
+        "cos",
+        "tan",
+        "asin",
+        "acos",
+        "atan",
+        "atan2",
+        "sinh",
+        "cosh",
+        "tanh",
+        "asinh",
+        "acosh",
+        "atanh",
+        "logistic",
+        "erf",
+        "erfc",
+        "erf_inv",
+        "lgamma",
+        "digamma",
+        "square",
+        "sign",
+        "floor",
+        "ceil",
+        "round",
+        "clamp",
+        "convert_element_type",
+        "reduce_precision",
+        "nextafter",
+        "stop_gradient",
+    }
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Birth:
+    """One operator that made a NaN or an Inf out of numbers that were none.
+
+    Attributes:
+      node: the number of its node in the report.
+      op: the operator.
+      phase: whether its value ("forward") or its gradient ("backward") is bad.
+      kind: "NaN" or "Inf".
+      line: ``file.py:line (function)`` in the user's code.
+      within: the line inside an installed library that it came through, "" if none.
+      index: the first bad element, () of a scalar.
+      count: how many elements of the array are bad.
+      inputs: what the operator took there, as text: an element where one belongs to the place,
+        else the array or its statistics.
+      g: the incoming gradient there, as text; "" forward.
+      cause: the rule of thumb and the cure.
+      follows: whether an infinity came in already, so that another birth is the first cause.
+      harmless: whether nothing bad from here reaches the result or the gradient of an argument.
+    """
+
+    node: int
+    op: str
+    phase: Literal["forward", "backward"]
+    kind: Literal["NaN", "Inf"]
+    line: str
+    within: str
+    index: tuple[int, ...]
+    count: int
+    inputs: tuple[str, ...]
+    g: str
+    cause: Cause
+    follows: bool
+    harmless: bool
+
+    def __str__(self) -> str:
+        where = f" at {list(self.index)}" if self.index else ""
+        more = f", {self.count} elements" if self.count > 1 else ""
+        tags = ("; follows from an infinity before it" if self.follows else "") + (
+            "; masked, harmless" if self.harmless else ""
+        )
+        text = [
+            f"{self.line}",
+            f"  {self.kind} born {self.phase} in {self.op}{where}{more}{tags}",
+            f"  inputs: {', '.join(self.inputs) or 'none'}",
+        ]
+        if self.g:
+            text.append(f"  incoming gradient: {self.g}")
+        text += [f"  why: {self.cause.rule}", f"  cure: {self.cause.cure}"]
+        if self.within:
+            text.append(f"  inside: {self.within}")
+        return "\n".join(text)
+
+
+@dataclasses.dataclass(frozen=True)
+class Nonfinite:
+    """Every birth, in the order in which they happened.
+
+    Attributes:
+      births: forward first, in the order of execution, then backward.
+      arguments: the paths of the arguments, and constants, that were bad before anything ran.
+      reaches: what is bad in the end: "result", or the paths of arguments whose gradient is.
+      compiled: whether the call ran as one compiled program.
+    """
+
+    births: tuple[Birth, ...]
+    arguments: tuple[str, ...]
+    reaches: tuple[str, ...]
+    compiled: bool
+
+    def __bool__(self) -> bool:
+        return bool(self.births or self.arguments)
+
+    def __str__(self) -> str:
+        how = (
+            "ran compiled (compiled=False runs operator by operator, with nothing simplified)"
+            if self.compiled
+            else "ran operator by operator, not compiled"
+        )
+        if not self:
+            return f"every value and every gradient is finite; {how}"
+        text = [str(birth) for birth in self.births]
+        if self.arguments:
+            text.append("not finite before anything ran: " + ", ".join(self.arguments))
+        bad = "not finite in the end: " + ", ".join(self.reaches)
+        text.append(bad if self.reaches else "nothing bad reaches the result: masked, harmless")
+        return "\n\n".join([*text, how])
+
+
+class _Bad:
+    """NaN and Inf of an array, found once."""
+
+    def __init__(self, x: Any) -> None:
+        self.array = None
+        if x is None:
+            self.nan = self.inf = False
+        elif isinstance(x, Stats):
+            self.nan, self.inf = x.nans > 0, x.infs > 0
+        else:
+            self.array = _numbers(x)
+            finite = self.array is None or bool(np.all(np.isfinite(self.array)))
+            self.nan = not finite and bool(np.any(np.isnan(self.array)))
+            self.inf = not finite and bool(np.any(np.isinf(self.array)))
+
+    def __bool__(self) -> bool:
+        return self.nan or self.inf
+
+
+def _numbers(x: Any) -> np.ndarray | None:
+    """The array as NumPy knows it; None for keys. Floats that NumPy has no ufuncs for widen."""
+    if "key<" in str(getattr(x, "dtype", "")):
+        return None
+    array = np.asarray(x)
+    return array if array.dtype.kind in "fcbiu" else array.astype(np.float32)
+
+
+def find(report: "Report") -> Nonfinite:
+    """Return every birth of a NaN or an Inf in a report."""
+    return _Search(report).run()
+
+
+class _Search:
+    def __init__(self, report: "Report") -> None:
+        self.report = report
+        self.nodes = report.nodes
+        self.values = [[_Bad(x) for x in node.values] for node in report.nodes]
+        self.cotangents = [[_Bad(g) for g in node.cotangents] for node in report.nodes]
+        self.parts = [
+            [
+                self.cotangents[s.node][s.output]
+                if part is report.nodes[s.node].cotangents[s.output]
+                else _Bad(part)
+                for s, part in zip(node.inputs, node.contributions, strict=True)
+            ]
+            for node in report.nodes
+        ]
+
+    def run(self) -> Nonfinite:
+        forward = [b for node in self.nodes if node.kind == "operator" for b in self._forward(node)]
+        backward = [b for node in reversed(self.nodes) for b in self._backward(node)]
+        # An infinite constant is a mask or the start of a minimum; a NaN among them is an accident.
+        named = [
+            n
+            for n in self.nodes
+            for bad in self.values[n.index]
+            if (n.kind == "input" and bad) or (n.kind == "constant" and bad.nan)
+        ]
+        return Nonfinite(
+            births=(*forward, *backward),
+            arguments=tuple(n.label for n in named),
+            reaches=tuple(self._results()),
+            compiled=self.report.compiled,
+        )
+
+    def _results(self) -> Iterator[str]:
+        if any(self.values[s.node][s.output] for s in self.report.outputs):
+            yield "the result"
+        for node in self.nodes:
+            if node.kind == "input" and any(self.cotangents[node.index]):
+                yield f"the gradient of {node.name}"
+
+    def _forward(self, node: "Node") -> Iterator[Birth]:
+        inputs = [self.values[s.node][s.output] for s in node.inputs]
+        for k, out in enumerate(self.values[node.index]):
+            if out:
+                yield from self._births(node, out, inputs, [], "forward", node.values[k], [])
+                break
+
+    def _backward(self, node: "Node") -> Iterator[Birth]:
+        inputs = [self.values[s.node][s.output] for s in node.inputs]
+        outputs = self.values[node.index]
+        incoming = self.cotangents[node.index]
+        for k, part in enumerate(self.parts[node.index]):
+            if part:
+                before = [*inputs, *outputs, *incoming]
+                found = list(
+                    self._births(
+                        node, part, before, incoming, "backward", node.contributions[k], outputs
+                    )
+                )
+                yield from found
+                if found:
+                    return
+        for k, total in enumerate(incoming):
+            uses = self._uses.get(Slot(node.index, k), [])
+            if total and uses and not any(uses):
+                yield self._birth(
+                    node, total, "backward", total.nan, node.cotangents[k], False, add=True
+                )
+
+    @functools.cached_property
+    def _uses(self) -> dict[Slot, list[_Bad]]:
+        uses: dict[Slot, list[_Bad]] = {}
+        for node in self.nodes:
+            for slot, part in zip(node.inputs, self.parts[node.index], strict=True):
+                uses.setdefault(slot, []).append(part)
+        for slot in self.report.outputs:
+            uses.setdefault(slot, []).append(_Bad(None))
+        return uses
+
+    def _births(
+        self,
+        node: "Node",
+        bad: _Bad,
+        before: Sequence[_Bad],
+        incoming: Sequence[_Bad],
+        phase: Literal["forward", "backward"],
+        array: Any,
+        outputs: Sequence[_Bad],
+    ) -> Iterator[Birth]:
+        """NaN is born where no NaN came in; Inf where neither NaN nor Inf did."""
+        elementwise = node.op in _ELEMENTWISE and bad.array is not None
+        shape = np.shape(bad.array)
+        arrays = [b.array for b in before if b.array is not None]
+        if elementwise and all(a.shape in ((), shape) for a in arrays):
+            no = np.zeros(shape, bool)
+            nan_before = functools.reduce(
+                np.logical_or, map(np.isnan, arrays), np.zeros(shape, bool)
+            )
+            inf_before = functools.reduce(
+                np.logical_or, map(np.isinf, arrays), np.zeros(shape, bool)
+            )
+            nan = np.isnan(bad.array) & ~nan_before
+            inf = np.isinf(bad.array) & ~nan_before & ~inf_before
+            if nan.any():
+                yield self._birth(
+                    node, bad, phase, True, array, bool((nan & inf_before).any()), nan
+                )
+            if inf.any():
+                yield self._birth(node, bad, phase, False, array, False, inf)
+            return
+        nan_in, inf_in = any(b.nan for b in before), any(b.inf for b in before)
+        if bad.nan and not nan_in:
+            yield self._birth(node, bad, phase, True, array, inf_in)
+        if bad.inf and not nan_in and not inf_in:
+            yield self._birth(node, bad, phase, False, array, False)
+
+    def _birth(
+        self,
+        node: "Node",
+        bad: _Bad,
+        phase: Literal["forward", "backward"],
+        nan: bool,
+        array: Any,
+        follows: bool,
+        where: Any = None,
+        add: bool = False,
+    ) -> Birth:
+        if bad.array is None:
+            index, count = (), array.nans if nan else array.infs
+        else:
+            where = (np.isnan if nan else np.isinf)(bad.array) if where is None else where
+            index = tuple(int(i) for i in np.argwhere(where)[0])
+            count = int(where.sum())
+        shape = tuple(array.shape)
+        taken = [self.nodes[s.node].values[s.output] for s in node.inputs]
+        gradients = list(node.cotangents) if phase == "backward" else []
+        elements = [_element(x, shape, index) for x in taken]
+        g = _element(gradients[0], shape, index) if gradients else None
+        op = f"the sum of the gradients of {node.label}" if add else node.op
+        event = Event(
+            op="add" if add else node.op,
+            dtype=array.dtype,
+            inputs=elements,
+            g=g if not add else None,
+            backward=phase == "backward" and not add,
+            nan=nan,
+            of_squares=self._of_squares(node),
+            masked=self._is_masked(node.index),
+        )
+        return Birth(
+            node=node.index,
+            op=op,
+            phase=phase,
+            kind="NaN" if nan else "Inf",
+            line=node.line or self._first_use(node),
+            within=node.within if node.within != node.line else "",
+            index=index,
+            count=count,
+            inputs=tuple(_text(x, e) for x, e in zip(taken, elements, strict=True)),
+            g=_text(gradients[0], g) if gradients and gradients[0] is not None else "",
+            cause=explain(event),
+            follows=follows,
+            harmless=not self._reaches_the_end(node.index, phase),
+        )
+
+    def _first_use(self, node: "Node") -> str:
+        return next((n.line for n in self.nodes if any(s.node == node.index for s in n.inputs)), "")
+
+    def _of_squares(self, node: "Node") -> bool:
+        """Whether the first input is a sum of squares, perhaps shifted, scaled or reshaped."""
+        passing = {"reduce_sum", "div", "mul", "add", "reshape", "broadcast_in_dim", "squeeze"}
+        summed = False
+        while node.inputs:
+            node = self.nodes[node.inputs[0].node]
+            square = node.op in ("square", "integer_pow") or (
+                node.op == "mul" and len(set(node.inputs)) == 1
+            )
+            if square:
+                return summed
+            if node.op not in passing:
+                return node.op in ("dot_general",)
+            summed = summed or node.op == "reduce_sum"
+        return False
+
+    def _is_masked(self, start: int) -> bool:
+        """Whether a choice between two arrays is made downstream."""
+        seen, todo = {start}, [start]
+        while todo:
+            for reader in self._readers.get(todo.pop(), ()):
+                if self.nodes[reader].op == "select_n":
+                    return True
+                if reader not in seen:
+                    seen.add(reader)
+                    todo.append(reader)
+        return False
+
+    def _reaches_the_end(self, start: int, phase: str) -> bool:
+        """Follow bad values to the result, and bad gradients to the arguments."""
+        readers: dict[int, list[int]] = self._readers
+        ends = {s.node for s in self.report.outputs if self.values[s.node][s.output]}
+        seen: set[tuple[int, bool]] = set()
+        todo = [(start, phase == "backward")] + ([(start, True)] if phase == "forward" else [])
+        while todo:
+            state = todo.pop()
+            if state in seen:
+                continue
+            seen.add(state)
+            i, backward = state
+            node = self.nodes[i]
+            if backward:
+                if node.kind == "input" and any(self.cotangents[i]):
+                    return True
+                todo += [
+                    (s.node, True)
+                    for s, part in zip(node.inputs, self.parts[i], strict=True)
+                    if part
+                ]
+            else:
+                if i in ends:
+                    return True
+                for reader in readers.get(i, ()):
+                    if any(self.values[reader]):
+                        todo.append((reader, False))
+                    todo.append((reader, True))
+        return False
+
+    @functools.cached_property
+    def _readers(self) -> dict[int, list[int]]:
+        readers: dict[int, list[int]] = {}
+        for node in self.nodes:
+            for slot in node.inputs:
+                readers.setdefault(slot.node, []).append(node.index)
+        return readers
+
+
+def _element(x: Any, shape: tuple[int, ...], index: tuple[int, ...]) -> Any:
+    """The element that belongs to a place of another array, None if there is none."""
+    if x is None or isinstance(x, Stats):
+        return None
+    array = _numbers(x)
+    if array is None:
+        return None
+    if array.ndim == 0:
+        return array[()]
+    return array[index] if array.shape == shape else None
+
+
+def _text(x: Any, element: Any) -> str:
+    if element is not None:
+        return f"{element:.6g}" if np.ndim(element) == 0 else str(element)
+    if isinstance(x, Stats):
+        return (
+            f"{x.dtype}{list(x.shape)} from {x.min:.4g} to {x.max:.4g}, {x.nans} NaN, {x.infs} Inf"
+        )
+    array = _numbers(x)
+    if array is None:
+        return "key"
+    if array.size <= 6:
+        return np.array2string(array, precision=4, separator=", ").replace("\n", "")
+    with np.errstate(all="ignore"):
+        return f"{array.dtype}{list(array.shape)} from {array.min():.4g} to {array.max():.4g}"
