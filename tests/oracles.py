@@ -221,3 +221,115 @@ def perceptron(inputs, targets, max_epochs, orders=None):
         if changed == 0:
             break
     return weights, total / seen, changes, history
+
+
+# --- convolution and pooling: every position, every tap -------------------------------------------
+
+
+def window_taps(space, size, stride, pads, dilation, outputs=None):
+    """Each position with its taps: (output index, [(tap, input index or None in the padding)])."""
+    if outputs is None:
+        outputs = [
+            (n + lo + hi - (k - 1) * d - 1) // s + 1
+            for n, k, s, (lo, hi), d in zip(space, size, stride, pads, dilation, strict=True)
+        ]
+    for position in np.ndindex(*outputs):
+        taps = []
+        for tap in np.ndindex(*size):
+            at = tuple(
+                p * s + t * d - lo
+                for p, s, t, d, (lo, _) in zip(position, stride, tap, dilation, pads, strict=True)
+            )
+            inside = all(0 <= a < n for a, n in zip(at, space, strict=True))
+            taps.append((tap, at if inside else None))
+        yield position, taps
+
+
+def conv(inputs, kernel, bias, stride, pads, dilation, groups=1):
+    """Cross-correlation with one number an axis, and pairs of padding."""
+    space, size = inputs.shape[1:-1], kernel.shape[:-2]
+    per_group, features = kernel.shape[-2:]
+    found = {}
+    for position, taps in window_taps(space, size, stride, pads, dilation):
+        for n in range(inputs.shape[0]):
+            for f in range(features):
+                group = f // (features // groups)
+                total = 0.0 if bias is None else float(bias[f])
+                for tap, at in taps:
+                    for c in range(per_group) if at is not None else ():
+                        value = inputs[(n, *at, group * per_group + c)]
+                        total += float(value) * float(kernel[(*tap, c, f)])
+                found[(n, *position, f)] = total
+    return _filled(found)
+
+
+def conv_backward(g, inputs, kernel, bias, stride, pads, dilation, groups=1):
+    space, size = inputs.shape[1:-1], kernel.shape[:-2]
+    per_group, features = kernel.shape[-2:]
+    by_inputs, by_kernel = np.zeros(inputs.shape), np.zeros(kernel.shape)
+    by_bias = np.zeros(features)
+    for position, taps in window_taps(space, size, stride, pads, dilation):
+        for n in range(inputs.shape[0]):
+            for f in range(features):
+                group = f // (features // groups)
+                above = float(g[(n, *position, f)])
+                by_bias[f] += above
+                for tap, at in taps:
+                    for c in range(per_group) if at is not None else ():
+                        here = (n, *at, group * per_group + c)
+                        by_inputs[here] += above * float(kernel[(*tap, c, f)])
+                        by_kernel[(*tap, c, f)] += above * float(inputs[here])
+    return (by_inputs, by_kernel) if bias is None else (by_inputs, by_kernel, by_bias)
+
+
+def max_pool(inputs, size, stride, pads, dilation, outputs=None):
+    """Values and, for each, the index along the space where the first of the largest stands."""
+    space, found, where = inputs.shape[1:-1], {}, {}
+    for position, taps in window_taps(space, size, stride, pads, dilation, outputs):
+        for n, c in np.ndindex(inputs.shape[0], inputs.shape[-1]):
+            best, winner = None, None
+            for _, at in taps:
+                if at is not None and (best is None or inputs[(n, *at, c)] > best):
+                    best, winner = inputs[(n, *at, c)], at
+            found[(n, *position, c)] = best
+            where[(n, *position, c)] = np.ravel_multi_index(winner, space)
+    return _filled(found), _filled(where)
+
+
+def max_pool_backward(g, inputs, size, stride, pads, dilation, outputs=None):
+    _, where = max_pool(inputs, size, stride, pads, dilation, outputs)
+    gradient = np.zeros(inputs.shape)
+    for index in np.ndindex(g.shape):
+        at = np.unravel_index(int(where[index]), inputs.shape[1:-1])
+        gradient[(index[0], *at, index[-1])] += float(g[index])
+    return gradient
+
+
+def avg_pool(inputs, size, stride, pads, dilation, count_include_pad=True):
+    space, found = inputs.shape[1:-1], {}
+    for position, taps in window_taps(space, size, stride, pads, dilation):
+        for n, c in np.ndindex(inputs.shape[0], inputs.shape[-1]):
+            values = [float(inputs[(n, *at, c)]) for _, at in taps if at is not None]
+            found[(n, *position, c)] = sum(values) / (
+                len(taps) if count_include_pad else len(values)
+            )
+    return _filled(found)
+
+
+def avg_pool_backward(g, inputs, size, stride, pads, dilation, count_include_pad=True):
+    space, gradient = inputs.shape[1:-1], np.zeros(inputs.shape)
+    for position, taps in window_taps(space, size, stride, pads, dilation):
+        inside = [at for _, at in taps if at is not None]
+        for n, c in np.ndindex(inputs.shape[0], inputs.shape[-1]):
+            share = float(g[(n, *position, c)]) / (len(taps) if count_include_pad else len(inside))
+            for at in inside:
+                gradient[(n, *at, c)] += share
+    return gradient
+
+
+def _filled(values):
+    """The array of a dict from indices to numbers."""
+    out = np.empty(tuple(max(axis) + 1 for axis in zip(*values, strict=True)))
+    for index, value in values.items():
+        out[index] = value
+    return out

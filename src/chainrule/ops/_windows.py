@@ -1,0 +1,203 @@
+"""Where a window stands on its inputs: what convolution and pooling have in common."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Num
+
+PerAxis = int | Sequence[int]
+"""One number for every axis of space, or one for each."""
+
+Padding = int | str | Sequence[int | Sequence[int]]
+"""One number for every side, one or a pair ``(lo, hi)`` an axis, or ``"same"`` or ``"valid"``."""
+
+
+class Window(NamedTuple):
+    """A window and the positions it takes: plain integers, one of each an axis of space.
+
+    Attributes:
+      inputs: the sizes of what it slides over, before the padding.
+      size: its own.
+      strides: from one position to the next.
+      dilation: from one of its taps to the next: 1 has no holes.
+      padding: what was asked for, in values before and after.
+      outputs: how many positions there are.
+    """
+
+    inputs: tuple[int, ...]
+    size: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilation: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    outputs: tuple[int, ...]
+
+    @property
+    def spans(self) -> tuple[int, ...]:
+        """From the first to the last tap, ``1 + (size - 1) dilation``."""
+        return _spans(self.size, self.dilation)
+
+    @property
+    def reach(self) -> list[tuple[int, int]]:
+        """The padding that the positions need: after, it is negative where values are left over."""
+        return [
+            (lo, (out - 1) * s + (k - 1) * d + 1 - n - lo)
+            for n, k, s, d, (lo, _), out in zip(*self, strict=True)
+        ]
+
+    @property
+    def offsets(self) -> list[tuple[int, ...]]:
+        """Where each tap lies from the first one, the last axis running fastest."""
+        return [
+            tuple(i * d for i, d in zip(tap, self.dilation, strict=True))
+            for tap in np.ndindex(*self.size)
+        ]
+
+
+def place(
+    name: str,
+    inputs: tuple[int, ...],
+    size: tuple[int, ...],
+    *,
+    stride: PerAxis,
+    padding: Padding,
+    dilation: PerAxis,
+    ceil_mode: bool = False,
+) -> Window:
+    """Work out where a window of this size stands on inputs with these axes of space.
+
+    Raises:
+      ValueError: a number of values that is not the number of axes, a size, stride or dilation
+        below 1, a padding below 0, or a window larger than the padded inputs.
+    """
+    axes = len(inputs)
+    size = per_axis(f"{name}: window", size, axes)
+    strides = per_axis(f"{name}: stride", stride, axes)
+    dilations = per_axis(f"{name}: dilation", dilation, axes)
+    spans = _spans(size, dilations)
+    pads = _pads(name, padding, inputs, spans, strides)
+    outputs = []
+    for n, span, s, (lo, hi) in zip(inputs, spans, strides, pads, strict=True):
+        room = n + lo + hi - span
+        if room < 0:
+            raise ValueError(
+                f"{name}: a window of {size} with dilation {dilations} spans {spans}, larger than "
+                f"inputs of {inputs} with padding {pads}: take larger inputs, a smaller window or "
+                "more padding"
+            )
+        # As in PyTorch: a position that only ceil_mode adds must begin on an input or before it.
+        extra = ceil_mode and room % s > 0 and (room // s + 1) * s < n + lo
+        outputs.append(room // s + 1 + extra)
+    return Window(inputs, size, strides, dilations, pads, tuple(outputs))
+
+
+def per_axis(name: str, value: PerAxis, axes: int) -> tuple[int, ...]:
+    """Spread one number over the axes, or check that there is one for each, all at least 1."""
+    values = (value,) * axes if isinstance(value, int) else tuple(value)
+    if len(values) != axes or min(values) < 1:
+        raise ValueError(
+            f"{name} {value}: give one number, or one for each of the {axes} axes of space, "
+            "and none below 1"
+        )
+    return values
+
+
+def _spans(size: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(1 + (k - 1) * d for k, d in zip(size, dilation, strict=True))
+
+
+def _pads(
+    name: str,
+    padding: Padding,
+    inputs: tuple[int, ...],
+    spans: tuple[int, ...],
+    strides: tuple[int, ...],
+) -> tuple[tuple[int, int], ...]:
+    if padding == "valid":
+        return tuple((0, 0) for _ in inputs)
+    if padding == "same":
+        # As many positions as strides begun on the inputs; what is odd goes after.
+        short = [
+            max((-(-n // s) - 1) * s + span - n, 0)
+            for n, span, s in zip(inputs, spans, strides, strict=True)
+        ]
+        return tuple((total // 2, total - total // 2) for total in short)
+    if not isinstance(padding, str):
+        sides = (padding,) * len(inputs) if isinstance(padding, int) else tuple(padding)
+        pads = tuple((side, side) if isinstance(side, int) else tuple(side) for side in sides)
+        if len(pads) == len(inputs) and all(len(pair) == 2 and min(pair) >= 0 for pair in pads):
+            return tuple((lo, hi) for lo, hi in pads)
+    raise ValueError(
+        f"{name}: padding {padding!r}: give one number, or for each of the {len(inputs)} axes of "
+        'space one number or a pair (lo, hi), none below 0, or the word "same" or "valid"'
+    )
+
+
+def space(name: str, inputs: Array) -> tuple[int, ...]:
+    """Return the sizes between the batch and the channels, of which there are one to three.
+
+    Raises:
+      ValueError: there are fewer or more.
+    """
+    if not 3 <= inputs.ndim <= 5:
+        raise ValueError(
+            f"{name}: inputs of shape {inputs.shape}: they must be [batch, *space, channels] with "
+            "one to three axes of space"
+        )
+    return inputs.shape[1:-1]
+
+
+def views(
+    inputs: Num[Array, "batch *space channels"], window: Window, fill: float = 0
+) -> list[Num[Array, "batch *outputs channels"]]:
+    """Return what each tap of the window sees at every position, one array a tap."""
+    none = (0, 0, 0)
+    fit = [none, *((lo, hi, 0) for lo, hi in window.reach), none]
+    padded = lax.pad(inputs, jnp.asarray(fill, inputs.dtype), fit)
+    if window.strides == window.size and window.spans == window.size:
+        return _cells(padded, window)
+    batch, channels = inputs.shape[0], inputs.shape[-1]
+    extent = [(out - 1) * s + 1 for out, s in zip(window.outputs, window.strides, strict=True)]
+    return [
+        lax.slice(
+            padded,
+            (0, *offset, 0),
+            (batch, *(o + e for o, e in zip(offset, extent, strict=True)), channels),
+            (1, *window.strides, 1),
+        )
+        for offset in window.offsets
+    ]
+
+
+def _cells(padded: Array, window: Window) -> list[Array]:
+    # Windows that tile the inputs are splits of a reshape. The transpose of a split is one
+    # concatenation, that of a strided slice a sum of arrays of the whole size.
+    cells = [padded]
+    for axis, (out, k) in enumerate(zip(window.outputs, window.size, strict=True), start=1):
+        cells = [
+            lax.squeeze(part, (axis + 1,))
+            for cell in cells
+            for part in lax.split(
+                cell.reshape(*cell.shape[:axis], out, k, *cell.shape[axis + 1 :]),
+                (1,) * k,
+                axis=axis + 1,
+            )
+        ]
+    return cells
+
+
+def put_back(
+    parts: Sequence[Num[Array, "batch *outputs channels"]], window: Window
+) -> Num[Array, "batch *space channels"]:
+    """Return the sum of what each tap sends back to the inputs: the transpose of `views`."""
+    none = (0, 0, 0)
+    total = 0
+    for part, offset in zip(parts, window.offsets, strict=True):
+        fit = [
+            (o - lo, n - (o - lo) - ((out - 1) * s + 1), s - 1)
+            for o, (n, _, s, _, (lo, _), out) in zip(offset, zip(*window, strict=True), strict=True)
+        ]
+        total = total + lax.pad(part, jnp.zeros((), part.dtype), [none, *fit, none])
+    return jnp.asarray(total)

@@ -1,0 +1,214 @@
+"""Convolution over one, two or three axes of space, in the sense of deep learning.
+
+Images are ``[batch, height, width, channels]`` and kernels ``[height, width, channels, features]``;
+signals and volumes have one axis of space or three. **The kernel is not flipped**: what everybody
+calls convolution is the cross-correlation of signal processing.
+
+Example:
+  The example of the notes, with the intermediate sums 1*3 + 2*2, 2*3 + 3*2 and 3*3 + 4*2:
+
+  >>> import jax.numpy as jnp
+  >>> inputs, kernel = jnp.array([1.0, 2.0, 3.0, 4.0]), jnp.array([3.0, 2.0])
+  >>> conv(inputs[None, :, None], kernel[:, None, None])[0, :, 0]
+  Array([ 7., 12., 17.], dtype=float32)
+"""
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from chainrule.ops import _windows
+from chainrule.ops._windows import Padding, PerAxis, Window
+
+
+def conv(
+    inputs: Float[Array, "batch *space channels"],
+    kernel: Float[Array, "*window channels_per_group features"],
+    bias: Float[Array, " features"] | None = None,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+) -> Float[Array, "batch *outputs features"]:
+    r"""Take the products of the kernel with the inputs at every position, without a flip.
+
+    .. math::
+      s_i = b + \sum_k W_k^\top x_{i s + k d}
+
+    Here i and k count positions and weights along all axes of space, and :math:`W_k` is the matrix
+    ``[channels, features]`` of the k-th weight. A padded value is 0.
+
+    Args:
+      inputs: x, ``[batch, *space, channels]`` with one to three axes of space.
+      kernel: W, ``[*window, channels / groups, features]``.
+      bias: b, one number a feature; none adds nothing.
+      stride: s, from one position to the next, one number for every axis of space or one for each.
+      padding: a number for every side, one an axis (on both sides), a pair ``(lo, hi)`` an axis,
+        ``"valid"`` for none, or ``"same"``: as much as makes ``ceil(size / stride)`` outputs, what
+        is odd after the inputs.
+      dilation: d, from one weight to the next: the kernel has the span of ``1 + (size - 1) d``.
+      groups: the channels and the features fall into that many parts, one after the other, and
+        the features of a part see the channels of their part only.
+
+    Returns:
+      s, ``[batch, *outputs, features]``, where an axis of n values gives
+      ``(n + lo + hi - span) // s + 1``.
+
+    Raises:
+      ValueError: no or more than three axes of space, a kernel with other axes or larger than the
+        padded inputs, channels or features that do not divide into the groups, a stride or
+        dilation below 1, a padding below 0.
+
+    Example:
+      The difference of each value and the one before it, with the slope of a kernel of two weights:
+
+      >>> inputs = jnp.array([1.0, 4.0, 9.0, 16.0])[None, :, None]
+      >>> slope = jnp.array([-1.0, 1.0])[:, None, None]
+      >>> conv(inputs, slope, padding=((1, 0),))[0, :, 0]
+      Array([1., 3., 5., 7.], dtype=float32)
+    """
+    window = _place("conv", inputs, kernel, bias, stride, padding, dilation, groups)
+    return _add_bias(_plain(inputs, kernel, window, groups), bias)
+
+
+def plain_conv(
+    inputs: Float[Array, "batch *space channels"],
+    kernel: Float[Array, "*window channels_per_group features"],
+    bias: Float[Array, " features"] | None = None,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+) -> Float[Array, "batch *outputs features"]:
+    """Return what `conv` does, always by XLA's own convolution: its definition and its oracle.
+
+    Args:
+      inputs: as for `conv`, and so is everything else.
+      kernel: the weights.
+      bias: one number a feature.
+      stride: from one position to the next.
+      padding: zeros around the inputs.
+      dilation: from one weight to the next.
+      groups: how many parts the channels fall into.
+
+    Returns:
+      ``[batch, *outputs, features]``.
+
+    Raises:
+      ValueError: as for `conv`.
+    """
+    window = _place("plain_conv", inputs, kernel, bias, stride, padding, dilation, groups)
+    return _add_bias(_plain(inputs, kernel, window, groups), bias)
+
+
+def conv_backward(
+    g: Float[Array, "batch *outputs features"],
+    inputs: Float[Array, "batch *space channels"],
+    kernel: Float[Array, "*window channels_per_group features"],
+    bias: Float[Array, " features"] | None = None,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+) -> tuple[Array, ...]:
+    r"""Return the gradients of the inputs, the kernel and, where there is one, the bias.
+
+    .. math::
+      \frac{\partial \ell}{\partial x_j} = \sum_{i, k \,:\, j = i s + k d} W_k g_i, \qquad
+      \frac{\partial \ell}{\partial W_k} = \sum_{n, i} x_{i s + k d} \, g_i^\top, \qquad
+      \frac{\partial \ell}{\partial b} = \sum_{n, i} g_i
+
+    A weight serves every position of every image, and its gradient is the sum over them. That of
+    the inputs is again a convolution: of ``g``, with ``s - 1`` zeros put between its values, by the
+    flipped kernel with its channels and features exchanged.
+    """
+    window = _place("conv_backward", inputs, kernel, bias, stride, padding, dilation, groups)
+    gradients = (
+        _by_inputs(g, kernel, window, groups),
+        _by_kernel(g, inputs, kernel, window, groups),
+    )
+    return gradients if bias is None else (*gradients, g.sum(axis=range(g.ndim - 1)))
+
+
+plain_conv_backward = conv_backward
+
+
+def _place(
+    name: str,
+    inputs: Array,
+    kernel: Array,
+    bias: Array | None,
+    stride: PerAxis,
+    padding: Padding,
+    dilation: PerAxis,
+    groups: int,
+) -> Window:
+    space = _windows.space(name, inputs)
+    if kernel.ndim != inputs.ndim:
+        raise ValueError(
+            f"{name}: kernel {kernel.shape} for inputs {inputs.shape}: it must have {inputs.ndim} "
+            "axes, those of the window, the channels and the features"
+        )
+    channels, (per_group, features) = inputs.shape[-1], kernel.shape[-2:]
+    if groups < 1 or per_group * groups != channels or features % groups:
+        raise ValueError(
+            f"{name}: inputs {inputs.shape} and kernel {kernel.shape} in {groups} groups: the "
+            f"{channels} channels and the {features} features must divide into the groups, and the "
+            f"kernel have as many channels as a group, not {per_group}"
+        )
+    if bias is not None and bias.shape != (features,):
+        raise ValueError(
+            f"{name}: bias {bias.shape} for kernel {kernel.shape}: it must be ({features},), one "
+            "number a feature"
+        )
+    return _windows.place(
+        name, space, kernel.shape[:-2], stride=stride, padding=padding, dilation=dilation
+    )
+
+
+def _add_bias(outputs: Array, bias: Array | None) -> Array:
+    return outputs if bias is None else outputs + bias.reshape((1,) * (outputs.ndim - 1) + (-1,))
+
+
+def _plain(inputs: Array, kernel: Array, window: Window, groups: int) -> Array:
+    axes = "DHW"[-len(window.size) :]
+    return lax.conv_general_dilated(
+        inputs,
+        kernel,
+        window_strides=window.strides,
+        padding=window.padding,
+        rhs_dilation=window.dilation,
+        dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
+        feature_group_count=groups,
+    )
+
+
+def _by_inputs(g: Array, kernel: Array, window: Window, groups: int) -> Array:
+    # From [channels of a group, features] to [features of a group, channels].
+    axes, (per_group, features) = "DHW"[-len(window.size) :], kernel.shape[-2:]
+    parts = kernel.reshape(*window.size, per_group, groups, features // groups)
+    exchanged = jnp.swapaxes(parts, -1, -3).reshape(*window.size, -1, per_group * groups)
+    return lax.conv_general_dilated(
+        g,
+        jnp.flip(exchanged, axis=range(len(window.size))),
+        window_strides=(1,) * len(window.size),
+        padding=[
+            (span - 1 - lo, span - 1 - hi)
+            for span, (lo, hi) in zip(window.spans, window.reach, strict=True)
+        ],
+        lhs_dilation=window.strides,
+        rhs_dilation=window.dilation,
+        dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
+        feature_group_count=groups,
+    )
+
+
+def _by_kernel(g: Array, inputs: Array, kernel: Array, window: Window, groups: int) -> Array:
+    per_group, features = kernel.shape[-2:]
+    right = g.reshape(-1, groups, features // groups)
+    taps = [
+        jnp.einsum("pgc,pgf->cgf", view.reshape(-1, groups, per_group), right)
+        for view in _windows.views(inputs, window)
+    ]
+    return jnp.stack(taps).reshape(kernel.shape)
