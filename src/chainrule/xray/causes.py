@@ -19,6 +19,7 @@ class Event(NamedTuple):
       nan: whether NaN was born, else Inf.
       of_squares: whether the first input is a sum of squares, as in a norm.
       masked: whether a `jnp.where` chooses later between this and something else.
+      hidden: whether the bad value stays out of the result, but not out of the gradients.
     """
 
     op: str
@@ -29,6 +30,7 @@ class Event(NamedTuple):
     nan: bool
     of_squares: bool
     masked: bool
+    hidden: bool
 
 
 class Cause(NamedTuple):
@@ -75,11 +77,19 @@ def explain(event: Event) -> Cause:
             "0 * inf: the incoming gradient is already infinite and meets a factor 0",
             "cure the birth of that infinity, which this one follows",
         )
-    rules = _BACKWARD if event.backward else _FORWARD
-    for ops, applies, rule, cure in rules:
+    rule, cure = _look_up(event)
+    if zero:
+        return Cause(f"{rule}, and 0 * inf = NaN", cure)
+    if event.hidden:
+        trap = "jnp.where hides it from the result but not from the gradient (the where trap)"
+        return Cause(f"{rule}; {trap}", _DOUBLE_WHERE)
+    return Cause(rule, cure)
+
+
+def _look_up(event: Event) -> Cause:
+    for ops, applies, rule, cure in _BACKWARD if event.backward else _FORWARD:
         if event.op in ops and applies(event):
-            rule = rule.format(x=_show(event.inputs), dtype=event.dtype)
-            return Cause(rule + (", and 0 * inf = NaN" if zero else ""), cure)
+            return Cause(rule.format(x=_show(event.inputs), dtype=event.dtype), cure)
     if event.backward:
         return Cause(
             f"the derivative of {event.op} is infinite or undefined here",
@@ -88,8 +98,7 @@ def explain(event: Event) -> Cause:
     if not event.nan:
         return Cause(f"the result exceeds the largest {event.dtype}", _overflow(event.dtype))
     return Cause(
-        f"{event.op} is undefined here",
-        "keep its input away from this point: " + _DOUBLE_WHERE,
+        f"{event.op} is undefined here", "keep its input away from this point: " + _DOUBLE_WHERE
     )
 
 
@@ -99,7 +108,7 @@ def _overflow(dtype: Any) -> str:
     return "scale the numbers down before, or work with their logarithms"
 
 
-def _is(x: Any, *values: float) -> bool:
+def _is(x: Any, *values: int) -> bool:
     return x is not None and bool(np.any([x == v for v in values]))
 
 
@@ -108,11 +117,11 @@ def _show(inputs: Sequence[Any]) -> str:
     return ", ".join(known)
 
 
-def _first(*values: float) -> Callable[[Event], bool]:
+def _first(*values: int) -> Callable[[Event], bool]:
     return lambda e: _is(e.inputs[0], *values)
 
 
-def _second(*values: float) -> Callable[[Event], bool]:
+def _second(*values: int) -> Callable[[Event], bool]:
     return lambda e: len(e.inputs) > 1 and _is(e.inputs[1], *values)
 
 
@@ -132,11 +141,6 @@ def _not_nan(e: Event) -> bool:
     return not e.nan
 
 
-def _any_infinite(e: Event) -> bool:
-    return any(x is not None and np.isinf(x) for x in e.inputs)
-
-
-_INF = float("inf")
 _Rule = tuple[tuple[str, ...], Callable[[Event], bool], str, str]
 # fmt: off
 _FORWARD: tuple[_Rule, ...] = (

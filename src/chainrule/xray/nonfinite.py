@@ -162,16 +162,16 @@ class _Bad:
     """NaN and Inf of an array, found once."""
 
     def __init__(self, x: Any) -> None:
-        self.array = None
+        self.array: Any = None
         if x is None:
             self.nan = self.inf = False
         elif isinstance(x, Stats):
             self.nan, self.inf = x.nans > 0, x.infs > 0
         else:
             self.array = _numbers(x)
-            finite = self.array is None or bool(np.all(np.isfinite(self.array)))
-            self.nan = not finite and bool(np.any(np.isnan(self.array)))
-            self.inf = not finite and bool(np.any(np.isinf(self.array)))
+            finite = self.array is None or np.isfinite(self.array).all()
+            self.nan = not finite and bool(np.isnan(self.array).any())
+            self.inf = not finite and bool(np.isinf(self.array).any())
 
     def __bool__(self) -> bool:
         return self.nan or self.inf
@@ -214,7 +214,8 @@ class _Search:
             n
             for n in self.nodes
             for bad in self.values[n.index]
-            if (n.kind == "input" and bad) or (n.kind == "constant" and bad.nan)
+            if (n.kind == "input" and bad)
+            or (n.kind == "constant" and bad.nan and n.avals[0].shape)
         ]
         return Nonfinite(
             births=(*forward, *backward),
@@ -283,14 +284,10 @@ class _Search:
         elementwise = node.op in _ELEMENTWISE and bad.array is not None
         shape = np.shape(bad.array)
         arrays = [b.array for b in before if b.array is not None]
-        if elementwise and all(a.shape in ((), shape) for a in arrays):
+        if elementwise and all(_fits(a.shape, shape) for a in arrays):
             no = np.zeros(shape, bool)
-            nan_before = functools.reduce(
-                np.logical_or, map(np.isnan, arrays), np.zeros(shape, bool)
-            )
-            inf_before = functools.reduce(
-                np.logical_or, map(np.isinf, arrays), np.zeros(shape, bool)
-            )
+            nan_before = functools.reduce(np.logical_or, map(np.isnan, arrays), no)
+            inf_before = functools.reduce(np.logical_or, map(np.isinf, arrays), no)
             nan = np.isnan(bad.array) & ~nan_before
             inf = np.isinf(bad.array) & ~nan_before & ~inf_before
             if nan.any():
@@ -317,8 +314,9 @@ class _Search:
         where: Any = None,
         add: bool = False,
     ) -> Birth:
+        index: tuple[int, ...] = ()
         if bad.array is None:
-            index, count = (), array.nans if nan else array.infs
+            count = array.nans if nan else array.infs
         else:
             where = (np.isnan if nan else np.isinf)(bad.array) if where is None else where
             index = tuple(int(i) for i in np.argwhere(where)[0])
@@ -329,6 +327,7 @@ class _Search:
         elements = [_element(x, shape, index) for x in taken]
         g = _element(gradients[0], shape, index) if gradients else None
         op = f"the sum of the gradients of {node.label}" if add else node.op
+        in_result, in_gradient = self._reach(node.index, phase)
         event = Event(
             op="add" if add else node.op,
             dtype=array.dtype,
@@ -338,6 +337,7 @@ class _Search:
             nan=nan,
             of_squares=self._of_squares(node),
             masked=self._is_masked(node.index),
+            hidden=phase == "forward" and in_gradient and not in_result,
         )
         return Birth(
             node=node.index,
@@ -352,7 +352,7 @@ class _Search:
             g=_text(gradients[0], g) if gradients and gradients[0] is not None else "",
             cause=explain(event),
             follows=follows,
-            harmless=not self._reaches_the_end(node.index, phase),
+            harmless=not (in_result or in_gradient),
         )
 
     def _first_use(self, node: "Node") -> str:
@@ -360,18 +360,25 @@ class _Search:
 
     def _of_squares(self, node: "Node") -> bool:
         """Whether the first input is a sum of squares, perhaps shifted, scaled or reshaped."""
-        passing = {"reduce_sum", "div", "mul", "add", "reshape", "broadcast_in_dim", "squeeze"}
-        summed = False
+        passing = {
+            "reduce_sum",
+            "div",
+            "mul",
+            "add",
+            "reshape",
+            "broadcast_in_dim",
+            "squeeze",
+            "select_n",
+        }
         while node.inputs:
-            node = self.nodes[node.inputs[0].node]
+            node = self.nodes[node.inputs[-1 if node.op == "select_n" else 0].node]
             square = node.op in ("square", "integer_pow") or (
                 node.op == "mul" and len(set(node.inputs)) == 1
             )
             if square:
-                return summed
+                return True
             if node.op not in passing:
-                return node.op in ("dot_general",)
-            summed = summed or node.op == "reduce_sum"
+                return node.op == "dot_general"
         return False
 
     def _is_masked(self, start: int) -> bool:
@@ -386,9 +393,9 @@ class _Search:
                     todo.append(reader)
         return False
 
-    def _reaches_the_end(self, start: int, phase: str) -> bool:
-        """Follow bad values to the result, and bad gradients to the arguments."""
-        readers: dict[int, list[int]] = self._readers
+    def _reach(self, start: int, phase: str) -> tuple[bool, bool]:
+        """Follow what is bad: whether it gets to the result, and to an argument's gradient."""
+        in_result = in_gradient = False
         ends = {s.node for s in self.report.outputs if self.values[s.node][s.output]}
         seen: set[tuple[int, bool]] = set()
         todo = [(start, phase == "backward")] + ([(start, True)] if phase == "forward" else [])
@@ -400,21 +407,19 @@ class _Search:
             i, backward = state
             node = self.nodes[i]
             if backward:
-                if node.kind == "input" and any(self.cotangents[i]):
-                    return True
+                in_gradient |= node.kind == "input" and any(self.cotangents[i])
                 todo += [
                     (s.node, True)
                     for s, part in zip(node.inputs, self.parts[i], strict=True)
                     if part
                 ]
             else:
-                if i in ends:
-                    return True
-                for reader in readers.get(i, ()):
+                in_result |= i in ends
+                for reader in self._readers.get(i, ()):
                     if any(self.values[reader]):
                         todo.append((reader, False))
                     todo.append((reader, True))
-        return False
+        return in_result, in_gradient
 
     @functools.cached_property
     def _readers(self) -> dict[int, list[int]]:
@@ -434,7 +439,15 @@ def _element(x: Any, shape: tuple[int, ...], index: tuple[int, ...]) -> Any:
         return None
     if array.ndim == 0:
         return array[()]
-    return array[index] if array.shape == shape else None
+    if not _fits(array.shape, shape) or len(index) != array.ndim:
+        return None
+    return array[tuple(0 if n == 1 else i for i, n in zip(index, array.shape, strict=True))]
+
+
+def _fits(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
+    """Whether an array broadcasts to a shape as operators do it: same rank, or a scalar."""
+    same = len(shape) == len(whole) and all(m in (1, n) for m, n in zip(shape, whole, strict=True))
+    return same or shape == ()
 
 
 def _text(x: Any, element: Any) -> str:

@@ -143,7 +143,8 @@ def incoming(outputs: Any, cotangent: Any, name: str) -> list[Any]:
     Raises:
       ValueError: there is no float result, or the cotangent does not fit.
     """
-    leaves, tree = jax.tree.flatten(outputs)
+    leaves = jax.tree.leaves(outputs)
+    tree: Any = jax.tree.structure(outputs)
     if not any(differentiable(leaf) for leaf in leaves):
         kinds = ", ".join(f"{leaf.dtype}{list(leaf.shape)}" for leaf in leaves) or "nothing"
         raise ValueError(

@@ -1,0 +1,265 @@
+"""Known NaNs of real programs, each diagnosed to its line: the one marked `# born`."""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+from chainrule.xray import xray
+
+ZERO = jnp.zeros(3)
+X = jnp.array([0.5, -1.5, 2.0])
+NEGATIVE_INFINITY = jnp.full(3, -jnp.inf)
+
+CASES = []
+
+
+def case(*args, phase, rule, source, kind=None):
+    """Register a function: its arguments, where and why something is born, where it is from."""
+
+    def register(f):
+        CASES.append(pytest.param(f, args, phase, rule, kind, id=f"{f.__name__} ({source})"))
+        return f
+
+    return register
+
+
+@case(ZERO, phase="backward", rule="norm", source="jax#3058")
+def norm_at_zero(x):
+    return jnp.linalg.norm(x)  # born
+
+
+@case(jnp.zeros(2), phase="backward", rule="norm.*0 \\* inf", source="jax#4177")
+def squared_norm_at_zero(x):
+    y = x + 0.0
+    return jnp.linalg.norm(y) ** 2  # born
+
+
+@case(0.0, phase="backward", rule="norm.*0 \\* inf", source="jax#21723")
+def squared_norm_of_a_scalar(x):
+    return jnp.linalg.norm(x) ** 2  # born
+
+
+@case(jnp.ones((2, 3)), X, phase="backward", rule="norm", source="a siamese network")
+def siamese_loss_on_equal_images(w, x):
+    difference = w @ x - w @ x
+    distance = jnp.sqrt(jnp.sum(difference**2))  # born
+    return jnp.maximum(1.0 - distance, 0.0) ** 2
+
+
+@case(ZERO, phase="backward", rule="sqrt at 0", source="jax-md#63")
+def root_at_zero(x):
+    return jnp.sum(jnp.sqrt(x))  # born
+
+
+@case(jnp.ones(2), phase="backward", rule="standard deviation", source="jax#11716")
+def deviation_of_a_constant(x):
+    return jnp.std(x)  # born
+
+
+@case(jnp.array([1.0, 0.0]), phase="forward", rule="log of 0", source="jax#475")
+def log_of_zero(x):
+    y = 2.0 * x
+    return jnp.sum(jnp.log(y))  # born
+
+
+@case(X, phase="forward", rule="outside its domain", source="diffrax#280")
+def log_of_a_negative_number(x):
+    return jnp.sum(jnp.log(x))  # born
+
+
+@case(X, phase="forward", rule="negative", source="diffrax#280")
+def root_of_a_negative_number(x):
+    return jnp.sum(jnp.sqrt(x))  # born
+
+
+@case(jnp.array([4.0, 0.0]), phase="backward", rule="where trap", source="jax#1052")
+def where_around_a_root(x):
+    return jnp.sum(
+        jnp.where(
+            x > 0,
+            jnp.sqrt(x),  # born
+            0.0,
+        )
+    )
+
+
+@case(jnp.array([4.0, 0.0]), phase="backward", rule="where trap", source="diffrax#742")
+def where_around_a_logarithm(x):
+    logarithm = jnp.log(x)  # born
+    return jnp.sum(jnp.where(x > 0, logarithm, 0.0))
+
+
+@case(ZERO, phase="forward", rule="0 / 0.*where trap", source="optax#946")
+def where_around_a_normalization(x):
+    norm = jnp.sqrt(jnp.sum(x**2) + 0.0)
+    unit = x / norm  # born
+    return jnp.sum(jnp.where(norm == 0.0, x, unit) * X)
+
+
+@case(jnp.array([0.0, 1.0]), phase="forward", rule="0 / 0.*where trap", source="jax#1722")
+def sinc_by_hand(x):
+    quotient = jnp.sin(x) / x  # born
+    return jnp.sum(jnp.where(x == 0, 1.0, quotient))
+
+
+@case(0.0, 0.0, phase="backward", rule="arctan2", source="jax#1052")
+def angle_of_nothing(y, x):
+    return jnp.arctan2(y, x)  # born
+
+
+@case(0.0, 0.5, phase="backward", rule="x = 0", source="jax#7440")
+def fractional_power_at_zero(x, y):
+    return x**y  # born
+
+
+@case(-8.0, 1 / 3, phase="forward", rule="power", source="numpy and jax alike")
+def cube_root_by_power(x, y):
+    return x**y  # born
+
+
+@case(1.0, phase="backward", rule="ends of", source="jax#15798")
+def arccos_at_one(x):
+    return jnp.arccos(x)  # born
+
+
+@case(1.0000001, phase="forward", rule="live on", source="vectorz#102")
+def arccos_beyond_one(x):
+    return jnp.arccos(x)  # born
+
+
+@case(ZERO, X, phase="forward", rule="0 / 0", source="optax#946")
+def cosine_similarity_of_zero(x, y):
+    lengths = jnp.sqrt(jnp.sum(x * x)) * jnp.sqrt(jnp.sum(y * y))
+    return jnp.dot(x, y) / lengths  # born
+
+
+@case(ZERO, X, phase="forward", rule="0 / 0", source="optax#946")
+def optax_cosine_similarity_of_zero(x, y):
+    return optax.cosine_similarity(x, y, epsilon=0.0)  # born
+
+
+@case(X, phase="forward", rule="0 / 0", source="an empty mask")
+def mean_of_an_empty_mask(x):
+    mask = x > 10.0
+    return jnp.sum(jnp.where(mask, x, 0.0)) / jnp.sum(mask)  # born
+
+
+@case(ZERO, phase="forward", rule="inf - inf", source="torch#25110")
+def softmax_of_a_masked_row(x):
+    masked = x + NEGATIVE_INFINITY
+    return jnp.sum(jax.nn.softmax(masked) * X)  # born
+
+
+@case(1.0, phase="backward", rule="", source="jax#6811")
+def logsumexp_of_a_masked_row(x):
+    masked = jnp.stack([-jnp.inf + 0.0 * x, -jnp.inf + x])
+    return jax.nn.logsumexp(masked)  # born
+
+
+@case(jnp.array([0.0, 100.0]), phase="forward", rule="overflow of exp", source="jax#23842")
+def naive_logsumexp(x):
+    return jnp.log(jnp.sum(jnp.exp(x)))  # born
+
+
+@case(jnp.array([1.0, 200.0]), phase="forward", rule="overflow of exp", source="jax#777")
+def naive_softmax(x):
+    e = jnp.exp(x)  # born
+    return (e / jnp.sum(e))[0]
+
+
+@case(jnp.array([-100.0, 0.0]), phase="backward", rule="0 \\* inf|infinite", source="jax#777")
+def naive_sigmoid_loss(x):
+    p = 1.0 / (1.0 + jnp.exp(-x))  # born
+    return jnp.sum(p)
+
+
+@case(jnp.float16(300.0), phase="forward", rule="largest float16", source="half precision")
+def half_precision_overflow(x):
+    return x * x  # born
+
+
+@case(jnp.float32(1e5), phase="forward", rule="largest float16", source="half precision")
+def cast_to_half_precision(x):
+    return x.astype(jnp.float16)  # born
+
+
+@case(jnp.float32(1e30), phase="forward", rule="largest float32", source="an exploding loss")
+def square_of_a_large_number(x):
+    return x**2  # born
+
+
+@case(ZERO, phase="forward", rule="0 \\* inf", source="entropy by hand")
+def mask_by_multiplication(x):
+    log = jnp.log(x)
+    return jnp.sum(log * x)  # born
+
+
+@case(jnp.diag(jnp.array([4.0, 1.0, 1.0])), phase="backward", rule="eigenvalues", source="jax#4646")
+def eigenvectors_of_equal_eigenvalues(m):
+    vectors = jnp.linalg.eigh(m)[1]  # born
+    return vectors[0, 0] + vectors[1, 1]
+
+
+@case(-jnp.eye(2), phase="forward", rule="positive definite", source="jax#6752")
+def cholesky_of_no_covariance(m):
+    return jnp.sum(jnp.linalg.cholesky(m))  # born
+
+
+@case({"w": ZERO}, phase="forward", rule="0 / 0", source="optax#1752")
+def clip_by_global_norm(grads):
+    norm = optax.tree.norm(grads)
+    return jnp.sum(grads["w"] / norm * X)  # born
+
+
+@case(
+    jnp.array([1.0, 0.0]),
+    jnp.array([0.0, 1.0]),
+    phase="forward",
+    rule="log of 0",
+    source="cross-entropy by hand",
+)
+def cross_entropy_of_probabilities(p, target):
+    logarithms = jnp.log(p)  # born
+    return -jnp.sum(target * logarithms)
+
+
+@case(jnp.ones((4, 2)), phase="backward", rule="where trap", source="jax#25701")
+def layer_norm_by_hand(x):
+    centred = x - x.mean(axis=-1, keepdims=True)
+    deviation = jnp.sqrt(jnp.mean(centred**2, axis=-1, keepdims=True))  # born
+    return jnp.sum(centred / jnp.where(deviation == 0.0, 1.0, deviation))
+
+
+@case(jnp.array([[0.0, 1.0], [0.0, 1.0]]), phase="backward", rule="norm", source="jax#475")
+def pairwise_distances(points):
+    differences = points[:, None] - points[None, :]
+    distances = jnp.sqrt(jnp.sum(differences**2, axis=-1))  # born
+    return jnp.sum(distances)
+
+
+@jax.jit
+def jitted_root(x):
+    return jnp.sqrt(x)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize(("f", "args", "phase", "rule", "kind"), CASES)
+def test_the_line_of_the_birth_is_found(f, args, phase, rule, kind, compiled):
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        found = xray(f, *args, compiled=compiled).nonfinite()
+    lines, start = inspect.getsourcelines(f)
+    born = start + next(i for i, line in enumerate(lines) if line.endswith("# born\n"))
+    here = [b for b in found.births if f"{__file__}:{born} ({f.__name__}" in b.line]
+    assert any(b.phase == phase for b in here), str(found)
+    assert any(_matches(rule, b.cause.rule) for b in here), str(found)
+    assert f"{__file__}:{born} " in str(found)
+    assert ("not compiled" in str(found)) != compiled
+
+
+def _matches(rule, text):
+    import re
+
+    return re.search(rule, text)
