@@ -144,12 +144,13 @@ def _into(body: _jax.ClosedJaxpr, here: _Place, place: _Place) -> _Place:
     return _Place(calls, here.scope)
 
 
-def build(closed: _jax.ClosedJaxpr, names: Sequence[str]) -> Graph:
+def build(closed: _jax.ClosedJaxpr, names: Sequence[str], line: str = "") -> Graph:
     """Return the graph of a traced function.
 
     Args:
       closed: the function, traced.
       names: what to call each of its arguments.
+      line: the line of a library's function that it is the body of, "" of anything else.
 
     Returns:
       The graph; jit and remat are looked into, everything else is one node.
@@ -159,7 +160,7 @@ def build(closed: _jax.ClosedJaxpr, names: Sequence[str]) -> Graph:
         Slot(builder.add(Operator("input", "input", name, (), (v.aval,))), 0)
         for name, v in zip(names, closed.jaxpr.invars, strict=True)
     ]
-    outputs = builder.walk(closed, arguments, _Place())
+    outputs = builder.walk(closed, arguments, _Place(line=line))
     return Graph(tuple(builder.operators), tuple(outputs))
 
 

@@ -10,9 +10,10 @@ import jax
 import numpy as np
 
 from chainrule.xray import nonfinite
-from chainrule.xray.graph import Operator, Slot, differentiable
+from chainrule.xray.graph import Graph, Operator, Slot, differentiable
+from chainrule.xray.inside import look
 from chainrule.xray.passes import Numbers
-from chainrule.xray.program import Program, argument_names, incoming, program, trace
+from chainrule.xray.program import argument_names, incoming, program, trace
 from chainrule.xray.stats import Stats, measure, stats
 
 
@@ -131,6 +132,7 @@ class Report:
         that were not asked for or hold no floats).
       keep: "values" or "stats".
       compiled: whether everything ran as one compiled program, or operator by operator.
+      steps: inside a scan, how many steps it took: every array leads with that axis; else None.
     """
 
     function: str
@@ -141,6 +143,7 @@ class Report:
     grads: tuple[Any, ...]
     keep: str
     compiled: bool
+    steps: int | None = None
 
     @functools.cached_property
     def edges(self) -> tuple[Edge, ...]:
@@ -163,6 +166,36 @@ class Report:
     def nonfinite(self) -> nonfinite.Nonfinite:
         """Return where every NaN and Inf is born, forward and backward, and why."""
         return nonfinite.find(self)
+
+    def open(self, node: Node | str) -> "Report":
+        """Return what is inside a node: a custom rule, the branch a cond took, a scan's steps.
+
+        A custom rule shows values only: its gradient is the rule's, and not that of its body.
+        Inside a scan every array has a leading axis, one element a step.
+
+        Raises:
+          ValueError: the node has no inside, or only statistics are kept.
+        """
+        node = self.node(node) if isinstance(node, str) else node
+        if self.keep != "values":
+            raise ValueError("only statistics are kept: call xray with keep='values' to open nodes")
+        if self.steps is not None:
+            raise ValueError("a node inside a scan cannot be opened: call xray with unroll=True")
+        taken = [self.nodes[s.node].values[s.output] for s in node.inputs]
+        inside = look(node, taken)
+        nodes = _nodes(inside.graph, inside.notes, inside.arguments, inside.numbers, "values")
+        results = [nodes[s.node].values[s.output] for s in inside.graph.outputs]
+        return Report(
+            function=node.label,
+            nodes=nodes,
+            outputs=inside.graph.outputs,
+            output=results[0] if len(results) == 1 else tuple(results),
+            aux=None,
+            grads=tuple(nodes[i].cotangent for i in range(len(inside.arguments))),
+            keep="values",
+            compiled=self.compiled,
+            steps=inside.steps,
+        )
 
     def node(self, name: str) -> Node:
         """Return the node of that label: the path of an argument, or ``mul_12``.
@@ -232,7 +265,7 @@ def xray(
     prog = program(closed, tuple(n for n, _ in named), wanted, keep, compiled)
     leaves = [leaf for _, leaf in named]
     numbers = prog.run(leaves, gs)
-    nodes = _nodes(prog, leaves, numbers, keep)
+    nodes = _nodes(prog.graph, prog.notes, leaves, numbers, keep)
     results: list[Any] = [nodes[s.node].values[s.output] for s in prog.graph.outputs]
     whole = jax.tree.unflatten(jax.tree.structure(shapes), results)
     output, extra = whole if has_aux else (whole, None)
@@ -286,8 +319,9 @@ def _grads(
     return tuple(grads)
 
 
-def _nodes(prog: Program, leaves: Sequence[Any], numbers: Numbers, keep: str) -> tuple[Node, ...]:
-    graph = prog.graph
+def _nodes(
+    graph: Graph, notes: dict[int, str], leaves: Sequence[Any], numbers: Numbers, keep: str
+) -> tuple[Node, ...]:
     given = iter(leaves)
 
     def read(avals: Sequence[Any], arrays: Sequence[Any]) -> tuple[Any, ...]:
@@ -320,7 +354,7 @@ def _nodes(prog: Program, leaves: Sequence[Any], numbers: Numbers, keep: str) ->
                 values=read(operator.avals, values),
                 cotangents=gradients[i],
                 contributions=tuple(contributions),
-                note=prog.notes.get(i, ""),
+                note=notes.get(i, ""),
                 operator=operator,
             )
         )

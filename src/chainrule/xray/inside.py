@@ -1,0 +1,128 @@
+"""What is inside a node: the body of a custom rule, the branch taken, the steps of a scan."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from chainrule.xray import _jax
+from chainrule.xray.graph import Graph, build, differentiable
+from chainrule.xray.passes import Numbers, run
+
+if TYPE_CHECKING:
+    from chainrule.xray.record import Node
+
+
+@dataclasses.dataclass(frozen=True)
+class Inside:
+    """The graph inside a node, run on the numbers that the node took.
+
+    Attributes:
+      graph: its operators.
+      numbers: its values and gradients; of a scan with a leading axis of steps.
+      arguments: what went in, one per input of the graph; of a scan with that axis, too.
+      notes: node number to the reason why no gradient passes it.
+      steps: how many steps a scan took, None of anything else.
+    """
+
+    graph: Graph
+    numbers: Numbers
+    arguments: list[Any]
+    notes: dict[int, str]
+    steps: int | None
+
+
+def look(node: "Node", taken: Sequence[Any]) -> Inside:
+    """Run the inside of a node.
+
+    Args:
+      node: a node whose operator has a body.
+      taken: the values of its inputs.
+
+    Returns:
+      The inside.
+
+    Raises:
+      ValueError: the operator has no inside, or one without a number of steps.
+    """
+    eqn = node.operator.equation
+    body = None if eqn is None else _jax.rule_body(eqn)
+    if body is not None:  # its own gradient is the rule's, and not that of the body
+        return _once(body, taken, [None] * len(body.out_avals), (), node.line)
+    name = node.op if eqn is None else eqn.primitive.name
+    if name == "cond":
+        branches = eqn.params["branches"]
+        which = int(np.clip(int(taken[0]), 0, len(branches) - 1))
+        operands, parts = taken[1:], node.contributions[1:]
+        wanted = tuple(k for k, part in enumerate(parts) if part is not None)
+        return _once(branches[which], operands, node.cotangents, wanted, node.line)
+    if name == "scan":
+        return _steps(node, taken)
+    raise ValueError(
+        f"{node.label} has no inside that can be opened: custom rules, cond and scan have"
+    )
+
+
+def _once(
+    body: _jax.ClosedJaxpr,
+    taken: Sequence[Any],
+    cotangents: Sequence[Any],
+    wanted: Sequence[int],
+    line: str,
+) -> Inside:
+    graph = build(
+        body, [f"input {k}" for k in range(len(taken))], line if _jax.is_library(body) else ""
+    )
+    notes: dict[int, str] = {}
+    arrays = [x if hasattr(x, "size") else jnp.asarray(x) for x in taken]
+    numbers = jax.jit(lambda x, g: run(graph, x, g, wanted, notes))(arrays, list(cotangents))
+    return Inside(graph, numbers, arrays, notes, None)
+
+
+def _steps(node: "Node", taken: Sequence[Any]) -> Inside:
+    """Replay a scan: forward for the carries, backward for the gradient of every step."""
+    body, consts, carries, length, reverse = _jax.scan_layout(node.operator.equation)
+    graph = build(
+        body, [f"input {k}" for k in range(len(taken))], node.line if _jax.is_library(body) else ""
+    )
+    notes: dict[int, str] = {}
+    avals = body.out_avals
+    wanted = tuple(k for k, aval in enumerate(body.in_avals) if differentiable(aval))
+    flows = [differentiable(aval) for aval in avals]
+
+    def zeros(g: Any, aval: Any, lead: tuple[int, ...] = ()) -> Any:
+        return jnp.zeros(lead + tuple(aval.shape), aval.dtype) if g is None else g
+
+    def forward(carry: list[Any], x: list[Any]) -> tuple[list[Any], list[Any]]:
+        outputs = _jax.evaluate(body, [*fixed, *carry, *x])
+        return outputs[:carries], carry
+
+    def backward(g_carry: list[Any], step: Any) -> tuple[list[Any], Numbers]:
+        carry, x, g_y = step
+        gs = [g if ok else None for g, ok in zip([*g_carry, *g_y], flows, strict=True)]
+        numbers = run(graph, [*fixed, *carry, *x], gs, wanted, notes)
+        before = [numbers.cotangents[consts + k][0] for k in range(carries)]
+        back = [zeros(g, aval) for g, aval in zip(before, avals[:carries], strict=True)]
+        return back, numbers
+
+    def replay(start: list[Any], xs: list[Any], g_end: list[Any], g_ys: list[Any]) -> Any:
+        _, befores = jax.lax.scan(forward, start, xs, length, reverse=reverse)
+        _, numbers = jax.lax.scan(backward, g_end, (befores, xs, g_ys), length, reverse=not reverse)
+        return befores, numbers
+
+    arrays = [x if hasattr(x, "size") else jnp.asarray(x) for x in taken]
+    fixed, start, xs = (
+        arrays[:consts],
+        arrays[consts : consts + carries],
+        arrays[consts + carries :],
+    )
+    incoming = node.cotangents
+    g_end = [zeros(g, a) for g, a in zip(incoming[:carries], avals[:carries], strict=True)]
+    pairs = zip(incoming[carries:], avals[carries:], strict=True)
+    g_ys = [zeros(g, a, (length,)) for g, a in pairs]
+    befores, numbers = jax.jit(replay)(start, xs, g_end, g_ys)
+    repeated = [jnp.broadcast_to(x, (length, *x.shape)) for x in fixed]
+    return Inside(graph, numbers, [*repeated, *befores, *xs], notes, length)
