@@ -1,0 +1,1 @@
+"""What `experiments/worked_examples.py` prints: its examples, claims and errata, as data."""

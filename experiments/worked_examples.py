@@ -1,0 +1,217 @@
+r"""Every number of the notes and of the course, beside what the rules and `jax.grad` give.
+
+    python experiments/worked_examples.py
+
+Every value and gradient of an example is computed by the operators and the rules beside them, every
+gradient once more by `jax.grad`, and both stand beside the number as it was printed. A tick means
+that they round to the digits printed, and that they agree with each other to float32. Then come
+claims that are shown by a number or a word, and the errata: what comes out as printed, and what is
+right. The tables themselves are data, in `experiments/worked/`.
+
+The *course* is Stanford's CS231n, with its circuits of values above and gradients below. The
+*notes* are those that this package follows.
+
+At the end their network (784-200-1, is it a 5?) takes the same 1,000 steps twice from one start,
+with the gradients of the rules and with those of `jax.grad`, and both are timed in turn. Expected:
+one trace, to 1e-3 relative in float32, in the same time.
+"""
+
+import dataclasses
+import functools
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from worked import errata
+from worked.claims import CLAIMS, jacobians
+from worked.examples import EXAMPLES
+from worked.printed import agrees, show
+
+from chainrule import data, losses, runs
+from chainrule.models import mlp
+from chainrule.plots import backpropagation as figures
+
+CONSOLE = Console()
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The settings of the run."""
+
+    eta: float = 1e-2
+    """Learning rate of the two descents."""
+    steps: int = 1000
+    """Their full-batch steps."""
+    every: int = 20
+    """Steps that one takes before it is the other's turn; the time of each is taken."""
+    hidden: int = 200
+    """Hidden units of their network."""
+    samples: int = 1000
+    """The first so many training digits."""
+    digit: int = 5
+    """The digit to tell from the others."""
+    seed: int = 0
+    """Of the initialisation."""
+    source: Literal["auto", "idx", "embedded", "tfds"] = "auto"
+    """Where the digits come from."""
+    data_dir: pathlib.Path | None = None
+    """The folder of that source."""
+    root: pathlib.Path = pathlib.Path("runs")
+    """Where run folders are kept."""
+
+
+def main(config: Config) -> pathlib.Path:
+    """Run the experiment and return its run folder."""
+    if config.steps % config.every:
+        raise ValueError(f"steps {config.steps} is not a multiple of every {config.every}")
+    arguments = dataclasses.asdict(config)
+    name = "worked_examples"
+    with runs.start(name, seed=config.seed, arguments=arguments, root=config.root) as run:
+        marks = [*_examples(run), *_claims(run), *_errata(run)]
+        run.result("rows that agree with what is expected", sum(marks), len(marks))
+        CONSOLE.print(f"{sum(marks)} of {len(marks)} rows agree with what is expected")
+        _descents(config, run)
+    CONSOLE.print(f"run folder: {run.path}", soft_wrap=True)
+    return run.path
+
+
+# --- tables --------------------------------------------------------------------------------------
+
+
+def _examples(run: runs.Run) -> list[bool]:
+    marks = []
+    for example in EXAMPLES:
+        values, hand, auto = example.run()
+        computed, expected = {}, {}
+        table = _table(example.name, "", "value", "expected", "gradient", "jax.grad", "expected")
+        for name in example.names:
+            value, grad = example.values.get(name, ""), example.grads.get(name, "")
+            if not value and not grad:
+                continue
+            right = bool(jnp.allclose(hand[name], auto[name], rtol=1e-5, atol=1e-6))
+            right &= not value or agrees(values[name], value)
+            right &= not grad or agrees(hand[name], grad)
+            marks.append(right)
+            _row(table, right, name, values[name], value, hand[name], auto[name], grad)
+            computed[name] = {"value": values[name], "by hand": hand[name], "jax.grad": auto[name]}
+            expected[name] = {"value": value, "gradient": grad}
+        CONSOLE.print(table, "")
+        run.result(example.name, computed, expected)
+    return marks
+
+
+def _claims(run: runs.Run) -> list[bool]:
+    table, marks = _table("What shows a claim", "", "by hand", "by JAX", "expected"), []
+    for claim in CLAIMS:
+        sides = claim.compute()
+        there = {k: v for k, v in zip(("by hand", "jax"), sides, strict=True) if v is not None}
+        marks.append(all(agrees(side, claim.expected) for side in there.values()))
+        _row(table, marks[-1], claim.name, *sides, claim.expected)
+        run.result(claim.name, there, claim.expected)
+    CONSOLE.print(table, "")
+
+    table = _table("|W x|^2, from its end: the Jacobian of each step", "", "Jacobian")
+    for name, jacobian in reversed(jacobians().items()):
+        _row(table, None, name, jacobian)
+    CONSOLE.print(table, "")
+
+    table = _table("10-100-50-2: its parameters", "", "shape", "numbers")
+    init = functools.partial(mlp.init, sizes=(10, 100, 50, 2))
+    params = jax.eval_shape(init, jax.random.key(0))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        _row(table, None, name, str(leaf.shape), leaf.size)
+    CONSOLE.print(table, "")
+    return marks
+
+
+def _errata(run: runs.Run) -> list[bool]:
+    found = [(slip, *slip.compute()) for slip in errata.ERRATA]
+    for slip, printed, right in found:
+        numbers = {"as printed": printed, "right": right}
+        run.result(f"erratum: {slip.printed}", numbers, slip.expected or None)
+    CONSOLE.print(errata.table(found), "")
+    return [agrees(right, slip.expected) for slip, _, right in found if slip.expected]
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for column in (*columns, ""):
+        table.add_column(column, header_style="dim")
+    return table
+
+
+def _row(table: Table, right: bool | None, *cells: Any) -> None:
+    """Add a row, a matrix over several lines, and a mark unless there is nothing to compare."""
+    mark = {True: "[green]✓[/]", False: "[bold red]✗[/]", None: ""}[right]
+    table.add_row(*(escape(show(cell)).replace("; ", "\n") for cell in cells), mark)
+
+
+# --- one descent, twice --------------------------------------------------------------------------
+
+
+def _descents(config: Config, run: runs.Run) -> None:
+    digits = data.mnist("train", config.source, config.data_dir)
+    run.note(data=digits.provenance.to_dict())
+    inputs = jnp.asarray(data.standardize(digits.images[: config.samples]).inputs)
+    targets = jnp.asarray(digits.labels[: config.samples, None] == config.digit, jnp.float32)
+    start = mlp.init(jax.random.key(config.seed), (inputs.shape[1], config.hidden, 1))
+
+    def loss(params: Any) -> jax.Array:
+        return losses.squared_error(mlp.apply(params, inputs), targets)
+
+    def by_hand(params: Any, _: Any) -> tuple[Any, jax.Array]:
+        return mlp.gradient_step(params, inputs, targets, config.eta)
+
+    def by_jax(params: Any, _: Any) -> tuple[Any, jax.Array]:
+        value, grads = jax.value_and_grad(loss)(params)
+        return jax.tree.map(lambda weight, grad: weight - config.eta * grad, params, grads), value
+
+    def segment(step: Callable[..., Any]) -> Callable[..., Any]:
+        scan = jax.jit(lambda params: jax.lax.scan(step, params, length=config.every))
+        return run.compile(scan, start)
+
+    segments = segment(by_hand), segment(by_jax)
+    for descend in segments:  # warms up
+        jax.block_until_ready(descend(start))
+    ends, curves, seconds = [start, start], ([], []), ([], [])
+    for _ in range(config.steps // config.every):
+        for side, descend in enumerate(segments):
+            clock = time.perf_counter()
+            ends[side], curve = jax.block_until_ready(descend(ends[side]))
+            seconds[side].append(time.perf_counter() - clock)
+            curves[side].append(curve)
+    # A segment gives the losses before its steps, so that the last one is still to come.
+    hand, auto = (
+        np.append(np.concatenate(curve), loss(end)) for curve, end in zip(curves, ends, strict=True)
+    )
+    gap = np.max(np.abs(hand / auto - 1))
+    ratios = np.divide(*seconds)
+
+    run.save_trace({"by hand/loss": hand, "jax.grad/loss": auto})
+    run.save_figure("traces", figures.traces(hand, auto))
+    run.result("loss at the end, by hand", hand[-1], expected=auto[-1])
+    run.result("largest relative difference of the losses", gap, expected="below 1e-3")
+    run.result("time of a step by hand over one by jax.grad, median", np.median(ratios), 1.0)
+    run.result("the same, pair by pair", ratios)
+    CONSOLE.print(
+        f"{config.steps} steps at {config.eta:g} from one start: loss {hand[0]:.5f} -> "
+        f"{hand[-1]:.5f} by hand, {auto[-1]:.5f} by jax.grad, largest relative difference {gap:.1e}"
+    )
+    CONSOLE.print(
+        f"a step by hand takes {1e3 * np.median(seconds[0]) / config.every:.2f} ms, "
+        f"{np.median(ratios):.3f} of one by jax.grad: median of {len(ratios)} pairs of "
+        f"{config.every} steps in turn, {ratios.min():.3f} to {ratios.max():.3f}"
+    )
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config, description=__doc__))
