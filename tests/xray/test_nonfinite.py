@@ -1,6 +1,7 @@
 """Known NaNs of real programs, each diagnosed to its line: the one marked `# born`."""
 
 import inspect
+import re
 
 import jax
 import jax.numpy as jnp
@@ -240,9 +241,25 @@ def pairwise_distances(points):
     return jnp.sum(distances)
 
 
-@jax.jit
-def jitted_root(x):
-    return jnp.sqrt(x)
+@case(jnp.array([3.0, 0.5]), phase="forward", rule="negative", source="diffrax#742")
+def loop(x):
+    def body(h, v):
+        return (
+            jnp.sqrt(h) - v,  # born
+            h,
+        )
+
+    return jax.lax.scan(body, 1.0, x)[0]
+
+
+@case(0.0, True, phase="backward", rule="sqrt at 0", source="diffrax#742")
+def branch(x, which):
+    return jax.lax.cond(
+        which,
+        lambda v: jnp.sqrt(v),  # born
+        lambda v: v,
+        x,
+    )
 
 
 @pytest.mark.parametrize("compiled", [True, False])
@@ -260,6 +277,70 @@ def test_the_line_of_the_birth_is_found(f, args, phase, rule, kind, compiled):
 
 
 def _matches(rule, text):
-    import re
-
     return re.search(rule, text)
+
+
+def test_jitted_library_functions_are_traced_once_but_keep_their_callers_apart():
+    def f(x, y):
+        first = jnp.linalg.norm(x)
+        second = jnp.linalg.norm(y)  # bad
+        return first + second
+
+    found = xray(f, X, ZERO).nonfinite()
+    lines, start = inspect.getsourcelines(f)
+    bad = start + next(i for i, line in enumerate(lines) if line.endswith("# bad\n"))
+    assert {b.line.split(" ")[0] for b in found.births} == {f"{__file__}:{bad}"}
+
+
+def test_what_never_reaches_the_result_is_called_harmless():
+    found = xray(lambda x: jnp.sum(jnp.where(x > 0, jax.lax.stop_gradient(1 / x), 0.0)), ZERO)
+    assert [b.harmless for b in found.nonfinite().births] == [True]
+    assert "masked, harmless" in str(found.nonfinite())
+    assert found.nonfinite().reaches == ()
+
+
+def test_all_births_are_listed_and_not_only_the_first():
+    x = jnp.array([0.0, 1.0, 4.0])
+    found = xray(lambda x: jnp.sum(jnp.sqrt(x - 4.0)) + jnp.sum(jnp.log(x)), x).nonfinite()
+    assert [(b.op, b.kind, b.index, b.phase) for b in found.births] == [
+        ("sqrt", "NaN", (0,), "forward"),
+        ("log", "Inf", (0,), "forward"),
+        ("sqrt", "Inf", (2,), "backward"),
+    ]
+    assert found.births[0].inputs == ("-4",)
+    assert found.births[0].count == 2
+    assert found.births[2].g == "1"
+
+
+def test_an_infinity_that_meets_a_zero_follows_and_is_said_to():
+    births = xray(lambda x: jnp.sqrt(jnp.sum(x**2)), ZERO).nonfinite().births
+    assert [(b.kind, b.follows) for b in births] == [("Inf", False), ("NaN", True)]
+
+
+def test_finite_programs_have_no_births():
+    found = xray(lambda x: jnp.sum(jnp.exp(x)), X).nonfinite()
+    assert not found
+    assert "every value and every gradient is finite" in str(found)
+
+
+def test_an_argument_that_was_bad_before_is_named_and_no_birth():
+    found = xray(lambda p: jnp.sum(p["a"] * 2.0), {"a": jnp.array([1.0, jnp.nan])}).nonfinite()
+    assert found.births == ()
+    assert found.arguments == ("p['a']",)
+    assert found
+
+
+def test_an_infinite_mask_is_no_birth():
+    mask = jnp.array([0.0, -jnp.inf, 0.0])
+    assert not xray(lambda x: jax.nn.softmax(x + mask)[0], X).nonfinite().births
+
+
+def test_gradients_that_cancel_to_nan_are_born_in_their_sum():
+    births = xray(lambda x: jnp.sqrt(x) - jnp.sqrt(x), 0.0).nonfinite().births
+    assert [b.op for b in births if b.kind == "NaN"] == ["the sum of the gradients of x"]
+
+
+def test_statistics_alone_find_the_line_too():
+    found = xray(lambda x: jnp.linalg.norm(x), ZERO, keep="stats").nonfinite()
+    assert found.births[0].op == "sqrt"
+    assert "test_nonfinite.py" in str(found)

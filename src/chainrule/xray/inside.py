@@ -35,6 +35,14 @@ class Inside:
     steps: int | None
 
 
+def can_open(node: "Node") -> bool:
+    """Tell whether a node has an inside."""
+    eqn = node.operator.equation
+    if eqn is None:
+        return False
+    return _jax.rule_body(eqn) is not None or eqn.primitive.name in ("cond", "scan")
+
+
 def look(node: "Node", taken: Sequence[Any]) -> Inside:
     """Run the inside of a node.
 
@@ -46,24 +54,20 @@ def look(node: "Node", taken: Sequence[Any]) -> Inside:
       The inside.
 
     Raises:
-      ValueError: the operator has no inside, or one without a number of steps.
+      ValueError: the operator has no inside.
     """
+    if not can_open(node):
+        raise ValueError(f"{node.label} has no inside: only custom rules, cond and scan have one")
     eqn = node.operator.equation
-    body = None if eqn is None else _jax.rule_body(eqn)
+    body = _jax.rule_body(eqn)
     if body is not None:  # its own gradient is the rule's, and not that of the body
         return _once(body, taken, [None] * len(body.out_avals), (), node.line)
-    name = node.op if eqn is None else eqn.primitive.name
-    if name == "cond":
-        branches = eqn.params["branches"]
-        which = int(np.clip(int(taken[0]), 0, len(branches) - 1))
-        operands, parts = taken[1:], node.contributions[1:]
-        wanted = tuple(k for k, part in enumerate(parts) if part is not None)
-        return _once(branches[which], operands, node.cotangents, wanted, node.line)
-    if name == "scan":
+    if eqn.primitive.name == "scan":
         return _steps(node, taken)
-    raise ValueError(
-        f"{node.label} has no inside that can be opened: custom rules, cond and scan have"
-    )
+    branches = eqn.params["branches"]
+    which = int(np.clip(int(taken[0]), 0, len(branches) - 1))
+    wanted = tuple(k for k, part in enumerate(node.contributions[1:]) if part is not None)
+    return _once(branches[which], taken[1:], node.cotangents, wanted, node.line)
 
 
 def _once(

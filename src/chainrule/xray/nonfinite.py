@@ -9,6 +9,7 @@ import numpy as np
 
 from chainrule.xray.causes import Cause, Event, explain
 from chainrule.xray.graph import Slot
+from chainrule.xray.inside import can_open
 from chainrule.xray.stats import Stats
 
 if TYPE_CHECKING:
@@ -66,6 +67,12 @@ _ELEMENTWISE = frozenset(
         "nextafter",
         "stop_gradient",
     }
+)
+
+# A sum of squares stays one through these.
+_PASSING = frozenset(
+    {"reduce_sum", "div", "mul", "add", "reshape", "broadcast_in_dim", "squeeze", "select_n"}
+    | {"convert_element_type"}
 )
 
 
@@ -209,6 +216,8 @@ class _Search:
     def run(self) -> Nonfinite:
         forward = [b for node in self.nodes if node.kind == "operator" for b in self._forward(node)]
         backward = [b for node in reversed(self.nodes) for b in self._backward(node)]
+        forward = [inner for birth in forward for inner in self._inside(birth)]
+        backward = [inner for birth in backward for inner in self._inside(birth)]
         # An infinite constant is a mask or the start of a minimum; a NaN among them is an accident.
         named = [
             n
@@ -223,6 +232,17 @@ class _Search:
             reaches=tuple(self._results()),
             compiled=self.report.compiled,
         )
+
+    def _inside(self, birth: Birth) -> list[Birth]:
+        """Replace a birth in a scan, a cond or a custom rule by those inside it."""
+        node = self.nodes[birth.node]
+        if self.report.keep != "values" or self.report.steps is not None or not can_open(node):
+            return [birth]
+        inner = self.report.open(node).nonfinite().births
+        same = [b for b in inner if b.phase == birth.phase]
+        return [dataclasses.replace(b, node=node.index, harmless=birth.harmless) for b in same] or [
+            birth
+        ]
 
     def _results(self) -> Iterator[str]:
         if any(self.values[s.node][s.output] for s in self.report.outputs):
@@ -255,9 +275,11 @@ class _Search:
                     return
         for k, total in enumerate(incoming):
             uses = self._uses.get(Slot(node.index, k), [])
-            if total and uses and not any(uses):
+            nan = total.nan and not any(use.nan for use in uses)
+            if uses and (nan or (total and not any(uses))):
+                follows = any(use.inf for use in uses)
                 yield self._birth(
-                    node, total, "backward", total.nan, node.cotangents[k], False, add=True
+                    node, total, "backward", nan, node.cotangents[k], follows, add=True
                 )
 
     @functools.cached_property
@@ -360,16 +382,6 @@ class _Search:
 
     def _of_squares(self, node: "Node") -> bool:
         """Whether the first input is a sum of squares, perhaps shifted, scaled or reshaped."""
-        passing = {
-            "reduce_sum",
-            "div",
-            "mul",
-            "add",
-            "reshape",
-            "broadcast_in_dim",
-            "squeeze",
-            "select_n",
-        }
         while node.inputs:
             node = self.nodes[node.inputs[-1 if node.op == "select_n" else 0].node]
             square = node.op in ("square", "integer_pow") or (
@@ -377,7 +389,7 @@ class _Search:
             )
             if square:
                 return True
-            if node.op not in passing:
+            if node.op not in _PASSING:
                 return node.op == "dot_general"
         return False
 

@@ -3,11 +3,13 @@
 import dataclasses
 import functools
 import inspect
+import io
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
 import numpy as np
+from rich.console import Console, ConsoleOptions, RenderResult
 
 from chainrule.xray import nonfinite
 from chainrule.xray.graph import Graph, Operator, Slot, differentiable
@@ -15,6 +17,7 @@ from chainrule.xray.inside import look
 from chainrule.xray.passes import Numbers
 from chainrule.xray.program import argument_names, incoming, program, trace
 from chainrule.xray.stats import Stats, measure, stats
+from chainrule.xray.table import nodes_table, shared_table
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -69,18 +72,18 @@ class Node:
         """A short name, unique in the report: the path of an argument, or ``mul_12``."""
         return self.name or f"{self.op}_{self.index}"
 
+    def measure(self, x: Any, output: int = 0) -> Stats:
+        """Return the statistics of an array of the shape of one output."""
+        return x if isinstance(x, Stats) else stats(self.avals[output], measure(np.asarray(x)))
+
     def stats(self, output: int = 0) -> Stats:
         """Return the statistics of one output's value."""
-        return _stats(self.avals[output], self.values[output])
+        return self.measure(self.values[output], output)
 
     def cotangent_stats(self, output: int = 0) -> Stats | None:
         """Return the statistics of one output's gradient, None where none flows."""
         g = self.cotangents[output]
-        return None if g is None else _stats(self.avals[output], g)
-
-
-def _stats(aval: Any, x: Any) -> Stats:
-    return x if isinstance(x, Stats) else stats(aval, measure(np.asarray(x)))
+        return None if g is None else self.measure(g, output)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -196,6 +199,16 @@ class Report:
             compiled=self.compiled,
             steps=inside.steps,
         )
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield nodes_table(self)
+        if shared := self.shared():
+            yield shared_table(shared)
+
+    def __str__(self) -> str:
+        console = Console(width=120, record=True, file=io.StringIO())
+        console.print(self)
+        return console.export_text()
 
     def node(self, name: str) -> Node:
         """Return the node of that label: the path of an argument, or ``mul_12``.

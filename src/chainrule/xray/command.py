@@ -1,0 +1,103 @@
+"""``chainrule xray FILE.py:FUNCTION``: the reports of a function in a file."""
+
+import importlib.util
+import pathlib
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from rich.console import Console
+
+from chainrule.xray.record import Report, xray
+
+_SHAPE = re.compile(r"(?P<dtype>[a-z]+[0-9]*)?\[(?P<sizes>[0-9, ]*)\]")
+
+
+def run(spec: str, shapes: Sequence[str] = (), compiled: bool = True) -> Report:
+    """Record a function of a file, and print the table, the shared uses and the NaN report.
+
+    Args:
+      spec: ``FILE.py:FUNCTION``.
+      shapes: one per argument, as in ``float32[8,3]`` or ``[8,3]`` (float32): the function is
+        called on normal numbers (integers: zeros) of these shapes, drawn with key 0. Without them
+        on what ``example_args()`` of the file returns, a tuple.
+      compiled: False runs operator by operator.
+
+    Returns:
+      The report.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: the spec, a shape, or the file's ``example_args`` is not of that form.
+    """
+    module, name = _load(spec)
+    f = getattr(module, name, None)
+    if not callable(f):
+        raise ValueError(f"{spec}: the file defines no function {name}")
+    if shapes:
+        args = tuple(_example(shape, i) for i, shape in enumerate(shapes))
+    else:
+        args = _example_args(module, spec)
+    report = xray(f, *args, compiled=compiled, cotangent=_ones(f, args))
+    console = Console()
+    console.print(report)
+    console.print(str(report.nonfinite()), markup=False, highlight=False, soft_wrap=True)
+    return report
+
+
+def _load(spec: str) -> tuple[Any, str]:
+    file, colon, name = spec.rpartition(":")
+    if not colon or not file.endswith(".py"):
+        raise ValueError(f"{spec!r} names no function: write FILE.py:FUNCTION")
+    path = pathlib.Path(file).resolve()
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {file}")
+    module_spec = importlib.util.spec_from_file_location(path.stem, path)
+    if module_spec is None or module_spec.loader is None:
+        raise ValueError(f"{file} cannot be imported")
+    module = importlib.util.module_from_spec(module_spec)
+    sys.path.insert(0, str(path.parent))  # what it imports stands beside it
+    try:
+        module_spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(path.parent))
+    return module, name
+
+
+def _example_args(module: Any, spec: str) -> tuple[Any, ...]:
+    make: Callable[[], Any] | None = getattr(module, "example_args", None)
+    if make is None:
+        raise ValueError(
+            f"{spec}: define example_args() in the file, which returns the tuple of arguments, or "
+            "give one shape per argument, as in float32[8,3]"
+        )
+    args = make()
+    if not isinstance(args, tuple):
+        raise ValueError(f"{spec}: example_args() returns a {type(args).__name__}, not a tuple")
+    return args
+
+
+def _example(shape: str, number: int) -> jax.Array:
+    match = _SHAPE.fullmatch(shape.strip())
+    if match is None:
+        raise ValueError(f"{shape!r} is no shape: write float32[8,3], or [] for a scalar")
+    sizes = tuple(int(n) for n in match["sizes"].replace(" ", "").split(",") if n)
+    try:
+        dtype = jnp.dtype(match["dtype"] or "float32")
+    except TypeError:
+        raise ValueError(f"{shape!r} has no known dtype: write float32, int32, bool, ...") from None
+    if not jnp.issubdtype(dtype, jnp.inexact):
+        return jnp.zeros(sizes, dtype)
+    return jax.random.normal(jax.random.fold_in(jax.random.key(0), number), sizes, dtype)
+
+
+def _ones(f: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """Ones as the cotangent of a result that is no scalar: the gradient of its sum."""
+    out = jax.eval_shape(f, *args)
+    leaves = jax.tree.leaves(out)
+    if len(leaves) == 1 and not leaves[0].shape:
+        return None
+    return jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), out)

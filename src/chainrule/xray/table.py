@@ -1,0 +1,61 @@
+"""The record as a table in the terminal."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from chainrule.xray.stats import Stats, is_number
+
+if TYPE_CHECKING:
+    from chainrule.xray.record import Node, Report, Shared
+
+
+def nodes_table(report: "Report") -> Table:
+    """Return every node in one row: what it is, its value, its gradient, its line."""
+    how = "compiled" if report.compiled else "operator by operator"
+    table = Table(title=f"{report.function}, {how}", title_justify="left")
+    for name in ("node", "inputs", "shape", "value", "gradient", "line"):
+        table.add_column(name, overflow="fold")
+    for node in report.nodes:
+        inputs = ", ".join(report.nodes[slot.node].label for slot in node.inputs)
+        gradient = node.note or _cell(node, node.cotangent, node.cotangent_stats())
+        shape = ", ".join(_shape(aval) for aval in node.avals)
+        value = _cell(node, node.value, node.stats() if is_number(node.avals[0]) else None)
+        table.add_row(node.label, inputs, shape, value, gradient, _short(node.line))
+    return table
+
+
+def shared_table(shared: "Sequence[Shared]") -> Table:
+    """Return each use of each shared argument in one row, and the sum below."""
+    table = Table(title="used more than once: the gradient is the sum", title_justify="left")
+    for name in ("argument", "use", "gradient", "line"):
+        table.add_column(name, overflow="fold")
+    for entry in shared:
+        node = entry.node
+        for k, (edge, line) in enumerate(zip(entry.uses, entry.lines, strict=True)):
+            part = None if edge.contribution is None else node.measure(edge.contribution)
+            label = node.label if k == 0 else ""
+            table.add_row(label, str(k + 1), _cell(node, edge.contribution, part), _short(line))
+        table.add_row("", "sum", _cell(node, node.cotangent, node.cotangent_stats()), "")
+        table.add_section()
+    return table
+
+
+def _cell(node: "Node", x: Any, stats: Stats | None) -> str:
+    if stats is None:
+        return ""
+    if stats.shape == () and not isinstance(x, Stats):
+        return f"{x.item() if hasattr(x, 'item') else x:.6g}"
+    bad = "".join(f", {n} {what}" for n, what in ((stats.nans, "NaN"), (stats.infs, "Inf")) if n)
+    return (
+        f"mean {stats.mean:.3g} in [{stats.min:.3g}, {stats.max:.3g}], norm {stats.norm:.3g}{bad}"
+    )
+
+
+def _shape(aval: Any) -> str:
+    return f"{aval.dtype}{list(aval.shape) if aval.shape else ''}"
+
+
+def _short(line: str) -> str:
+    return line.rpartition("/")[2]
