@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from chainrule.ops import _windows
+from chainrule.ops import _convolution_cpu, _windows
 from chainrule.ops._windows import Padding, PerAxis, Window
 
 
@@ -37,6 +37,11 @@ def conv(
 
     Here i and k count positions and weights along all axes of space, and :math:`W_k` is the matrix
     ``[channels, features]`` of the k-th weight. A padded value is 0.
+
+    On a CPU the derivative, and where the kernel is larger than the image the value too, is
+    computed by algorithms that are several times faster there than what autodiff makes of XLA's
+    convolution, and many times inside ``lax.scan``; on other devices, and in groups, it is XLA's
+    own. Either can be differentiated again, in both modes. `plain_conv` is XLA's own everywhere.
 
     Args:
       inputs: x, ``[batch, *space, channels]`` with one to three axes of space.
@@ -68,7 +73,9 @@ def conv(
       Array([1., 3., 5., 7.], dtype=float32)
     """
     window = _place("conv", inputs, kernel, bias, stride, padding, dilation, groups)
-    return _add_bias(_plain(inputs, kernel, window, groups), bias)
+    if groups > 1:
+        return _add_bias(_convolution_cpu.plain(inputs, kernel, window, groups), bias)
+    return _add_bias(_convolution_cpu.conv(inputs, kernel, window), bias)
 
 
 def plain_conv(
@@ -98,7 +105,7 @@ def plain_conv(
       ValueError: as for `conv`.
     """
     window = _place("plain_conv", inputs, kernel, bias, stride, padding, dilation, groups)
-    return _add_bias(_plain(inputs, kernel, window, groups), bias)
+    return _add_bias(_convolution_cpu.plain(inputs, kernel, window, groups), bias)
 
 
 def conv_backward(
@@ -169,19 +176,6 @@ def _place(
 
 def _add_bias(outputs: Array, bias: Array | None) -> Array:
     return outputs if bias is None else outputs + bias.reshape((1,) * (outputs.ndim - 1) + (-1,))
-
-
-def _plain(inputs: Array, kernel: Array, window: Window, groups: int) -> Array:
-    axes = "DHW"[-len(window.size) :]
-    return lax.conv_general_dilated(
-        inputs,
-        kernel,
-        window_strides=window.strides,
-        padding=window.padding,
-        rhs_dilation=window.dilation,
-        dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
-        feature_group_count=groups,
-    )
 
 
 def _by_inputs(g: Array, kernel: Array, window: Window, groups: int) -> Array:

@@ -1,0 +1,181 @@
+"""The algorithms of the CPU: each one where its shapes lead, equal to XLA's own convolution."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from chainrule.ops import _convolution_cpu, _windows
+from chainrule.ops.convolution import conv, plain_conv
+
+# inputs, kernel, settings, and what runs for the value, for its change with the inputs and with
+# the kernel: XLA's convolution where nothing is named
+CASES = {
+    "wide image": ((3, 12, 11, 4), (3, 3, 4, 5), {"padding": 1}, "", "", "_unfold_across"),
+    "dilated": ((2, 20, 20, 6), (3, 3, 6, 3), {"dilation": (2, 3)}, "", "", "_unfold_across"),
+    "signal": ((2, 40, 4), (3, 4, 4), {"padding": 1}, "", "", "_unfold"),
+    "volume": ((2, 7, 6, 5, 2), (2, 2, 2, 2, 2), {"padding": 1}, "", "", "_unfold_across"),
+    "one channel": ((3, 12, 11, 1), (3, 3, 1, 6), {}, "", "", "_unfold"),
+    "stride": ((3, 12, 11, 4), (3, 3, 4, 5), {"stride": 2}, "", "_unfold", "_unfold"),
+    "few positions": ((3, 8, 8, 4), (5, 5, 4, 9), {}, "", "_unfold", "_unfold"),
+    "kernel larger": (
+        (3, 2, 2, 4),
+        (3, 3, 4, 5),
+        {"padding": 1},
+        "_unfold",
+        "_unfold",
+        "_unfold",
+    ),
+}
+every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+
+
+def arrays_of(case, dtype=jnp.float32):
+    shapes = case[:2]
+    return [
+        jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
+        for seed, shape in enumerate(shapes)
+    ]
+
+
+def window_of(case):
+    inputs, kernel, settings = case[:3]
+    given = {"stride": 1, "padding": 0, "dilation": 1, **settings}
+    return _windows.place("conv", inputs[1:-1], kernel[:-2], **given)
+
+
+def gradients(operator, arrays, settings, argnums=(0, 1)):
+    def energy(*arrays):
+        return jnp.sum(operator(*arrays, **settings) ** 2)
+
+    return jax.jit(jax.grad(energy, argnums))(*arrays)
+
+
+def assert_equal(got, want, rtol=1e-10):
+    for left, right in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        np.testing.assert_allclose(left, right, rtol=rtol, atol=rtol * np.abs(right).max())
+
+
+@every_case
+def test_every_shape_takes_its_algorithm(case, monkeypatch):
+    ran = []
+    for name in ("_unfold", "_unfold_across"):
+        function = getattr(_convolution_cpu, name)
+        monkeypatch.setattr(
+            _convolution_cpu,
+            name,
+            lambda *args, name=name, function=function, **settings: (
+                ran.append(name) or function(*args, **settings)
+            ),
+        )
+    arrays, window = arrays_of(case), window_of(case)
+    functions = (
+        _convolution_cpu.conv,
+        _convolution_cpu._inputs_tangent,
+        _convolution_cpu._kernel_tangent,
+    )
+    for function, expected in zip(functions, case[3:], strict=True):
+        ran.clear()
+        jax.eval_shape(lambda *arrays, function=function: function(*arrays, window), *arrays)
+        assert ran == ([expected] if expected else [])
+
+
+@every_case
+@pytest.mark.parametrize("chunk", [1, 10**9])
+def test_values_and_gradients_are_those_of_xla(case, chunk, monkeypatch, x64):
+    # Unfolded one sample at a time, or all at once.
+    monkeypatch.setattr(_convolution_cpu, "_CHUNK", chunk)
+    arrays, settings = arrays_of(case, jnp.float64), case[2]
+    assert_equal(conv(*arrays, **settings), plain_conv(*arrays, **settings))
+    assert_equal(gradients(conv, arrays, settings), gradients(plain_conv, arrays, settings))
+
+
+def test_an_empty_batch_has_no_outputs_and_no_gradient():
+    inputs, kernel = jnp.zeros((0, 8, 8, 2)), jnp.ones((3, 3, 2, 4))
+    assert conv(inputs, kernel).shape == (0, 6, 6, 4)
+    by_inputs, by_kernel = gradients(conv, (inputs, kernel), {})
+    assert by_inputs.shape == inputs.shape
+    np.testing.assert_array_equal(by_kernel, np.zeros(kernel.shape))
+
+
+def test_the_gradient_of_a_bfloat16_kernel_is_not_summed_in_bfloat16(monkeypatch):
+    monkeypatch.setattr(_convolution_cpu, "_CHUNK", 1)
+    inputs, kernel = jnp.ones((1000, 4, 4, 1), jnp.bfloat16), jnp.zeros((1, 1, 1, 1), jnp.bfloat16)
+    # 256 + 1 = 256 in bfloat16: a sum of ones stops there.
+    by_kernel = jax.jit(jax.grad(lambda kernel: jnp.sum(conv(inputs, kernel))))(kernel)
+    assert float(by_kernel.squeeze()) == 16000
+
+
+def convolutions(program):
+    """The dimensions of inputs, kernel and outputs of every convolution of a compiled program."""
+    return re.findall(r"dim_labels=(\S+?)[,\s]", program.as_text())
+
+
+@pytest.mark.parametrize("name", ["wide image", "dilated", "few positions"])
+def test_every_convolution_of_a_scan_is_an_ordinary_one(name):
+    case = CASES[name]
+    inputs, kernel = arrays_of(case)
+
+    def train(operator, kernel):
+        def step(carry, _):
+            inputs, kernel = carry
+            by_inputs, by_kernel = gradients(operator, (inputs, kernel), case[2])
+            return (inputs - 0.1 * by_inputs, kernel - 0.1 * by_kernel), None
+
+        return lax.scan(step, (inputs, kernel), None, length=3)[0]
+
+    found = {
+        operator: set(
+            convolutions(jax.jit(train, static_argnums=0).lower(operator, kernel).compile())
+        )
+        for operator in (conv, plain_conv)
+    }
+    assert found[conv] == {"b01f_01io->b01f"}
+    # What is avoided is there otherwise: when this fails, XLA has learned it and we can forget it.
+    assert found[plain_conv] > {"b01f_01io->b01f"}
+
+
+def test_elsewhere_everything_is_xlas_own():
+    arrays = arrays_of(CASES["wide image"])
+
+    def program(operator, platform):
+        step = jax.jit(lambda *arrays: gradients(operator, arrays, {"padding": 1}))
+        return step.trace(*arrays).lower(lowering_platforms=(platform,)).as_text()
+
+    for platform in ("cuda", "tpu"):
+        assert "dot_general" not in program(conv, platform)
+        for operation in ("stablehlo.convolution", "stablehlo.reverse"):
+            expected = program(plain_conv, platform).count(operation)
+            assert program(conv, platform).count(operation) == expected > 0
+    assert "dot_general" in program(conv, "cpu")
+
+
+def test_what_needs_no_gradient_costs_none():
+    arrays = arrays_of(CASES["wide image"])
+
+    def count(argnums):
+        program = jax.make_jaxpr(lambda *arrays: gradients(conv, arrays, {"padding": 1}, argnums))
+        return str(program(*arrays)).count("platform_index")
+
+    assert count(0) == count(1) < count((0, 1))
+
+
+def test_hessian_times_vector_in_both_orders(x64):
+    arrays = arrays_of(CASES["wide image"], jnp.float64)
+    along = arrays_of(CASES["wide image"], jnp.float64)[::-1]
+
+    def energy(operator, *arrays):
+        return jnp.sum(jnp.sin(operator(*arrays, padding=1)))
+
+    def products(operator):
+        grad = jax.grad(lambda kernel: energy(operator, arrays[0], kernel))
+        forward = jax.jvp(grad, (arrays[1],), (along[0],))[1]
+        backward = jax.grad(lambda kernel: jnp.vdot(grad(kernel), along[0]))(arrays[1])
+        return forward, backward
+
+    forward, backward = jax.jit(lambda: products(conv))()
+    assert_equal(forward, backward)
+    assert_equal(forward, jax.jit(lambda: products(plain_conv))()[0])
