@@ -1,5 +1,6 @@
 """Where a window stands on its inputs: what convolution and pooling have in common."""
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -193,11 +194,11 @@ def put_back(
 ) -> Num[Array, "batch *space channels"]:
     """Return the sum of what each tap sends back to the inputs: the transpose of `views`."""
     none = (0, 0, 0)
-    total = 0
+    spread = []
     for part, offset in zip(parts, window.offsets, strict=True):
         fit = [
             (o - lo, n - (o - lo) - ((out - 1) * s + 1), s - 1)
             for o, (n, _, s, _, (lo, _), out) in zip(offset, zip(*window, strict=True), strict=True)
         ]
-        total = total + lax.pad(part, jnp.zeros((), part.dtype), [none, *fit, none])
-    return jnp.asarray(total)
+        spread.append(lax.pad(part, jnp.zeros((), part.dtype), [none, *fit, none]))
+    return functools.reduce(jnp.add, spread)

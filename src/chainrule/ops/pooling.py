@@ -284,22 +284,17 @@ def _counts(placed: Window, count_include_pad: bool) -> np.ndarray:
 
 def _max(inputs: Array, placed: Window) -> tuple[Array, Array]:
     """Return the largest values and which tap of the window each of them stood at."""
-    rows = _taps(placed)
-    best, winner, seen = None, None, None
-    for number, (tap, view) in enumerate(
-        zip(np.ndindex(*placed.size), _windows.views(inputs, placed, -np.inf), strict=True)
-    ):
-        valid = _over_space(np.logical_and, [on[i] for on, i in zip(rows, tap, strict=True)])
-        if best is None:
-            best, winner, seen = view, jnp.zeros(view.shape, jnp.int32), valid
-            continue
+    first, *others = _windows.views(inputs, placed, -np.inf)
+    inside = [
+        _over_space(np.logical_and, [on[i] for on, i in zip(_taps(placed), tap, strict=True)])
+        for tap in np.ndindex(*placed.size)
+    ]
+    best, winner, seen = first, jnp.zeros(first.shape, jnp.int32), inside[0]
+    for tap, view in enumerate(others, start=1):
         wins = (view > best) | jnp.isnan(view)
         # Where all taps so far were padding the first input wins, also if it is minus infinity.
-        if (first := valid & ~seen).any():
-            wins |= jnp.asarray(first)
-        best, winner, seen = (
-            jnp.where(wins, view, best),
-            jnp.where(wins, number, winner),
-            seen | valid,
-        )
+        if (new := inside[tap] & ~seen).any():
+            wins |= jnp.asarray(new)
+        best, winner = jnp.where(wins, view, best), jnp.where(wins, tap, winner)
+        seen = seen | inside[tap]
     return best, winner
