@@ -1,10 +1,12 @@
 """Every use of what JAX does not promise to keep: equations, their bodies, their source lines."""
 
+import os
 import sysconfig
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.extend import core, source_info_util
 
 # Calls that only group equations. Their bodies are looked into; custom rules are not.
@@ -12,6 +14,7 @@ _GROUPS = frozenset(
     {"jit", "pjit", "closed_call", "core_call", "core_closed_call", "remat", "remat2", "checkpoint"}
 )
 _LIBRARIES = tuple({sysconfig.get_path(name) + "/" for name in ("purelib", "platlib", "stdlib")})
+_HERE = os.path.dirname(__file__) + os.sep
 
 Literal = core.Literal
 ClosedJaxpr = core.ClosedJaxpr
@@ -53,6 +56,26 @@ def scan_layout(eqn: Any) -> tuple[core.ClosedJaxpr, int, int, int, bool]:
     return body, consts, carry, params["length"], params["reverse"]
 
 
+def unrolled(eqn: Any) -> core.ClosedJaxpr | None:
+    """Return the steps of a scan one after the other, else None."""
+    if eqn.primitive.name != "scan":
+        return None
+    body, consts, carries, length, reverse = scan_layout(eqn)
+
+    def loop(*arrays: Any) -> list[Any]:
+        fixed, carry, xs = arrays[:consts], arrays[consts:][:carries], arrays[consts + carries :]
+        rows: list[Any] = [None] * length
+        for t in reversed(range(length)) if reverse else range(length):
+            with jax.named_scope(f"step{t}"):
+                x = [jax.lax.index_in_dim(a, t, keepdims=False) for a in xs]
+                outputs = evaluate(body, [*fixed, *carry, *x])
+            carry, rows[t] = tuple(outputs[:carries]), outputs[carries:]
+        return [*carry, *(jnp.stack(ys) for ys in zip(*rows, strict=True))]
+
+    shapes = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in eqn.invars]
+    return jax.make_jaxpr(loop)(*shapes)
+
+
 def name(eqn: Any) -> str:
     """Return what people call the operator: the primitive, or the function with a custom rule."""
     body = rule_body(eqn)
@@ -88,11 +111,14 @@ def scope(eqn: Any) -> str:
 def lines(eqn: Any) -> tuple[str, str]:
     """Return the line of the user's code and the innermost line outside JAX.
 
-    Each is ``file:line (function)``, "" when nothing is known. They differ when the equation
+    Each is ``file:line (function)``, "" when nothing is known or when it is ours. They differ
+    when the equation
     stands in another installed library.
     """
     text = source_info_util.summarize(eqn.source_info, num_frames=64)
     frames = [_without_column(frame) for frame in text.split("\n") if ":" in frame]
+    if frames and frames[0].startswith(_HERE):
+        return "", ""
     own = [frame for frame in frames if not in_library(frame)]
     innermost = frames[0] if frames else ""
     return (own[0] if own else innermost), innermost

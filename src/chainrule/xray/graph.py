@@ -71,10 +71,12 @@ class _Place(NamedTuple):
     scope: str = ""
     line: str = ""  # the call of a library's function, in whose body all lines are the library's
     within: str = ""
+    around: str = ""  # the scan whose steps stand here, for what only unrolling adds
 
 
 class _Builder:
-    def __init__(self) -> None:
+    def __init__(self, unroll: bool) -> None:
+        self.unroll = unroll
         self.operators: list[Operator] = []
         self._constants: dict[int, Slot] = {}
 
@@ -109,7 +111,11 @@ class _Builder:
             inputs = [slot(v) for v in eqn.invars]
             here = _at(eqn, place)
             body = _jax.group(eqn)
-            if body is None:
+            steps = _jax.unrolled(eqn) if self.unroll else None
+            if steps is not None:
+                into = _Place(place.calls, here.scope, place.line, place.within, here.line)
+                outputs = self.walk(steps, inputs, into)
+            elif body is None:
                 node = Operator(
                     kind="operator",
                     op=_jax.name(eqn),
@@ -133,29 +139,33 @@ class _Builder:
 def _at(eqn: Any, place: _Place) -> _Place:
     scope = "/".join(part for part in (place.scope, _jax.scope(eqn)) if part)
     line, within = _jax.lines(eqn)
-    return _Place(place.calls, scope, place.line or line, place.within or within)
+    line, within = place.line or line or place.around, place.within or within or place.around
+    return _Place(place.calls, scope, line, within, place.around)
 
 
 def _into(body: _jax.ClosedJaxpr, here: _Place, place: _Place) -> _Place:
     calls = (*place.calls, _jax.function_name(body))
     if place.line or _jax.is_library(body):
         # JAX traces a jitted function once: lines in its body would name its first caller.
-        return _Place(calls, here.scope, here.line, here.within)
-    return _Place(calls, here.scope)
+        return _Place(calls, here.scope, here.line, here.within, here.around)
+    return _Place(calls, here.scope, around=here.around)
 
 
-def build(closed: _jax.ClosedJaxpr, names: Sequence[str], line: str = "") -> Graph:
+def build(
+    closed: _jax.ClosedJaxpr, names: Sequence[str], line: str = "", unroll: bool = False
+) -> Graph:
     """Return the graph of a traced function.
 
     Args:
       closed: the function, traced.
       names: what to call each of its arguments.
+      unroll: whether every step of a scan shows its operators.
       line: the line of a library's function that it is the body of, "" of anything else.
 
     Returns:
       The graph; jit and remat are looked into, everything else is one node.
     """
-    builder = _Builder()
+    builder = _Builder(unroll)
     arguments = [
         Slot(builder.add(Operator("input", "input", name, (), (v.aval,))), 0)
         for name, v in zip(names, closed.jaxpr.invars, strict=True)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from chainrule.xray.causes import Cause, Event, explain
+from chainrule.xray.births import Birth, Nonfinite
+from chainrule.xray.causes import Event, explain
 from chainrule.xray.graph import Slot
 from chainrule.xray.inside import can_open
 from chainrule.xray.stats import Stats
@@ -74,95 +75,6 @@ _PASSING = frozenset(
     {"reduce_sum", "div", "mul", "add", "reshape", "broadcast_in_dim", "squeeze", "select_n"}
     | {"convert_element_type"}
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Birth:
-    """One operator that made a NaN or an Inf out of numbers that were none.
-
-    Attributes:
-      node: the number of its node in the report.
-      op: the operator.
-      phase: whether its value ("forward") or its gradient ("backward") is bad.
-      kind: "NaN" or "Inf".
-      line: ``file.py:line (function)`` in the user's code.
-      within: the line inside an installed library that it came through, "" if none.
-      index: the first bad element, () of a scalar.
-      count: how many elements of the array are bad.
-      inputs: what the operator took there, as text: an element where one belongs to the place,
-        else the array or its statistics.
-      g: the incoming gradient there, as text; "" forward.
-      cause: the rule of thumb and the cure.
-      follows: whether an infinity came in already, so that another birth is the first cause.
-      harmless: whether nothing bad from here reaches the result or the gradient of an argument.
-    """
-
-    node: int
-    op: str
-    phase: Literal["forward", "backward"]
-    kind: Literal["NaN", "Inf"]
-    line: str
-    within: str
-    index: tuple[int, ...]
-    count: int
-    inputs: tuple[str, ...]
-    g: str
-    cause: Cause
-    follows: bool
-    harmless: bool
-
-    def __str__(self) -> str:
-        where = f" at {list(self.index)}" if self.index else ""
-        more = f", {self.count} elements" if self.count > 1 else ""
-        tags = ("; follows from an infinity before it" if self.follows else "") + (
-            "; masked, harmless" if self.harmless else ""
-        )
-        text = [
-            f"{self.line}",
-            f"  {self.kind} born {self.phase} in {self.op}{where}{more}{tags}",
-            f"  inputs: {', '.join(self.inputs) or 'none'}",
-        ]
-        if self.g:
-            text.append(f"  incoming gradient: {self.g}")
-        text += [f"  why: {self.cause.rule}", f"  cure: {self.cause.cure}"]
-        if self.within:
-            text.append(f"  inside: {self.within}")
-        return "\n".join(text)
-
-
-@dataclasses.dataclass(frozen=True)
-class Nonfinite:
-    """Every birth, in the order in which they happened.
-
-    Attributes:
-      births: forward first, in the order of execution, then backward.
-      arguments: the paths of the arguments, and constants, that were bad before anything ran.
-      reaches: what is bad in the end: "result", or the paths of arguments whose gradient is.
-      compiled: whether the call ran as one compiled program.
-    """
-
-    births: tuple[Birth, ...]
-    arguments: tuple[str, ...]
-    reaches: tuple[str, ...]
-    compiled: bool
-
-    def __bool__(self) -> bool:
-        return bool(self.births or self.arguments)
-
-    def __str__(self) -> str:
-        how = (
-            "ran compiled (compiled=False runs operator by operator, with nothing simplified)"
-            if self.compiled
-            else "ran operator by operator, not compiled"
-        )
-        if not self:
-            return f"every value and every gradient is finite; {how}"
-        text = [str(birth) for birth in self.births]
-        if self.arguments:
-            text.append("not finite before anything ran: " + ", ".join(self.arguments))
-        bad = "not finite in the end: " + ", ".join(self.reaches)
-        text.append(bad if self.reaches else "nothing bad reaches the result: masked, harmless")
-        return "\n\n".join([*text, how])
 
 
 class _Bad:

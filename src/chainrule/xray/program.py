@@ -38,6 +38,7 @@ def program(
     wanted: tuple[int, ...],
     keep: str,
     compiled: bool,
+    unroll: bool,
 ) -> Program:
     """Return the program of a traced function; the same one for the same trace.
 
@@ -47,11 +48,12 @@ def program(
       wanted: which arguments to differentiate with respect to.
       keep: "values" or "stats".
       compiled: whether one jit goes around the whole.
+      unroll: whether scans are replaced by their steps.
 
     Returns:
       The program.
     """
-    graph = build(closed, names)
+    graph = build(closed, names, unroll=unroll)
     notes: dict[int, str] = {}
 
     def numbers(arguments: Sequence[Any], cotangents: Sequence[Any]) -> Numbers:

@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console, ConsoleOptions, RenderResult
 
 from chainrule.xray import nonfinite
+from chainrule.xray.births import Nonfinite
 from chainrule.xray.graph import Graph, Operator, Slot, differentiable
 from chainrule.xray.inside import look
 from chainrule.xray.passes import Numbers
@@ -166,7 +167,7 @@ class Report:
                 found.append(Shared(node, uses, tuple(self.nodes[e.target].line for e in uses)))
         return tuple(found)
 
-    def nonfinite(self) -> nonfinite.Nonfinite:
+    def nonfinite(self) -> Nonfinite:
         """Return where every NaN and Inf is born, forward and backward, and why."""
         return nonfinite.find(self)
 
@@ -231,6 +232,7 @@ def xray(
     cotangent: Any = None,
     keep: Literal["values", "stats"] = "values",
     compiled: bool = True,
+    unroll: bool = False,
 ) -> Report:
     """Record one call of any JAX function: values, gradients, lines of source.
 
@@ -248,6 +250,7 @@ def xray(
         result; None if the result is a scalar.
       keep: "values" keeps every array, "stats" a few numbers about each, in little memory.
       compiled: False runs operator by operator: slower, but no operator is fused or simplified.
+      unroll: whether every step of a scan shows its operators, instead of one node for all.
 
     Returns:
       The report.
@@ -275,7 +278,7 @@ def xray(
     closed, shapes = trace(f, args)
     result, aux = shapes if has_aux else (shapes, ())
     gs = incoming(result, cotangent, name) + [None] * len(jax.tree.leaves(aux))
-    prog = program(closed, tuple(n for n, _ in named), wanted, keep, compiled)
+    prog = program(closed, tuple(n for n, _ in named), wanted, keep, compiled, unroll)
     leaves = [leaf for _, leaf in named]
     numbers = prog.run(leaves, gs)
     nodes = _nodes(prog.graph, prog.notes, leaves, numbers, keep)

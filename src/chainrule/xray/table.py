@@ -1,14 +1,17 @@
 """The record as a table in the terminal."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 from chainrule.xray.stats import Stats, is_number
 
 if TYPE_CHECKING:
-    from chainrule.xray.record import Node, Report, Shared
+    from chainrule.xray.record import Report, Shared
 
 
 def nodes_table(report: "Report") -> Table:
@@ -19,10 +22,10 @@ def nodes_table(report: "Report") -> Table:
         table.add_column(name, overflow="fold")
     for node in report.nodes:
         inputs = ", ".join(report.nodes[slot.node].label for slot in node.inputs)
-        gradient = node.note or _cell(node, node.cotangent, node.cotangent_stats())
+        gradient = escape(node.note) or _cell(node.cotangent, node.cotangent_stats())
         shape = ", ".join(_shape(aval) for aval in node.avals)
-        value = _cell(node, node.value, node.stats() if is_number(node.avals[0]) else None)
-        table.add_row(node.label, inputs, shape, value, gradient, _short(node.line))
+        value = _cell(node.value, node.stats() if is_number(node.avals[0]) else None)
+        table.add_row(escape(node.label), escape(inputs), shape, value, gradient, _short(node.line))
     return table
 
 
@@ -35,27 +38,27 @@ def shared_table(shared: "Sequence[Shared]") -> Table:
         node = entry.node
         for k, (edge, line) in enumerate(zip(entry.uses, entry.lines, strict=True)):
             part = None if edge.contribution is None else node.measure(edge.contribution)
-            label = node.label if k == 0 else ""
-            table.add_row(label, str(k + 1), _cell(node, edge.contribution, part), _short(line))
-        table.add_row("", "sum", _cell(node, node.cotangent, node.cotangent_stats()), "")
+            label = escape(node.label) if k == 0 else ""
+            table.add_row(label, str(k + 1), _cell(edge.contribution, part), _short(line))
+        table.add_row("", "sum", _cell(node.cotangent, node.cotangent_stats()), "")
         table.add_section()
     return table
 
 
-def _cell(node: "Node", x: Any, stats: Stats | None) -> str:
+def _cell(x: Any, stats: Stats | None) -> str:
     if stats is None:
         return ""
-    if stats.shape == () and not isinstance(x, Stats):
-        return f"{x.item() if hasattr(x, 'item') else x:.6g}"
-    bad = "".join(f", {n} {what}" for n, what in ((stats.nans, "NaN"), (stats.infs, "Inf")) if n)
-    return (
-        f"mean {stats.mean:.3g} in [{stats.min:.3g}, {stats.max:.3g}], norm {stats.norm:.3g}{bad}"
-    )
+    if not isinstance(x, Stats) and math.prod(stats.shape) <= 4:
+        return escape(np.array2string(np.asarray(x), precision=4, separator=", "))
+    bad = [f"{n} {what}" for n, what in ((stats.nans, "NaN"), (stats.infs, "Inf")) if n]
+    if stats.min <= stats.max:  # something is finite
+        bad.insert(0, f"{stats.min:.3g} to {stats.max:.3g}, norm {stats.norm:.3g}")
+    return ", ".join(bad)
 
 
 def _shape(aval: Any) -> str:
-    return f"{aval.dtype}{list(aval.shape) if aval.shape else ''}"
+    return escape(f"{aval.dtype}{list(aval.shape) if aval.shape else ''}")
 
 
 def _short(line: str) -> str:
-    return line.rpartition("/")[2]
+    return escape(line.rpartition("/")[2])
