@@ -285,17 +285,35 @@ ERRATA = (
 )
 
 
-def table(found: list[tuple[Slip, Any, Any]] | None = None) -> Table:
-    """Return the slips as a table.
+Found = tuple[Slip, Any, Any]
+"""A slip, what comes out as printed, and what is right."""
+COLUMNS = ("the notes", "right", "as printed gives", "right gives", "")
 
-    Args:
-      found: each with what it computes, as printed and right; by default this is computed.
-    """
-    rows = Table(title="Errata", title_justify="left", title_style="bold", show_lines=True)
-    for column in ("the notes", "right", "as printed gives", "right gives", ""):
-        rows.add_column(column)
-    for slip, printed, right in found or [(slip, *slip.compute()) for slip in ERRATA]:
-        mark = "" if not slip.expected else "✓" if agrees(right, slip.expected) else "✗"
-        numbers = (show(side).replace("; ", "\n") for side in (printed, right))
-        rows.add_row(slip.printed, slip.right, *numbers, mark)
-    return rows
+
+def found() -> list[Found]:
+    """Compute every slip both ways."""
+    return [(slip, *slip.compute()) for slip in ERRATA]
+
+
+def _cells(slip: Slip, printed: Any, right: Any) -> tuple[str, ...]:
+    mark = "" if not slip.expected else "✓" if agrees(right, slip.expected) else "✗"
+    return slip.printed, slip.right, show(printed), show(right), mark
+
+
+def table(rows: list[Found]) -> Table:
+    """Return the slips as a table for the terminal."""
+    drawn = Table(title="Errata", title_justify="left", title_style="bold", show_lines=True)
+    for column in COLUMNS:
+        drawn.add_column(column)
+    for row in rows:
+        drawn.add_row(*(cell.replace("; ", "\n") for cell in _cells(*row)))
+    return drawn
+
+
+def markdown(rows: list[Found]) -> str:
+    """Return the slips as a table in Markdown."""
+    lines = [COLUMNS, ("---",) * len(COLUMNS), *(_cells(*row) for row in rows)]
+    # A bar would end the cell, and a pair of underscores or asterisks would turn to italics.
+    for mark in "|*_":
+        lines = [tuple(cell.replace(mark, f"\\{mark}") for cell in line) for line in lines]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

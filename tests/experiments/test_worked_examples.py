@@ -94,6 +94,19 @@ def test_the_script_marks_every_row_and_descends_twice(ran):
     assert {"traces.png", "traces.svg"} <= {file.name for file in loaded.path.iterdir()}
 
 
+def test_the_errata_stand_in_the_run_folder_and_in_the_readme_of_the_notebooks(ran):
+    page = (ran[0].path / "errata.md").read_text()
+    rows = [line.split(" | ") for line in page.splitlines()]
+    assert len(rows) == 2 + len(errata.ERRATA)
+    assert {len(row) for row in rows} == {5}
+    readme = (Path(__file__).resolve().parents[2] / "notebooks" / "README.md").read_text()
+    for row in rows[2:]:
+        assert " | ".join(row[:2]) in readme
+    # Without a code span or mathematics, these marks would vanish from the page.
+    assert r"\|x3\|" in page
+    assert r"u\_k" in page
+
+
 # Those of the slips whose right numbers nobody printed.
 
 

@@ -97,8 +97,10 @@ def traces(by_hand: np.ndarray, by_jax: np.ndarray) -> Figure:
     gap = np.abs(by_hand / by_jax - 1)
     # Where both are the same number there is nothing to draw on a logarithmic scale.
     right.plot(np.flatnonzero(gap), gap[gap > 0], ".", ms=2, color=COLORS["gradient"])
-    right.axhline(1e-3, color=COLORS["reference"], lw=0.8, ls="--")
-    right.annotate("allowed", (0, 1e-3), (0, 2), textcoords="offset points")
+    place = right.get_yaxis_transform()  # a share of the width, and a difference
+    for level, name in ((1e-3, "allowed"), (2.0**-23, "one unit in float32's last place")):
+        right.axhline(level, color=COLORS["reference"], lw=0.8, ls="--", zorder=0)
+        right.text(1, level / 1.2, name, ha="right", va="top", transform=place)
     right.set(yscale="log", xlabel="step", ylabel="relative difference of the two")
     right.set_xlim(0, len(gap) - 1)
     return figure
