@@ -83,3 +83,27 @@ def test_importing_the_package_or_its_data_imports_no_jax():
         "    raise SystemExit('an unknown submodule must be an AttributeError')\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+
+
+SOMEBODY_ELSES = """
+import jax.numpy as jnp
+
+def loss(kernel, a, b):
+    distance = jnp.sqrt(jnp.sum((a @ kernel - b @ kernel) ** 2, axis=1))
+    return jnp.mean(jnp.maximum(1 - distance, 0) ** 2)
+
+def example_args():
+    a = jnp.arange(6.0).reshape(2, 3)
+    return jnp.eye(3), a, a.at[0].add(1)  # the second pair is twice the same
+"""
+
+
+def test_xray_names_the_line_where_a_nan_is_born(tmp_path, capsys):
+    file = tmp_path / "pairs.py"
+    file.write_text(SOMEBODY_ELSES)
+    assert cli.main(["xray", f"{file}:loss"]) == 0
+    printed = capsys.readouterr().out
+    assert f"{file}:5 (loss)" in printed
+    assert "born backward in sqrt at [1]" in printed
+    assert cli.main(["xray", f"{file}:nothing"]) == 2
+    assert "defines no function nothing" in capsys.readouterr().err

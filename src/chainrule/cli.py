@@ -62,6 +62,19 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--source", default="auto", help="auto, idx, embedded or tfds")
     show.add_argument("--data-dir", type=pathlib.Path, help="the folder of that source")
     show.set_defaults(run=_show)
+
+    xray = commands.add_parser("xray", help="values and gradients of a JAX function, and its NaNs")
+    xray.add_argument("spec", metavar="FILE.py:FUNCTION", help="what to look into")
+    xray.add_argument(
+        "shapes",
+        nargs="*",
+        metavar="SHAPE",
+        help="one per argument, as float32[8,3]; without them the file's example_args() is called",
+    )
+    xray.add_argument(
+        "--eager", action="store_true", help="run operator by operator, nothing compiled together"
+    )
+    xray.set_defaults(run=_xray)
     return parser
 
 
@@ -101,6 +114,12 @@ def _show(options: argparse.Namespace) -> None:
 
     for split in ("train", "test"):
         print(data.describe(data.mnist(split, options.source, options.data_dir)))
+
+
+def _xray(options: argparse.Namespace) -> None:
+    from chainrule.xray import command
+
+    command.run(options.spec, options.shapes, compiled=not options.eager)
 
 
 if __name__ == "__main__":
