@@ -137,7 +137,7 @@ def edges(images: np.ndarray, horizontal: np.ndarray, vertical: np.ndarray) -> F
 
 
 @styled
-def histograms(images: np.ndarray, cells: Mapping[str, np.ndarray]) -> Figure:
+def histograms(images: np.ndarray, votes: Mapping[int, np.ndarray]) -> Figure:
     """Draw the histogram of every cell as a star of edges over its image.
 
     A stroke lies along the edge, across the gradient that voted for it; its length is its share of
@@ -145,29 +145,28 @@ def histograms(images: np.ndarray, cells: Mapping[str, np.ndarray]) -> Figure:
 
     Args:
       images: ``[n, height, width]``, black where largest.
-      cells: name to votes, ``[n, rows, columns, orientations]``, of cells that cover the image and
-        reach beyond it alike on both sides.
+      votes: side of a cell in pixels to ``[n, rows, columns, orientations]``; cells that reach
+        beyond the image do so alike on both sides.
 
     Returns:
-      The figure, an image a row and a name a column.
+      The figure, an image a row and a size of cells a column.
 
     Example:
-      >>> figure = histograms(np.ones((1, 28, 28)), {"cells of 8": np.ones((1, 4, 4, 9))})
+      >>> figure = histograms(np.ones((1, 28, 28)), {8: np.ones((1, 4, 4, 9))})
       >>> len(figure.axes)
       2
     """
     figure, axes = grid(
-        len(images), 1 + len(cells), width=1.9 * (1 + len(cells)), height=1.9 * len(images) + 0.3
+        len(images), 1 + len(votes), width=1.9 * (1 + len(votes)), height=1.9 * len(images) + 0.3
     )
     for row, image in zip(axes, images, strict=True):
         row[0].imshow(image, cmap="gray_r")
     axes[0, 0].set_title("digit")
-    for column, (name, votes) in zip(axes.T[1:], cells.items(), strict=True):
-        column[0].set_title(name)
-        for ax, image, vote in zip(column, images, votes, strict=True):
+    for column, (side, cells) in zip(axes.T[1:], votes.items(), strict=True):
+        column[0].set_title(f"cells of {side} x {side} pixels")
+        for ax, image, vote in zip(column, images, cells, strict=True):
             ax.imshow(image, cmap="gray_r", alpha=0.25)
             rows, columns, orientations = vote.shape
-            side = -(-max(image.shape) // max(rows, columns))
             first = [(s - n * side) / 2 for s, n in zip(image.shape, (rows, columns), strict=True)]
             y = (first[0] + (np.arange(rows) + 0.5) * side - 0.5)[:, None, None]
             x = (first[1] + (np.arange(columns) + 0.5) * side - 0.5)[None, :, None]
@@ -278,7 +277,7 @@ def shifts(
         left.plot(pixels, distance, color=color, marker=marker, ms=4, label=name)
         right.plot(pixels, 100 * errors[name], color=color, marker=marker, ms=4, label=name)
     left.axhline(1, color=COLORS["reference"], lw=0.9, ls="--")
-    left.text(pixels[-1], 1, "another digit", ha="right", va="bottom")
+    left.text(pixels[0], 1, "another digit", va="bottom")
     left.set_ylabel("distance moved / between two digits")
     right.set_ylabel("error, %")
     for ax in (left, right):
