@@ -20,6 +20,21 @@ def test_the_python_of_the_readme_runs_and_prints_what_its_comments_say(code):
         assert expected in result.stdout
 
 
+def test_the_nan_report_of_the_readme_is_the_one_that_the_command_prints(tmp_path):
+    (code,) = re.findall(r"```python\n([^`]*?def example_args.*?)```", README, re.DOTALL)
+    (expected,) = re.findall(r"```text\npairs.*?```", README, re.DOTALL)
+    (tmp_path / "pairs.py").write_text(code)
+    result = subprocess.run(
+        [sys.executable, "-m", "chainrule.cli", "xray", "pairs.py:loss"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    for line in expected.splitlines()[1:-1]:
+        assert line in result.stdout
+
+
 def test_every_experiment_stands_in_the_readme_and_every_script_named_there_exists():
     named = set(re.findall(r"(?:experiments|notebooks)/[\w/]+\.py", README))
     assert {name for name in named if not (HERE / name).is_file()} == set()
