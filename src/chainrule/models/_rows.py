@@ -1,0 +1,223 @@
+"""The rows of which a network is stacked, and what each of them does."""
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PRNGKeyArray
+
+from chainrule.ops import _windows
+from chainrule.ops._windows import Padding, PerAxis, Window
+from chainrule.ops.convolution import conv
+from chainrule.ops.linear import linear
+from chainrule.ops.pooling import avg_pool, max_pool
+
+Activation = Callable[[Array], Array]
+
+Leaves = dict[str, Any]
+"""The arrays of one row, ``{"kernel": ..., "bias": ...}`` for example."""
+
+
+class Conv(NamedTuple):
+    """A convolution with a bias, see `chainrule.ops.convolution.conv`.
+
+    Attributes:
+      name: where its ``kernel`` and ``bias`` stand in the parameters.
+      features: how many channels it makes.
+      kernel: its size, one number for every axis of space or one for each.
+      stride: from one position to the next.
+      padding: zeros around the inputs.
+      dilation: from one weight to the next.
+      groups: how many parts the channels fall into.
+      activation: what follows.
+    """
+
+    name: str
+    features: int
+    kernel: PerAxis = 3
+    stride: PerAxis = 1
+    padding: Padding = 0
+    dilation: PerAxis = 1
+    groups: int = 1
+    activation: Activation | None = None
+
+
+class Norm(NamedTuple):
+    r"""Batch normalisation (Ioffe and Szegedy, 2015).
+
+    .. math::
+      y = \gamma \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta
+
+    The mean and the variance of each channel are those of the batch while training, and else the
+    running ones. The variance is the biased one (over n) in both.
+
+    Attributes:
+      name: where its ``scale`` and ``bias`` stand in the parameters, ``mean`` and ``var`` in the
+        state.
+      momentum: the share of the running statistics that a step keeps.
+      epsilon: what keeps the root off 0.
+      activation: what follows.
+    """
+
+    name: str
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    activation: Activation | None = None
+
+
+class Pool(NamedTuple):
+    """A pool, see `chainrule.ops.pooling`.
+
+    Attributes:
+      name: what it is called among the features.
+      window: its size, one number for every axis of space or one for each.
+      stride: from one position to the next; the window's size unless given.
+      padding: around the inputs.
+      ceil_mode: whether to keep the positions that the window only partly fills.
+      kind: which value it keeps.
+      activation: what follows.
+    """
+
+    name: str
+    window: PerAxis = 2
+    stride: PerAxis | None = None
+    padding: Padding = 0
+    ceil_mode: bool = False
+    kind: Literal["max", "avg"] = "max"
+    activation: Activation | None = None
+
+
+class Dense(NamedTuple):
+    """A fully connected layer with a bias.
+
+    Attributes:
+      name: where its ``kernel`` and ``bias`` stand in the parameters.
+      features: how many values it makes.
+      activation: what follows.
+    """
+
+    name: str
+    features: int
+    activation: Activation | None = None
+
+
+class Dropout(NamedTuple):
+    """While training with a key, 0 with this probability and else scaled up to the same mean.
+
+    Attributes:
+      name: what it is called among the features.
+      rate: the probability of 0, at least 0 and below 1.
+    """
+
+    name: str
+    rate: float
+
+
+Row = Conv | Norm | Pool | Dense | Dropout
+
+
+def run(
+    row: Row,
+    layer: Leaves,
+    statistics: Leaves,
+    inputs: Array,
+    key: PRNGKeyArray | None,
+    train: bool,
+) -> tuple[Array, Leaves]:
+    """Return what a row hands on, and its statistics after that (those of a `Norm` row, else none).
+
+    Args:
+      row: the row.
+      layer: its parameters.
+      statistics: ``{"mean", "var"}`` of a `Norm` row.
+      inputs: ``[batch, ...]``.
+      key: drops something; without one nothing is dropped.
+      train: whether the statistics are those of the batch.
+    """
+    match row:
+        case Conv():
+            outputs = conv(
+                inputs,
+                layer["kernel"],
+                layer["bias"],
+                stride=row.stride,
+                padding=row.padding,
+                dilation=row.dilation,
+                groups=row.groups,
+            )
+        case Norm():
+            outputs, statistics = _normalise(row, layer, statistics, inputs, train)
+        case Pool():
+            pool = {"max": max_pool, "avg": avg_pool}[row.kind]
+            outputs = pool(inputs, row.window, row.stride, row.padding, ceil_mode=row.ceil_mode)
+        case Dense():
+            flat = inputs.reshape(inputs.shape[0], math.prod(inputs.shape[1:]))
+            outputs = linear(flat, layer["kernel"], layer["bias"])
+        case Dropout():
+            if key is None:
+                return inputs, {}
+            kept = jax.random.bernoulli(key, 1 - row.rate, inputs.shape)
+            return jnp.where(kept, inputs / (1 - row.rate), 0), {}
+    return outputs if row.activation is None else row.activation(outputs), statistics
+
+
+def _normalise(
+    row: Norm, layer: Leaves, statistics: Leaves, inputs: Array, train: bool
+) -> tuple[Array, Leaves]:
+    mean, var = statistics["mean"], statistics["var"]
+    if train:
+        # Sums over a batch are not for half precision.
+        wide, axes = inputs.astype(mean.dtype), tuple(range(inputs.ndim - 1))
+        mean, var = jnp.mean(wide, axes), jnp.var(wide, axes)
+        share = 1 - row.momentum
+        statistics = {
+            "mean": row.momentum * statistics["mean"] + share * jax.lax.stop_gradient(mean),
+            "var": row.momentum * statistics["var"] + share * jax.lax.stop_gradient(var),
+        }
+    scale = layer["scale"] * jax.lax.rsqrt(var + row.epsilon)
+    shift = layer["bias"] - mean * scale
+    ones = (1,) * (inputs.ndim - 1)
+    scale, shift = (v.astype(inputs.dtype).reshape(*ones, -1) for v in (scale, shift))
+    return inputs * scale + shift, statistics
+
+
+def param_shapes(row: Row, inputs: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a row's parameters, given that of one input."""
+    match row:
+        case Conv() | Dense() if row.features < 1:
+            raise ValueError(f"{row.features} features: there must be at least 1")
+        case Conv():
+            size = _windows.per_axis("kernel", row.kernel, len(inputs) - 1)
+            kernel = (*size, inputs[-1] // max(1, row.groups), row.features)
+            return {"kernel": kernel, "bias": (row.features,)}
+        case Dense():
+            return {"kernel": (math.prod(inputs), row.features), "bias": (row.features,)}
+        case Norm():
+            return {"scale": inputs[-1:], "bias": inputs[-1:]}
+        case Dropout() if not 0 <= row.rate < 1:
+            raise ValueError(f"rate {row.rate}: it is a probability below 1")
+    return {}
+
+
+def window(row: Row, inputs: tuple[int, ...]) -> Window | None:
+    """Return where the window of a row stands, if it has one, given the shape of one input."""
+    space = inputs[:-1]
+    match row:
+        case Conv():
+            size, stride, dilation, ceil_mode = row.kernel, row.stride, row.dilation, False
+        case Pool():
+            size, dilation, ceil_mode = row.window, 1, row.ceil_mode
+            stride = size if row.stride is None else row.stride
+        case _:
+            return None
+    return _windows.place(
+        row.name,
+        space,
+        _windows.per_axis("window", size, len(space)),
+        stride=stride,
+        padding=row.padding,
+        dilation=dilation,
+        ceil_mode=ceil_mode,
+    )
