@@ -20,6 +20,15 @@ Literal = core.Literal
 ClosedJaxpr = core.ClosedJaxpr
 
 
+def compile_whole(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function compiled as one program without fusing operators.
+
+    Every intermediate array is a result here. Fusion would compute each anew from the start, once
+    for every later one: 400 operators in a row compile in 27 s fused, in 0.4 s like this.
+    """
+    return jax.jit(f, compiler_options={"xla_disable_hlo_passes": "fusion"})
+
+
 def trace(f: Callable[..., Any], args: Sequence[Any]) -> tuple[core.ClosedJaxpr, Any]:
     """Return the equations of ``f(*args)`` and the shapes of its output, traced as jit does."""
     traced = jax.jit(f).trace(*args)

@@ -82,7 +82,9 @@ def _once(
     )
     notes: dict[int, str] = {}
     arrays = [x if hasattr(x, "size") else jnp.asarray(x) for x in taken]
-    numbers = jax.jit(lambda x, g: run(graph, x, g, wanted, notes))(arrays, list(cotangents))
+    numbers = _jax.compile_whole(lambda x, g: run(graph, x, g, wanted, notes))(
+        arrays, list(cotangents)
+    )
     return Inside(graph, numbers, arrays, notes, None)
 
 
@@ -127,6 +129,6 @@ def _steps(node: "Node", taken: Sequence[Any]) -> Inside:
     g_end = [zeros(g, a) for g, a in zip(incoming[:carries], avals[:carries], strict=True)]
     pairs = zip(incoming[carries:], avals[carries:], strict=True)
     g_ys = [zeros(g, a, (length,)) for g, a in pairs]
-    befores, numbers = jax.jit(replay)(start, xs, g_end, g_ys)
+    befores, numbers = _jax.compile_whole(replay)(start, xs, g_end, g_ys)
     repeated = [jnp.broadcast_to(x, (length, *x.shape)) for x in fixed]
     return Inside(graph, numbers, [*repeated, *befores, *xs], notes, length)

@@ -15,6 +15,8 @@ from chainrule.xray.graph import Graph, build, differentiable
 from chainrule.xray.passes import Numbers, run
 from chainrule.xray.stats import is_number, measure
 
+_SMALL = 16  # elements
+
 
 @dataclasses.dataclass(frozen=True)
 class Program:
@@ -61,14 +63,19 @@ def program(
         everything = run(graph, arrays, cotangents, wanted, notes)
         if keep == "stats":
             kept: Numbers = jax.tree.map(
-                lambda x: measure(x, jnp) if is_number(x) else None, everything
+                lambda x: _measured(x) if is_number(x) else None, everything
             )
             return kept
         known = [node.kind != "operator" for node in graph.operators]
         values = [() if k else v for k, v in zip(known, everything.values, strict=True)]
         return everything._replace(values=values)
 
-    return Program(graph, jax.jit(numbers) if compiled else numbers, notes)
+    return Program(graph, _jax.compile_whole(numbers) if compiled else numbers, notes)
+
+
+def _measured(x: Any) -> Any:
+    # A handful of numbers is as small as its statistics, which the host then takes.
+    return x if x.size <= _SMALL else measure(x, jnp)
 
 
 def trace(f: Callable[..., Any], args: Sequence[Any]) -> tuple[_jax.ClosedJaxpr, Any]:
@@ -79,7 +86,9 @@ def trace(f: Callable[..., Any], args: Sequence[Any]) -> tuple[_jax.ClosedJaxpr,
     """
     try:
         return _jax.trace(f, args)
-    except (jax.errors.JAXTypeError, jax.errors.JAXIndexError) as error:
+    except (jax.errors.JAXTypeError, jax.errors.JAXIndexError, IndexError) as error:
+        if type(error) is IndexError and "static" not in str(error):
+            raise  # the user's own
         raise ValueError(
             f"{_name(f)} cannot be traced by JAX ({type(error).__name__} at {_culprit(error)}): "
             f"{_cure(error)}"

@@ -4,12 +4,12 @@ import dataclasses
 import functools
 import inspect
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import jax
 import numpy as np
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions
 
 from chainrule.xray import nonfinite
 from chainrule.xray.births import Nonfinite
@@ -201,7 +201,7 @@ class Report:
             steps=inside.steps,
         )
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
         yield nodes_table(self)
         if shared := self.shared():
             yield shared_table(shared)

@@ -70,7 +70,9 @@ def is_number(x: Any) -> bool:
 
 
 def stats(aval: Any, measured: Any) -> Stats:
-    """Join the shape and dtype of an array with what `measure` returned of it."""
+    """Join the shape and dtype of an array with what `measure` returns or returned of it."""
+    if measured.shape == tuple(aval.shape):  # the array itself
+        measured = measure(np.asarray(measured))
     low, mean, high, norm, zeros, nans, infs = (float(v) for v in np.asarray(measured))
     return Stats(
         tuple(aval.shape), str(aval.dtype), low, mean, high, norm, zeros, int(nans), int(infs)

@@ -1,0 +1,156 @@
+"""One clear line for everything that cannot be recorded, and what to do."""
+
+import functools
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from chainrule.xray import command, xray
+
+X = jnp.array([0.5, -1.5, 2.0])
+
+
+def test_numpy_on_a_traced_array():
+    def f(x):
+        return np.sum(np.asarray(x))
+
+    with pytest.raises(ValueError, match=r"f cannot be traced .*test_errors.py:\d+.*jax.numpy"):
+        xray(f, X)
+
+
+def test_if_on_a_traced_array():
+    def f(x):
+        return x if x > 0 else -x
+
+    with pytest.raises(ValueError, match=r"TracerBoolConversionError.*jax.lax.cond"):
+        xray(f, 1.0)
+
+
+def test_a_mask_as_an_index():
+    with pytest.raises(ValueError, match=r"jnp\.where"):
+        xray(lambda x: jnp.sum(x[x > 0]), X)
+
+
+def test_a_shape_from_an_argument():
+    with pytest.raises(ValueError, match=r"functools\.partial"):
+        xray(lambda x, n: jnp.sum(x[:n]), X, 2)
+
+
+def test_the_users_own_errors_pass_unchanged():
+    def f(x):
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        xray(f, X)
+
+
+@pytest.mark.parametrize("f", [lambda x: jnp.argmax(x), lambda x: None])
+def test_no_float_in_the_result(f):
+    with pytest.raises(ValueError, match="only floats have gradients"):
+        xray(f, X)
+
+
+def test_no_scalar_and_no_cotangent():
+    with pytest.raises(ValueError, match=r"float32\[3\], not one scalar.*cotangent="):
+        xray(jnp.sin, X)
+
+
+def test_several_results_name_has_aux():
+    with pytest.raises(ValueError, match="has_aux=True"):
+        xray(lambda x: (jnp.sum(x), x), X)
+
+
+def test_a_cotangent_of_another_shape():
+    with pytest.raises(ValueError, match=r"cotangent has shape \[2\], the result of sin \[3\]"):
+        xray(jnp.sin, X, cotangent=jnp.ones(2))
+
+
+def test_a_cotangent_of_another_tree():
+    with pytest.raises(ValueError, match="give the same tree"):
+        xray(lambda x: {"a": x}, X, cotangent=X)
+
+
+def test_an_argument_that_is_no_array():
+    def f(params, x, mode):
+        return jnp.sum(x)
+
+    with pytest.raises(ValueError, match=r"mode of f is 'train', a str.*functools\.partial"):
+        xray(f, {"w": X}, X, "train")
+    with pytest.raises(ValueError, match=r"params\['w'\] of f is 'train'"):
+        xray(f, {"w": "train"}, X, X)
+    assert xray(functools.partial(f, mode="train"), {"w": X}, X).grads[1].tolist() == [1.0] * 3
+
+
+def test_an_argument_that_is_not_there():
+    with pytest.raises(ValueError, match="argnums names argument 2, there are 1"):
+        xray(jnp.sum, X, argnums=2)
+
+
+def test_keep_is_one_of_two():
+    with pytest.raises(ValueError, match=r"keep is 'all'.*'values' or 'stats'"):
+        inspect.unwrap(xray)(jnp.sum, X, keep="all")
+
+
+def test_what_cannot_be_opened():
+    report = xray(lambda x: jnp.sum(jax.nn.relu(x)), X)
+    with pytest.raises(ValueError, match="has no inside"):
+        report.open("x")
+    with pytest.raises(LookupError, match="no node is called 'y': there are x, relu_1"):
+        report.node("y")
+    with pytest.raises(ValueError, match="keep='values'"):
+        xray(lambda x: jnp.sum(jax.nn.relu(x)), X, keep="stats").open("relu_1")
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "somebody.py"
+    path.write_text(
+        "import jax.numpy as jnp\n"
+        "def distance(a, b):\n"
+        "    return jnp.sqrt(jnp.sum((a - b) ** 2))\n"
+        "def double(a):\n"
+        "    return 2 * a\n"
+        "def example_args():\n"
+        "    return jnp.ones(3), jnp.ones(3)\n"
+    )
+    return path
+
+
+def test_the_command_finds_the_line(file, capsys):
+    command.run(f"{file}:distance")
+    assert f"{file}:3 (distance)" in capsys.readouterr().out
+
+
+def test_the_command_takes_shapes(file, capsys):
+    report = command.run(f"{file}:double", ["float32[2,3]"])
+    assert report.output.shape == (2, 3)
+    assert report.grads[0].tolist() == [[2.0] * 3] * 2
+    assert "every value and every gradient is finite" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("spec", "shapes", "error", "match"),
+    [
+        ("distance", [], ValueError, "write FILE.py:FUNCTION"),
+        ("nowhere.py:f", [], FileNotFoundError, "no file nowhere.py"),
+        ("{}:nothing", [], ValueError, "defines no function nothing"),
+        ("{}:double", ["3x3"], ValueError, "is no shape"),
+        ("{}:double", ["float31[3]"], ValueError, "no known dtype"),
+    ],
+)
+def test_the_command_says_what_is_wrong(file, spec, shapes, error, match):
+    with pytest.raises(error, match=match):
+        command.run(spec.format(file), shapes)
+
+
+def test_the_command_asks_for_example_args(tmp_path):
+    path = tmp_path / "bare.py"
+    path.write_text("def f(x):\n    return x\n")
+    with pytest.raises(ValueError, match=r"define example_args\(\)"):
+        command.run(f"{path}:f")
+    path.write_text("def f(x):\n    return x\ndef example_args():\n    return 1.0\n")
+    with pytest.raises(ValueError, match="returns a float, not a tuple"):
+        command.run(f"{path}:f")
