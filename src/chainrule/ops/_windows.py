@@ -151,7 +151,7 @@ def space(name: str, inputs: Array) -> tuple[int, ...]:
 
 
 def views(
-    inputs: Num[Array, "batch *space channels"], window: Window, fill: float = 0
+    inputs: Num[Array, "batch *space channels"], window: Window, fill: int | float = 0
 ) -> list[Num[Array, "batch *outputs channels"]]:
     """Return what each tap of the window sees at every position, one array a tap."""
     none = (0, 0, 0)

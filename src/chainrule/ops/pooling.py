@@ -21,7 +21,6 @@ Example:
 
 import functools
 import math
-from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -91,9 +90,10 @@ def max_pool_backward(
       \frac{\partial \ell}{\partial x_j} = \sum_{i \,:\, j = \arg\max_i} g_i
     """
     placed = _place("max_pool", inputs, window, stride, padding, dilation, ceil_mode)
-    _, winner = _max(inputs, placed)
-    taps = range(math.prod(placed.size))
-    return _windows.put_back([jnp.where(winner == tap, g, 0) for tap in taps], placed)
+    _, where = _max(inputs, placed)
+    # What each tap sees of the numbers of the places: those of the winners send g back.
+    places = _windows.views(_places(placed), placed, -1)
+    return _windows.put_back([jnp.where(where == place, g, 0) for place in places], placed)
 
 
 def max_pool_with_indices(
@@ -131,20 +131,7 @@ def max_pool_with_indices(
       Array([0, 5], dtype=int32)
     """
     placed = _place("max_pool_with_indices", inputs, window, stride, padding, dilation, ceil_mode)
-    values, winner = _max(inputs, placed)
-    # Counted along the space: where each position begins, and how far from there the tap lies.
-    strides = np.append(np.cumprod(placed.inputs[:0:-1])[::-1], 1).astype(int)
-    begins = _over_space(
-        np.add,
-        [
-            step * (np.arange(out) * s - lo)
-            for step, (_, _, s, _, (lo, _), out) in zip(
-                strides, zip(*placed, strict=True), strict=True
-            )
-        ],
-    )
-    offsets = np.asarray(placed.offsets) @ strides
-    return values, jnp.asarray(offsets, jnp.int32)[winner] + jnp.asarray(begins, jnp.int32)
+    return _max(inputs, placed)
 
 
 def max_pool_with_indices_backward(
@@ -272,29 +259,61 @@ def _taps(placed: Window, padded: bool = False) -> list[np.ndarray]:
     return found
 
 
-def _over_space(combine: np.ufunc, per_axis: Sequence[np.ndarray]) -> np.ndarray:
-    """Spread one row of values an axis over all of them, and over the batch and the channels."""
-    return functools.reduce(combine.outer, per_axis)[None, ..., None]
-
-
 def _counts(placed: Window, count_include_pad: bool) -> np.ndarray:
+    """Say how many taps count at each position, [1, *outputs, 1]."""
     taps = _taps(placed, padded=count_include_pad)
-    return _over_space(np.multiply, [on.sum(axis=0) for on in taps])
+    return functools.reduce(np.multiply.outer, [on.sum(axis=0) for on in taps])[None, ..., None]
 
 
 def _max(inputs: Array, placed: Window) -> tuple[Array, Array]:
-    """Return the largest values and which tap of the window each of them stood at."""
-    first, *others = _windows.views(inputs, placed, -np.inf)
-    inside = [
-        _over_space(np.logical_and, [on[i] for on, i in zip(_taps(placed), tap, strict=True)])
-        for tap in np.ndindex(*placed.size)
-    ]
-    best, winner, seen = first, jnp.zeros(first.shape, jnp.int32), inside[0]
-    for tap, view in enumerate(others, start=1):
-        wins = (view > best) | jnp.isnan(view)
-        # Where all taps so far were padding the first input wins, also if it is minus infinity.
-        if (new := inside[tap] & ~seen).any():
-            wins |= jnp.asarray(new)
-        best, winner = jnp.where(wins, view, best), jnp.where(wins, tap, winner)
-        seen = seen | inside[tap]
-    return best, winner
+    """Return the largest values and where they stand, counted along the space of the inputs.
+
+    The last axis goes first: the first of the largest in its row, then the first such row, is the
+    first of all. That takes the sum of the window's sides, and not their product, of comparisons.
+
+    Forward and backward on two busy CPU cores, as parts of the time of ``lax.reduce_window``, the
+    median of 5 to 9 turns in one process, and the same inside ``lax.scan``: cells of 3 x 3 on
+    [100, 24, 24, 32] 0.10 and 0.11, of 2 x 2 on [100, 4, 4, 64] 0.12 and 0.09; windows of 3 x 3 on
+    [20, 28, 28, 32] with stride 2 0.13 and 0.14 (all nine taps at once: 0.64 and 1.16), with
+    stride 1 0.08 and 0.14.
+    """
+    values, where = inputs, _places(placed)
+    for axis, inside in reversed(list(enumerate(_taps(placed)))):
+        one = _along(placed, axis)
+        first, *others = _windows.views(values, one, -np.inf)
+        found, *places = _windows.views(where, one)
+        best, seen = first, inside[0]
+        for tap, (view, place) in enumerate(zip(others, places, strict=True), start=1):
+            wins = (view > best) | jnp.isnan(view)
+            # Where all before was padding the first input wins, also if it is minus infinity.
+            if (new := inside[tap] & ~seen).any():
+                across = [-1 if a == axis + 1 else 1 for a in range(inputs.ndim)]
+                wins |= jnp.asarray(new).reshape(across)
+            best, found = jnp.where(wins, view, best), jnp.where(wins, place, found)
+            seen = seen | inside[tap]
+        values, where = best, found
+    return values, jnp.broadcast_to(where, values.shape)
+
+
+def _places(placed: Window) -> Array:
+    """Number the places along the space of the inputs, the last axis running fastest."""
+    places = jnp.arange(math.prod(placed.inputs), dtype=jnp.int32)
+    return places.reshape(1, *placed.inputs, 1)
+
+
+def _along(placed: Window, axis: int) -> Window:
+    """The part of a window along one axis, when those behind it are done."""
+    still = (1,) * len(placed.size)
+    return Window(
+        *(
+            (*before[:axis], whole[axis], *after[axis + 1 :])
+            for before, whole, after in (
+                (placed.inputs, placed.inputs, placed.outputs),
+                (still, placed.size, still),
+                (still, placed.strides, still),
+                (still, placed.dilation, still),
+                (((0, 0),) * len(still), placed.padding, ((0, 0),) * len(still)),
+                (placed.inputs, placed.outputs, placed.outputs),
+            )
+        )
+    )
