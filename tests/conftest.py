@@ -8,6 +8,9 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from jaxtyping import install_import_hook
 
+# Scripts that make stored cases need what the tests do not.
+collect_ignore_glob = ["*/make_*.py"]
+
 # Shapes and dtypes in the signatures are checked at run time here, and only here.
 install_import_hook("chainrule", "beartype.beartype")
 

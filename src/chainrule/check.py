@@ -151,7 +151,7 @@ class Report:
         from rich.console import Console
 
         file = io.StringIO()
-        Console(file=file, width=200).print(self)
+        Console(file=file, width=200, force_jupyter=False).print(self)
         return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 
 
