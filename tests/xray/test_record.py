@@ -187,6 +187,19 @@ def test_names_scopes_and_lines():
         assert source.readlines()[int(line) - 1].endswith("# here\n")
 
 
+def test_the_line_is_that_of_the_innermost_function_of_ones_own():
+    def helper(x):
+        return x * 2.0  # here
+
+    def f(x):
+        y = helper(x)
+        return jnp.sum(y)
+
+    file, line = xray(f, XS).node("mul_2").line.split(" ")[0].rsplit(":", 1)
+    with open(file) as source:
+        assert source.readlines()[int(line) - 1].endswith("# here\n")
+
+
 def test_constants_are_told_from_inputs_and_carry_no_gradient():
     closed_over = jnp.array([1.0, 2.0, 4.0])
     report = xray(lambda x: jnp.sum(x * closed_over) * 2.0, XS)

@@ -285,9 +285,11 @@ def test_the_cotangents_are_those_of_jax_grad(case):
         report = xray(f, *args)
     np.testing.assert_allclose(report.output, value, rtol=1e-5)
     got = tuple(report.grads[i] for i in argnums)
+    # Gradients that cancel to 0, as a key's bias in attention, keep the rounding of their terms.
+    largest = max([1.0, *(float(np.max(np.abs(e))) for e in jax.tree.leaves(expected) if e.size)])
     jax.tree.map(
         lambda g, e: np.testing.assert_allclose(
-            np.asarray(g, np.float32), np.asarray(e, np.float32), rtol=2e-5, atol=1e-6
+            np.asarray(g, np.float32), np.asarray(e, np.float32), rtol=2e-5, atol=1e-6 * largest
         ),
         got,
         expected,

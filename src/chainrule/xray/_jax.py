@@ -121,16 +121,14 @@ def lines(eqn: Any) -> tuple[str, str]:
     """Return the line of the user's code and the innermost line outside JAX.
 
     Each is ``file:line (function)``, "" when nothing is known or when it is ours. They differ
-    when the equation
-    stands in another installed library.
+    when the equation stands in another installed library.
     """
-    text = source_info_util.summarize(eqn.source_info, num_frames=64)
+    text = source_info_util.summarize(eqn.source_info, num_frames=64)  # outermost call first
     frames = [_without_column(frame) for frame in text.split("\n") if ":" in frame]
-    if frames and frames[0].startswith(_HERE):
+    if not frames or frames[-1].startswith(_HERE):
         return "", ""
     own = [frame for frame in frames if not in_library(frame)]
-    innermost = frames[0] if frames else ""
-    return (own[0] if own else innermost), innermost
+    return (own or frames)[-1], frames[-1]
 
 
 def _without_column(frame: str) -> str:
