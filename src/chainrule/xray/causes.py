@@ -86,6 +86,10 @@ def explain(event: Event) -> Cause:
     return Cause(rule, cure)
 
 
+# Where only statistics are kept, the element that did it is not known.
+_SINGULAR = ("log", "log1p", "sqrt", "rsqrt", "div", "rem", "pow", "integer_pow", "atanh", "acosh")
+
+
 def _look_up(event: Event) -> Cause:
     for ops, applies, rule, cure in _BACKWARD if event.backward else _FORWARD:
         if event.op in ops and applies(event):
@@ -94,6 +98,11 @@ def _look_up(event: Event) -> Cause:
         return Cause(
             f"the derivative of {event.op} is infinite or undefined here",
             "keep its input away from this point before it gets here: " + _DOUBLE_WHERE,
+        )
+    if event.op in _SINGULAR and all(x is None for x in event.inputs):
+        return Cause(
+            f"{event.op} is infinite or undefined somewhere in the range of its inputs",
+            'record with keep="values" to see where; ' + _DOUBLE_WHERE,
         )
     if not event.nan:
         return Cause(f"the result exceeds the largest {event.dtype}", _overflow(event.dtype))
@@ -144,6 +153,8 @@ def _not_nan(e: Event) -> bool:
 _Rule = tuple[tuple[str, ...], Callable[[Event], bool], str, str]
 # fmt: off
 _FORWARD: tuple[_Rule, ...] = (
+    (("select_n",), lambda event: event.nan, "jnp.where chose a NaN that the program writes out",
+     "choose a finite number there, or make sure that the condition holds"),
     (("log",), _first(0), "log of 0 is -inf", _LOG),
     (("log", "log1p"), _negative, "the logarithm of a number outside its domain ({x})", _LOG),
     (("sqrt", "rsqrt"), _negative, "the root of a negative number ({x})",

@@ -165,6 +165,12 @@ class _Search:
 
     def _forward(self, node: "Node") -> Iterator[Birth]:
         inputs = [self.values[s.node][s.output] for s in node.inputs]
+        if node.index not in self._written:  # who takes a NaN that is written there gives it birth
+            written = [
+                s.node in self._written and bad.nan
+                for s, bad in zip(node.inputs, inputs, strict=True)
+            ]
+            inputs = [_Bad(None) if w else bad for w, bad in zip(written, inputs, strict=True)]
         for k, out in enumerate(self.values[node.index]):
             if out:
                 yield from self._births(node, out, inputs, [], "forward", node.values[k], [])
@@ -193,6 +199,16 @@ class _Search:
                 yield self._birth(
                     node, total, "backward", nan, node.cotangents[k], follows, add=True
                 )
+
+    @functools.cached_property
+    def _written(self) -> set[int]:
+        """The nodes made of nothing but the numbers in the program's text."""
+        found: set[int] = set()
+        for node in self.nodes:
+            number = node.kind == "constant" and not node.avals[0].shape
+            if number or (node.kind == "operator" and all(s.node in found for s in node.inputs)):
+                found.add(node.index)
+        return found
 
     @functools.cached_property
     def _uses(self) -> dict[Slot, list[_Bad]]:

@@ -59,7 +59,7 @@ def run(
             wrt = [k for k, slot in enumerate(node.inputs) if slot in flowing]
             live = [k for k in range(len(node.avals)) if Slot(i, k) in flowing]
             outputs, pull = _step(node, inputs, wrt, live, notes, i)
-            values.append(tuple(outputs))
+            values.append(tuple(_apart(outputs)))
             if pull is not None:
                 pulls[i] = pull
 
@@ -71,7 +71,7 @@ def run(
     for i in reversed(range(len(values))):
         node = graph.operators[i]
         if i in pulls:
-            incoming = [gradients.get(Slot(i, k)) for k in range(len(node.avals))]
+            incoming = _apart([gradients.get(Slot(i, k)) for k in range(len(node.avals))])
             contributions[i] = tuple(pulls[i](incoming))
             for slot, part in zip(node.inputs, contributions[i], strict=True):
                 if part is not None:
@@ -90,6 +90,12 @@ def run(
             for node, parts in zip(graph.operators, contributions, strict=True)
         ],
     )
+
+
+def _apart(arrays: list[Any]) -> list[Any]:
+    """Keep XLA from rewriting one operator with the next: log(exp(x)) = x would hide an Inf."""
+    kept: list[Any] = jax.lax.optimization_barrier(arrays)
+    return kept
 
 
 def _step(

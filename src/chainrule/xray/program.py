@@ -1,14 +1,15 @@
 """One function at one set of shapes, ready to run: traced, and compiled where that is asked."""
 
 import dataclasses
-import functools
 import inspect
 import traceback
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from chainrule.xray import _jax
 from chainrule.xray.graph import Graph, build, differentiable
@@ -16,6 +17,8 @@ from chainrule.xray.passes import Numbers, run
 from chainrule.xray.stats import is_number, measure
 
 _SMALL = 16  # elements
+_COMPARED = 2**20  # bytes of a constant
+_REMEMBERED = 16  # programs of one function
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,8 +36,11 @@ class Program:
     notes: dict[int, str]
 
 
-@functools.lru_cache(maxsize=32)
+_programs: weakref.WeakKeyDictionary[Any, dict[Any, Program]] = weakref.WeakKeyDictionary()
+
+
 def program(
+    f: Callable[..., Any],
     closed: _jax.ClosedJaxpr,
     names: tuple[str, ...],
     wanted: tuple[int, ...],
@@ -42,9 +48,10 @@ def program(
     compiled: bool,
     unroll: bool,
 ) -> Program:
-    """Return the program of a traced function; the same one for the same trace.
+    """Return the program of a traced function; the same one for the same text and constants.
 
     Args:
+      f: the function.
       closed: the function, traced.
       names: of its arguments, flat.
       wanted: which arguments to differentiate with respect to.
@@ -55,6 +62,34 @@ def program(
     Returns:
       The program.
     """
+    constants = tuple(_identity(value) for value in closed.consts)
+    key = (str(closed.jaxpr), constants, names, wanted, keep, compiled, unroll)
+    try:
+        known = _programs.setdefault(f, {})
+    except TypeError:  # such an f cannot be a key, so that the next call compiles again
+        known = {}
+    if key not in known:
+        while len(known) >= _REMEMBERED:
+            del known[next(iter(known))]
+        known[key] = _build(closed, names, wanted, keep, compiled, unroll)
+    return known[key]
+
+
+def _identity(value: Any) -> Any:
+    """A constant's content if it is small, else which one it is; its graph keeps it alive."""
+    if not is_number(value) or value.nbytes > _COMPARED:
+        return id(value)
+    return str(value.dtype), value.shape, np.asarray(value).tobytes()
+
+
+def _build(
+    closed: _jax.ClosedJaxpr,
+    names: tuple[str, ...],
+    wanted: tuple[int, ...],
+    keep: str,
+    compiled: bool,
+    unroll: bool,
+) -> Program:
     graph = build(closed, names, unroll=unroll)
     notes: dict[int, str] = {}
 
@@ -70,7 +105,7 @@ def program(
         values = [() if k else v for k, v in zip(known, everything.values, strict=True)]
         return everything._replace(values=values)
 
-    return Program(graph, _jax.compile_whole(numbers) if compiled else numbers, notes)
+    return Program(graph, _jax.compile_whole(numbers) if compiled else _jax.quiet(numbers), notes)
 
 
 def _measured(x: Any) -> Any:

@@ -237,8 +237,8 @@ def xray(
     """Record one call of any JAX function: values, gradients, lines of source.
 
     The call runs forward and backward as one compiled program, and every intermediate array comes
-    back. The gradients are those of `jax.grad`. As under `jax.jit`, what the function reads besides
-    its arguments is fixed when it is first recorded.
+    back. The gradients are those of `jax.grad`. What the function reads besides its arguments is
+    read anew by each call; the program is compiled again only if that changed it.
 
     Args:
       f: any function of pytrees of arrays that JAX can trace. Its keyword arguments go in by
@@ -278,7 +278,7 @@ def xray(
     closed, shapes = trace(f, args)
     result, aux = shapes if has_aux else (shapes, ())
     gs = incoming(result, cotangent, name) + [None] * len(jax.tree.leaves(aux))
-    prog = program(closed, tuple(n for n, _ in named), wanted, keep, compiled, unroll)
+    prog = program(f, closed, tuple(n for n, _ in named), wanted, keep, compiled, unroll)
     leaves = [leaf for _, leaf in named]
     numbers = prog.run(leaves, gs)
     nodes = _nodes(prog.graph, prog.notes, leaves, numbers, keep)
