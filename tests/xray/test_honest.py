@@ -127,3 +127,12 @@ def test_a_mask_of_minus_infinity_is_no_birth():
 def test_statistics_alone_do_not_name_an_overflow():
     found = xray.xray(lambda x: jnp.log(x).sum(), jnp.arange(30.0), keep="stats").nonfinite()
     assert "log is infinite or undefined" in found.births[0].cause.rule
+
+
+def test_an_integer_result_needs_no_cotangent():
+    def f(x):
+        return {"square": x**2, "count": (x.size, x > 1)}
+
+    given = {"square": jnp.array([1.0, 10.0]), "count": (None, None)}
+    (gradient,) = xray.xray(f, jnp.array([3.0, 4.0]), cotangent=given).grads
+    np.testing.assert_array_equal(gradient, [6.0, 80.0])

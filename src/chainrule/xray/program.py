@@ -183,7 +183,7 @@ def incoming(outputs: Any, cotangent: Any, name: str) -> list[Any]:
 
     Args:
       outputs: shapes and dtypes of what the function returns, a pytree.
-      cotangent: the same pytree of arrays, or None for a scalar.
+      cotangent: the same pytree of arrays (None for an integer), or None for a scalar.
       name: of the function.
 
     Raises:
@@ -205,15 +205,18 @@ def incoming(outputs: Any, cotangent: Any, name: str) -> list[Any]:
                 "if it returns (scalar, more), or give cotangent= of the same shape as the result"
             )
         return [jnp.ones((), leaves[0].dtype)]
-    given, given_tree = jax.tree.flatten(cotangent)
-    if given_tree != tree:
+    try:
+        given = tree.flatten_up_to(cotangent)
+    except ValueError:
         raise ValueError(
-            f"cotangent is a {given_tree}, {name} returns a {tree}: give the same tree"
-        )
+            f"cotangent is a {jax.tree.structure(cotangent)}, {name} returns a {tree}: give the "
+            "same tree"
+        ) from None
     for leaf, g in zip(leaves, given, strict=True):
-        if jnp.shape(g) != leaf.shape:
+        if differentiable(leaf) and (g is None or np.shape(g) != leaf.shape):
+            given_shape = None if g is None else list(np.shape(g))
             raise ValueError(
-                f"cotangent has shape {list(jnp.shape(g))}, the result of {name} "
+                f"cotangent has shape {given_shape}, the result of {name} "
                 f"{list(leaf.shape)}: give one number per element of the result"
             )
     return [
