@@ -140,7 +140,7 @@ def _product(inputs: Array, kernel: Array, window: Window) -> Array:
 def _unfold(inputs: Array, kernel: Array, window: Window) -> Array:
     """Unfold the inputs ("im2col") and multiply."""
     unfolded = lax.concatenate(views(inputs, window), inputs.ndim - 1)
-    return unfolded @ kernel.reshape(-1, kernel.shape[-1])
+    return _matmul(unfolded, kernel.reshape(-1, kernel.shape[-1]))
 
 
 def _unfold_across(inputs: Array, kernel: Array, window: Window) -> Array:
@@ -154,13 +154,19 @@ def _unfold_across(inputs: Array, kernel: Array, window: Window) -> Array:
         size=(1, *width), outputs=(outputs + window.spans[0] - 1, *window.outputs[1:])
     )
     unfolded = lax.concatenate(views(inputs, across), last)
-    products = unfolded @ jnp.moveaxis(kernel, 0, -2).reshape(-1, height * features)
+    products = _matmul(unfolded, jnp.moveaxis(kernel, 0, -2).reshape(-1, height * features))
     shifted = (
         lax.slice_in_dim(row, i * dilation, i * dilation + outputs, axis=1)
         # The transpose of a split is one concatenation, that of slices a sum of mostly zeros.
         for i, row in enumerate(lax.split(products, (features,) * height, axis=last))
     )
     return functools.reduce(jnp.add, shifted)
+
+
+def _matmul(unfolded: Array, matrix: Array) -> Array:
+    # With one axis of positions: over several XLA transposes g before it multiplies.
+    *positions, values = unfolded.shape
+    return (unfolded.reshape(-1, values) @ matrix).reshape(*positions, matrix.shape[-1])
 
 
 def _in_chunks(
