@@ -30,6 +30,7 @@ _SUBMODULES = (
     "ops",
     "plots",
     "runs",
+    "timing",
     "xray",
 )
 

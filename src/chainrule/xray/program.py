@@ -96,21 +96,35 @@ def _build(
     def numbers(arguments: Sequence[Any], cotangents: Sequence[Any]) -> Numbers:
         arrays = [x if hasattr(x, "size") else jnp.asarray(x) for x in arguments]
         everything = run(graph, arrays, cotangents, wanted, notes)
-        if keep == "stats":
-            kept: Numbers = jax.tree.map(
-                lambda x: _measured(x) if is_number(x) else None, everything
-            )
-            return kept
         known = [node.kind != "operator" for node in graph.operators]
         values = [() if k else v for k, v in zip(known, everything.values, strict=True)]
         return everything._replace(values=values)
 
-    return Program(graph, _jax.compile_whole(numbers) if compiled else _jax.quiet(numbers), notes)
+    whole = _jax.compile_whole(numbers) if compiled else _jax.quiet(numbers)
+
+    def measured(arguments: Sequence[Any], cotangents: Sequence[Any]) -> Numbers:
+        everything = whole(arguments, cotangents)
+        given = iter(arguments)
+        for i, node in enumerate(graph.operators):
+            if node.kind != "operator":
+                everything.values[i] = (next(given) if node.kind == "input" else node.value,)
+        for rows in everything:
+            for i, row in enumerate(rows):  # in place, so that each array goes as it is measured
+                rows[i] = tuple(_measured(x) for x in row)
+        return everything
+
+    return Program(graph, measured if keep == "stats" else whole, notes)
+
+
+# Not a part of the unfused program: there every step of it would take an array of its own.
+_measure = _jax.quiet(jax.jit(lambda flat: measure(flat, jnp)))
 
 
 def _measured(x: Any) -> Any:
+    if x is None or not is_number(x := x if hasattr(x, "size") else jnp.asarray(x)):
+        return None
     # A handful of numbers is as small as its statistics, which the host then takes.
-    return x if x.size <= _SMALL else measure(x, jnp)
+    return x if x.size <= _SMALL else _measure(x.reshape(-1))
 
 
 def trace(f: Callable[..., Any], args: Sequence[Any]) -> tuple[_jax.ClosedJaxpr, Any]:
