@@ -111,8 +111,7 @@ def main(config: Config) -> pathlib.Path:
                 f"{counts[-1][-1]} errors, {time.perf_counter() - clock:.1f} s"
             )
             if seed == config.seed:
-                figure = _templates(init(jax.random.key(seed)), params)
-                run.save_figure("templates", figure)
+                _draw_templates(run, init(jax.random.key(seed)), params)
         loss_rows, error_rows = np.stack(curves), np.stack(counts)
 
         run.save_trace({f"seed={config.seed + i}/loss": curve for i, curve in enumerate(loss_rows)})
@@ -131,10 +130,14 @@ def main(config: Config) -> pathlib.Path:
     return run.path
 
 
-def _templates(start: mlp.Params, end: mlp.Params):
+def _draw_templates(run: runs.Run, start: mlp.Params, end: mlp.Params) -> None:
     before, after = (np.asarray(params["layer1"]["kernel"]) for params in (start, end))
-    rows = {"weights": after, "their change": after - before}
-    return templates(rows, np.asarray(end["layer2"]["kernel"][:, 0]))
+    weights = np.asarray(end["layer2"]["kernel"][:, 0])
+    run.save_figure("templates", templates({"weights": after, "change": after - before}, weights))
+    run.result(
+        f"hidden weights, seed {run.record['seed']}: root mean square of their change over theirs",
+        np.linalg.norm(after - before) / np.linalg.norm(after),
+    )
 
 
 def _std(values: np.ndarray) -> float:

@@ -272,9 +272,9 @@ def _report(
         title=f"{where}: error over the deviation, median of {config.seeds} seeds from "
         f"{config.seed}",
     )
-    table.add_column("function")
+    table.add_column("function", no_wrap=True)
     kinds = [f"{label}, {how}" for label in ACTIVATIONS for how in ("drawn", "trained")]
-    for column in ("units", *kinds, "ReLU, written down"):
+    for column in ("units", *kinds, "written"):
         table.add_column(column, justify="right")
     run.result(f"{where}: units", config.units)
     for i, (name, panel) in enumerate(zip(FUNCTIONS, panels, strict=True)):

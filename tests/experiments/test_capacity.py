@@ -9,6 +9,7 @@ import pytest
 from chainrule import runs
 from chainrule.models import mlp
 from chainrule.ops import activations
+from experiments import mlp_digits
 from experiments import universal_approximation as approximation
 
 
@@ -112,3 +113,16 @@ def test_sizes_to_show_that_are_not_fitted_are_refused(tmp_path):
     config = approximation.Config(units=(2, 4), shown=(3,), root=tmp_path)
     with pytest.raises(ValueError, match=r"shown \(3,\) must be among units \(2, 4\)"):
         approximation.main(config)
+
+
+def test_the_network_of_the_notes_draws_its_hidden_units_as_templates(tmp_path):
+    changes = []
+    for steps in (1, 4):
+        config = mlp_digits.Config(
+            steps=steps, every=1, seeds=1, seed=3, samples=50, hidden=6, root=tmp_path
+        )
+        loaded = runs.load(mlp_digits.main(config))
+        name = "hidden weights, seed 3: root mean square of their change over theirs"
+        changes.append(loaded.record["results"][name]["value"])
+        assert (loaded.path / "templates.png").is_file()
+    assert 0 < 2 * changes[0] < changes[1] < 0.2

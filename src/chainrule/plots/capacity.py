@@ -140,7 +140,7 @@ def surfaces(
         len(outputs),
         len(sizes) + 1,
         width=7.2,
-        height=1.75 * len(outputs) + 0.3,
+        height=len(outputs) * 7.2 / (len(sizes) + 2) + 0.7,
         sharex=True,
         sharey=True,
     )
