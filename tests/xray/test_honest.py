@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from chainrule import xray
+from chainrule.xray.stats import measure, measure_in_parts
 
 WEIGHT = jnp.array(2.0)
 
@@ -136,3 +137,15 @@ def test_an_integer_result_needs_no_cotangent():
     given = {"square": jnp.array([1.0, 10.0]), "count": (None, None)}
     (gradient,) = xray.xray(f, jnp.array([3.0, 4.0]), cotangent=given).grads
     np.testing.assert_array_equal(gradient, [6.0, 80.0])
+
+
+@pytest.mark.parametrize("size", [5, 2**17, 2**17 + 5])
+def test_statistics_in_parts_are_those_of_the_whole(size):
+    x = np.random.default_rng(0).normal(0.3, 1.0, size).astype(np.float32)
+    x[::3] = 0
+    x[1], x[-1] = np.nan, np.inf
+    found = np.asarray(measure_in_parts(jnp.asarray(x)))
+    np.testing.assert_allclose(found, measure(x), rtol=1e-5)
+    finite = x[np.isfinite(x)].astype(np.float64)
+    expected = [finite.min(), finite.mean(), finite.max(), np.linalg.norm(finite)]
+    np.testing.assert_allclose(found, [*expected, np.mean(x == 0), 1, 1], rtol=1e-5)

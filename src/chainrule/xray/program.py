@@ -14,7 +14,7 @@ import numpy as np
 from chainrule.xray import _jax
 from chainrule.xray.graph import Graph, build, differentiable
 from chainrule.xray.passes import Numbers, run
-from chainrule.xray.stats import is_number, measure
+from chainrule.xray.stats import is_number, measure_in_parts
 
 _SMALL = 16  # elements
 _COMPARED = 2**20  # bytes of a constant
@@ -117,14 +117,14 @@ def _build(
 
 
 # Not a part of the unfused program: there every step of it would take an array of its own.
-_measure = _jax.quiet(jax.jit(lambda flat: measure(flat, jnp)))
+_measure = _jax.quiet(measure_in_parts)
 
 
 def _measured(x: Any) -> Any:
     if x is None or not is_number(x := x if hasattr(x, "size") else jnp.asarray(x)):
         return None
     # A handful of numbers is as small as its statistics, which the host then takes.
-    return x if x.size <= _SMALL else _measure(x.reshape(-1))
+    return x if x.size <= _SMALL else _measure(x)
 
 
 def trace(f: Callable[..., Any], args: Sequence[Any]) -> tuple[_jax.ClosedJaxpr, Any]:

@@ -2,8 +2,11 @@
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+
+_PIECE = 2**16  # elements
 
 
 class Stats(NamedTuple):
@@ -62,6 +65,36 @@ def measure(x: Any, xp: Any = np) -> Any:
         infs.sum(),
     )
     return xp.stack([xp.asarray(part).astype(xp.float32) for part in parts])
+
+
+@jax.jit
+def measure_in_parts(x: Any) -> Any:
+    """Return what `measure` does, through a piece of memory that does not grow with the array."""
+    flat = x.reshape(-1)
+    pieces = flat.size // _PIECE
+    if pieces < 2:
+        return measure(flat, jnp)
+    starts = jnp.arange(pieces) * _PIECE
+    rows = jax.lax.map(
+        lambda start: measure(jax.lax.dynamic_slice(flat, (start,), (_PIECE,)), jnp), starts
+    )
+    sizes = np.full(pieces, _PIECE, np.float32)
+    if rest := flat.size % _PIECE:
+        rows = jnp.concatenate([rows, measure(flat[-rest:], jnp)[None]])
+        sizes = np.append(sizes, np.float32(rest))
+    low, mean, high, norm, zeros, nans, infs = rows.T
+    finite = sizes - nans - infs
+    top = jnp.where(norm.max() > 0, norm.max(), 1.0)
+    parts = (
+        low.min(),
+        (mean * (finite / jnp.maximum(finite.sum(), 1))).sum(),
+        high.max(),
+        top * jnp.sqrt(((norm / top) ** 2).sum()),
+        (zeros * (sizes / sizes.sum())).sum(),
+        nans.sum(),
+        infs.sum(),
+    )
+    return jnp.stack(parts)
 
 
 def is_number(x: Any) -> bool:
