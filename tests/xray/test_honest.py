@@ -12,6 +12,7 @@ from chainrule import xray
 from chainrule.xray.stats import measure, measure_in_parts
 
 WEIGHT = jnp.array(2.0)
+CONSTANT = jnp.array([0.5, 1.5])
 
 
 def embed(params, image):
@@ -149,3 +150,97 @@ def test_statistics_in_parts_are_those_of_the_whole(size):
     finite = x[np.isfinite(x)].astype(np.float64)
     expected = [finite.min(), finite.mean(), finite.max(), np.linalg.norm(finite)]
     np.testing.assert_allclose(found, [*expected, np.mean(x == 0), 1, 1], rtol=1e-5)
+
+
+def looping(x):
+    return jax.lax.while_loop(lambda y: y < 10.0, lambda y: y * 2, x)
+
+
+def test_a_gradient_of_which_a_part_is_unknown_is_unknown():
+    report = xray.xray(lambda x, y: x * 2 + looping(jnp.sin(x)) + y, 3.0, 1.0)
+    assert report.grads[0] is None
+    assert report.grads[1] == 1.0
+    assert "Reverse-mode" in report.node("while_5").note
+    for name in ("x", "sin_4"):
+        assert "would come through while_5" in report.node(name).note
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: x * looping(jax.lax.stop_gradient(x)),
+        lambda x: (looping(x), x * 2)[1],
+        lambda x: x * 2 + jnp.floor(looping(x)),
+        lambda x: x * 3 + jax.lax.stop_gradient(looping(x)),
+    ],
+)
+def test_a_loop_that_no_gradient_reaches_stops_nothing(f):
+    assert xray.xray(f, 3.0).grads == (jax.grad(f)(3.0),)
+
+
+def test_the_parts_of_a_value_that_is_also_a_result_add_up():
+    report = xray.xray(
+        lambda x: (jnp.sin(x), 2 * jnp.sin(x)), 0.5, cotangent=(np.float32(10), np.float32(3))
+    )
+    assert report.grads[0] == pytest.approx(16 * np.cos(0.5))
+
+    def f(x):
+        y = jnp.sin(x)
+        return y, 2 * y
+
+    report = xray.xray(f, 0.5, cotangent=(np.float32(10), np.float32(3)))
+    uses = [edge for edge in report.edges if edge.source == report.node("sin_1").index]
+    assert [(edge.target is None, float(edge.contribution)) for edge in uses] == [
+        (False, 6.0),
+        (True, 10.0),
+    ]
+    assert report.node("sin_1").cotangent == 16.0
+
+
+def test_the_weight_of_a_recurrent_network_is_shared_by_its_steps():
+    def rnn(weight, xs):
+        def step(h, x):
+            return jnp.tanh(weight * h + x), None
+
+        return jax.lax.scan(step, jnp.float32(0.5), xs)[0]
+
+    report = xray.xray(rnn, 0.7, jnp.array([0.1, -0.2, 0.4]))
+    (shared,) = report.shared()
+    parts = [edge.contribution for edge in shared.uses]
+    # By hand: h' = tanh(w h + x), so that a step adds (dh_T / dh') (1 - h'^2) h.
+    h, factors, states = 0.5, [], []
+    for x in (0.1, -0.2, 0.4):
+        states.append(h)
+        h = np.tanh(0.7 * h + x)
+        factors.append(1 - h**2)
+    expected = [np.prod(factors[t:]) * 0.7 ** (2 - t) * states[t] for t in range(3)]
+    np.testing.assert_allclose(parts, expected, rtol=1e-5)
+    assert sum(parts) == pytest.approx(float(shared.node.cotangent))
+    assert [text.rpartition(", ")[2] for text in shared.lines] == ["step 0", "step 1", "step 2"]
+    assert "step 2: " in str(shared)
+
+
+def test_a_nan_that_comes_from_a_later_step_is_not_born_again():
+    def f(x):
+        def step(c, a):
+            return c + jnp.where(a > 0, jnp.sqrt(a * c), 0.0), None
+
+        return jax.lax.scan(step, x, jnp.array([1.0, 0.0, 3.0]))[0]
+
+    births = xray.xray(f, 5.0).nonfinite().births
+    assert [(birth.op, birth.phase, birth.index) for birth in births] == [
+        ("sqrt", "backward", (1,))
+    ]
+
+
+def test_parameters_inputs_and_constants_are_told_apart():
+    def loss(params, x, labels):
+        return ((params["w"] * x - CONSTANT) ** 2)[labels]
+
+    args = {"w": jnp.ones(2)}, jnp.ones(2), 1
+    kinds = {node.label: node.kind for node in xray.xray(loss, *args).nodes}
+    assert kinds["params['w']"] == "parameter"
+    assert kinds["x"] == kinds["labels"] == "input"
+    assert "constant" in kinds.values()
+    kinds = {node.label: node.kind for node in xray.xray(loss, *args, argnums=1).nodes}
+    assert (kinds["params['w']"], kinds["x"]) == ("input", "parameter")

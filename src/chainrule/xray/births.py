@@ -81,7 +81,8 @@ class Nonfinite:
 
     def __str__(self) -> str:
         how = (
-            "ran compiled (compiled=False runs operator by operator, with nothing simplified)"
+            "ran compiled, but each operator for itself: under jax.jit, where XLA fuses and "
+            "rewrites them, a NaN may appear elsewhere"
             if self.compiled
             else "ran operator by operator, not compiled"
         )

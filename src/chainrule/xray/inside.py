@@ -24,6 +24,7 @@ class Inside:
       graph: its operators.
       numbers: its values and gradients; of a scan with a leading axis of steps.
       arguments: what went in, one per input of the graph; of a scan with that axis, too.
+      starts: the gradient of each result; of a scan with that axis, too.
       notes: node number to the reason why no gradient passes it.
       steps: how many steps a scan took, None of anything else.
     """
@@ -31,6 +32,7 @@ class Inside:
     graph: Graph
     numbers: Numbers
     arguments: list[Any]
+    starts: list[Any]
     notes: dict[int, str]
     steps: int | None
 
@@ -41,6 +43,12 @@ def can_open(node: "Node") -> bool:
     if eqn is None:
         return False
     return _jax.rule_body(eqn) is not None or eqn.primitive.name in ("cond", "scan")
+
+
+def scan_constants(node: "Node") -> int:
+    """Return how many of the first inputs every step of a scan takes; 0 of another node."""
+    eqn = node.operator.equation
+    return _jax.scan_layout(eqn)[1] if eqn is not None and eqn.primitive.name == "scan" else 0
 
 
 def look(node: "Node", taken: Sequence[Any]) -> Inside:
@@ -85,7 +93,7 @@ def _once(
     numbers = _jax.compile_whole(lambda x, g: run(graph, x, g, wanted, notes))(
         arrays, list(cotangents)
     )
-    return Inside(graph, numbers, arrays, notes, None)
+    return Inside(graph, numbers, arrays, list(cotangents), notes, None)
 
 
 def _steps(node: "Node", taken: Sequence[Any]) -> Inside:
@@ -106,18 +114,20 @@ def _steps(node: "Node", taken: Sequence[Any]) -> Inside:
         outputs = _jax.evaluate(body, [*fixed, *carry, *x])
         return outputs[:carries], carry
 
-    def backward(g_carry: list[Any], step: Any) -> tuple[list[Any], Numbers]:
+    def backward(g_carry: list[Any], step: Any) -> tuple[list[Any], tuple[Numbers, list[Any]]]:
         carry, x, g_y = step
         gs = [g if ok else None for g, ok in zip([*g_carry, *g_y], flows, strict=True)]
         numbers = run(graph, [*fixed, *carry, *x], gs, wanted, notes)
         before = [numbers.cotangents[consts + k][0] for k in range(carries)]
         back = [zeros(g, aval) for g, aval in zip(before, avals[:carries], strict=True)]
-        return back, numbers
+        return back, (numbers, gs)
 
     def replay(start: list[Any], xs: list[Any], g_end: list[Any], g_ys: list[Any]) -> Any:
         _, befores = jax.lax.scan(forward, start, xs, length, reverse=reverse)
-        _, numbers = jax.lax.scan(backward, g_end, (befores, xs, g_ys), length, reverse=not reverse)
-        return befores, numbers
+        _, (numbers, gs) = jax.lax.scan(
+            backward, g_end, (befores, xs, g_ys), length, reverse=not reverse
+        )
+        return befores, numbers, gs
 
     arrays = [x if hasattr(x, "size") else jnp.asarray(x) for x in taken]
     fixed, start, xs = (
@@ -129,6 +139,6 @@ def _steps(node: "Node", taken: Sequence[Any]) -> Inside:
     g_end = [zeros(g, a) for g, a in zip(incoming[:carries], avals[:carries], strict=True)]
     pairs = zip(incoming[carries:], avals[carries:], strict=True)
     g_ys = [zeros(g, a, (length,)) for g, a in pairs]
-    befores, numbers = _jax.compile_whole(replay)(start, xs, g_end, g_ys)
+    befores, numbers, gs = _jax.compile_whole(replay)(start, xs, g_end, g_ys)
     repeated = [jnp.broadcast_to(x, (length, *x.shape)) for x in fixed]
-    return Inside(graph, numbers, [*repeated, *befores, *xs], notes, length)
+    return Inside(graph, numbers, [*repeated, *befores, *xs], gs, notes, length)

@@ -135,7 +135,7 @@ class _Search:
             n
             for n in self.nodes
             for bad in self.values[n.index]
-            if (n.kind == "input" and bad)
+            if (n.kind in ("input", "parameter") and bad)
             or (n.kind == "constant" and bad.nan and n.avals[0].shape)
         ]
         return Nonfinite(
@@ -160,7 +160,7 @@ class _Search:
         if any(self.values[s.node][s.output] for s in self.report.outputs):
             yield "the result"
         for node in self.nodes:
-            if node.kind == "input" and any(self.cotangents[node.index]):
+            if node.kind in ("input", "parameter") and any(self.cotangents[node.index]):
                 yield f"the gradient of {node.name}"
 
     def _forward(self, node: "Node") -> Iterator[Birth]:
@@ -216,8 +216,8 @@ class _Search:
         for node in self.nodes:
             for slot, part in zip(node.inputs, self.parts[node.index], strict=True):
                 uses.setdefault(slot, []).append(part)
-        for slot in self.report.outputs:
-            uses.setdefault(slot, []).append(_Bad(None))
+        for slot, start in zip(self.report.outputs, self.report.starts, strict=True):
+            uses.setdefault(slot, []).append(_Bad(start))
         return uses
 
     def _births(
@@ -347,7 +347,7 @@ class _Search:
             i, backward = state
             node = self.nodes[i]
             if backward:
-                in_gradient |= node.kind == "input" and any(self.cotangents[i])
+                in_gradient |= node.kind in ("input", "parameter") and any(self.cotangents[i])
                 todo += [
                     (s.node, True)
                     for s, part in zip(node.inputs, self.parts[i], strict=True)

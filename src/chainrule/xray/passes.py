@@ -47,7 +47,7 @@ def run(
     """
     flowing = active(graph, wanted)
     values: list[tuple[Any, ...]] = []
-    pulls: dict[int, Callable[..., list[Any]]] = {}
+    pulls: dict[int, Callable[..., tuple[list[Any], list[bool]]]] = {}
     given = iter(arguments)
     for i, node in enumerate(graph.operators):
         if node.kind == "input":
@@ -64,18 +64,31 @@ def run(
                 pulls[i] = pull
 
     gradients: dict[Slot, Any] = {}
+    unknown: dict[Slot, int] = {}  # slots whose gradient would come through a node without a rule
     for slot, g in zip(graph.outputs, cotangents, strict=True):
         if g is not None and slot in flowing:
             gradients[slot] = g if slot not in gradients else gradients[slot] + g
     contributions: list[tuple[Any, ...]] = [() for _ in values]
     for i in reversed(range(len(values))):
         node = graph.operators[i]
+        slots = [Slot(i, k) for k in range(len(node.avals))]
+        culprits = [unknown[slot] for slot in slots if slot in unknown]
+        incoming = _apart([gradients.get(slot) for slot in slots])
         if i in pulls:
-            incoming = _apart([gradients.get(Slot(i, k)) for k in range(len(node.avals))])
-            contributions[i] = tuple(pulls[i](incoming))
-            for slot, part in zip(node.inputs, contributions[i], strict=True):
+            parts, lost = pulls[i](incoming, [slot in unknown for slot in slots])
+            contributions[i] = tuple(parts)
+            for slot, part in zip(node.inputs, parts, strict=True):
                 if part is not None:
                     gradients[slot] = gradients[slot] + part if slot in gradients else part
+        else:
+            arrived = i in notes and (culprits or any(g is not None for g in incoming))
+            lost = [arrived and slot in flowing for slot in node.inputs]
+        culprit = culprits[0] if culprits else i
+        unknown |= {slot: culprit for slot, gone in zip(node.inputs, lost, strict=True) if gone}
+    for slot, culprit in unknown.items():
+        gradients.pop(slot, None)
+        reason = f"its gradient would come through {graph.operators[culprit].op}_{culprit}"
+        notes.setdefault(slot.node, f"{reason}, which has none: {notes[culprit]}")
 
     return Numbers(
         values,
@@ -85,7 +98,8 @@ def run(
         ],
         [
             tuple(
-                p if graph.uses[s] > 1 else None for s, p in zip(node.inputs, parts, strict=False)
+                p if graph.uses[s] > 1 and s not in unknown else None
+                for s, p in zip(node.inputs, parts, strict=False)
             )
             for node, parts in zip(graph.operators, contributions, strict=True)
         ],
@@ -105,8 +119,12 @@ def _step(
     live: list[int],
     notes: dict[int, str],
     index: int,
-) -> tuple[list[Any], Callable[..., list[Any]] | None]:
-    """Run one equation and return its outputs with its pull-back, None where nothing flows."""
+) -> tuple[list[Any], Callable[..., tuple[list[Any], list[bool]]] | None]:
+    """Run one equation and return its outputs with its pull-back, None where nothing flows.
+
+    The pull-back takes the gradients of the outputs, and which of them are unknown. It returns
+    those of the inputs, and which of them are unknown therefore.
+    """
     function = _jax.function(node.equation)
     if not wrt or not live:
         return function(*inputs), None
@@ -124,20 +142,23 @@ def _step(
         notes[index] = _reason(error)
         return function(*inputs), None
 
-    def pull(incoming: list[Any]) -> list[Any]:
+    def pull(incoming: list[Any], unknown: list[bool]) -> tuple[list[Any], list[bool]]:
         parts: list[Any] = [None] * len(inputs)
-        if all(incoming[k] is None for k in live):
-            return parts
+        lost = [False] * len(inputs)
+        if all(incoming[k] is None and not unknown[k] for k in live):
+            return parts, lost
         g = [jnp.zeros_like(outputs[k]) if incoming[k] is None else incoming[k] for k in live]
         try:
             closed = jax.make_jaxpr(lambda g: vjp(g))(g)
         except _NO_RULE as error:
             notes[index] = _reason(error)
-            return parts
-        nonzero = _jax.reached(closed, [True] * len(g))
-        for k, part, hit in zip(wrt, _jax.evaluate(closed, g), nonzero, strict=True):
-            parts[k] = part if hit else None
-        return parts
+            return parts, [k in wrt for k in range(len(inputs))]
+        known = [incoming[k] is not None for k in live]
+        nonzero = _jax.reached(closed, known)
+        gone = _jax.reached(closed, [unknown[k] for k in live])
+        for k, part, hit, out in zip(wrt, _jax.evaluate(closed, g), nonzero, gone, strict=True):
+            parts[k], lost[k] = part if hit else None, out
+        return parts, lost
 
     return outputs, pull
 

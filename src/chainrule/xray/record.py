@@ -14,11 +14,11 @@ from rich.console import Console, ConsoleOptions
 from chainrule.xray import nonfinite
 from chainrule.xray.births import Nonfinite
 from chainrule.xray.graph import Graph, Operator, Slot, differentiable
-from chainrule.xray.inside import look
+from chainrule.xray.inside import look, scan_constants
 from chainrule.xray.passes import Numbers
 from chainrule.xray.program import argument_names, incoming, program, trace
 from chainrule.xray.stats import Stats, measure, stats
-from chainrule.xray.table import nodes_table, shared_table
+from chainrule.xray.table import brief, nodes_table, shared_table
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -27,7 +27,8 @@ class Node:
 
     Attributes:
       index: its number in the order of execution.
-      kind: "input", "constant" or "operator".
+      kind: "parameter" (an argument inside a dict, a list or another container, or one that argnums
+        names), "input" (another argument), "constant" or "operator".
       op: the primitive (``"mul"``), or the function that has a custom rule (``"relu"``).
       name: the path of an argument (``"params['layer1']['kernel']"``), else "".
       inputs: node and output number behind each input, one per use.
@@ -43,7 +44,7 @@ class Node:
     """
 
     index: int
-    kind: Literal["input", "constant", "operator"]
+    kind: Literal["parameter", "input", "constant", "operator"]
     op: str
     name: str
     inputs: tuple[Slot, ...]
@@ -94,14 +95,14 @@ class Edge:
     Attributes:
       source: the number of the node that made it.
       output: which of that node's outputs it is.
-      target: the number of the node that uses it.
-      position: which of that node's inputs it is.
+      target: the number of the node that uses it; None where it is a result of the function.
+      position: which of that node's inputs it is, or which result.
       contribution: what this use adds to the array's gradient; None where none flows.
     """
 
     source: int
     output: int
-    target: int
+    target: int | None
     position: int
     contribution: Any
 
@@ -113,15 +114,20 @@ class Shared:
     Attributes:
       node: the argument; its `cotangent` is the sum over the uses.
       uses: each use, with what it contributes.
-      lines: the line of source of each use.
+      lines: the line of source of each use; of the use in a scan, one for each of its steps.
     """
 
     node: Node
     uses: tuple[Edge, ...]
     lines: tuple[str, ...]
 
+    def __str__(self) -> str:
+        rows = zip(self.lines, (edge.contribution for edge in self.uses), strict=True)
+        parts = [f"  {line}: {brief(part)}" for line, part in rows]
+        return "\n".join([f"{self.node.label}: {brief(self.node.cotangent)}", *parts])
 
-@dataclasses.dataclass(frozen=True, eq=False)
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Report:
     """The record of one call of one function.
 
@@ -129,6 +135,7 @@ class Report:
       function: its name.
       nodes: arguments, constants and operators in the order of execution.
       outputs: node and output number of each result, flat.
+      starts: the gradient that was given at each result, None where none was.
       output: what the function returned (without its second part, under ``has_aux``); None if
         only statistics are kept.
       aux: the second part of what it returned, under ``has_aux``.
@@ -142,6 +149,7 @@ class Report:
     function: str
     nodes: tuple[Node, ...]
     outputs: tuple[Slot, ...]
+    starts: tuple[Any, ...]
     output: Any
     aux: Any
     grads: tuple[Any, ...]
@@ -151,21 +159,45 @@ class Report:
 
     @functools.cached_property
     def edges(self) -> tuple[Edge, ...]:
-        """Every use of every array."""
-        return tuple(
+        """Every use of every array, as an input of an operator or as a result."""
+        uses = [
             Edge(slot.node, slot.output, node.index, k, node.contributions[k])
             for node in self.nodes
             for k, slot in enumerate(node.inputs)
-        )
+        ]
+        pairs = zip(self.outputs, self.starts, strict=True)
+        results = [Edge(*slot, None, k, start) for k, (slot, start) in enumerate(pairs)]
+        return (*uses, *results)
 
     def shared(self) -> "tuple[Shared, ...]":
-        """Return every argument that is used more than once, with the gradient of each use."""
-        found = []
-        for node in self.nodes:
-            uses = tuple(edge for edge in self.edges if edge.source == node.index)
-            if node.kind == "input" and len(uses) > 1:
-                found.append(Shared(node, uses, tuple(self.nodes[e.target].line for e in uses)))
-        return tuple(found)
+        """Return every argument that is used more than once, with the gradient of each use.
+
+        A scan uses its constants, the weights of a recurrent network say, at every step.
+        """
+        uses: dict[int, list[tuple[Edge, str]]] = {
+            node.index: [] for node in self.nodes if node.kind in ("parameter", "input")
+        }
+        for edge in self.edges:
+            if edge.source in uses:
+                uses[edge.source] += self._each_step(edge)
+        return tuple(
+            Shared(self.nodes[index], *zip(*found, strict=True))
+            for index, found in uses.items()
+            if len(found) > 1
+        )
+
+    def _each_step(self, edge: Edge) -> list[tuple[Edge, str]]:
+        if edge.target is None:
+            return [(edge, "the result")]
+        node = self.nodes[edge.target]
+        constant = edge.position < scan_constants(node) and edge.contribution is not None
+        if not constant or self.keep != "values" or self.steps is not None:
+            return [(edge, node.line)]
+        parts = self.open(node).nodes[edge.position].cotangent
+        return [
+            (dataclasses.replace(edge, contribution=part), f"{node.line}, step {t}")
+            for t, part in enumerate(parts)
+        ]
 
     def nonfinite(self) -> Nonfinite:
         """Return where every NaN and Inf is born, forward and backward, and why."""
@@ -187,12 +219,13 @@ class Report:
             raise ValueError("a node inside a scan cannot be opened: call xray with unroll=True")
         taken = [self.nodes[s.node].values[s.output] for s in node.inputs]
         inside = look(node, taken)
-        nodes = _nodes(inside.graph, inside.notes, inside.arguments, inside.numbers, "values")
+        nodes = _nodes(inside.graph, inside.notes, inside.arguments, inside.numbers, "values", ())
         results = [nodes[s.node].values[s.output] for s in inside.graph.outputs]
         return Report(
             function=node.label,
             nodes=nodes,
             outputs=inside.graph.outputs,
+            starts=tuple(inside.starts),
             output=results[0] if len(results) == 1 else tuple(results),
             aux=None,
             grads=tuple(nodes[i].cotangent for i in range(len(inside.arguments))),
@@ -210,6 +243,9 @@ class Report:
         console = Console(width=120, record=True, file=io.StringIO())
         console.print(self)
         return console.export_text()
+
+    def __repr__(self) -> str:
+        return f"<Report of {self.function}: {len(self.nodes)} nodes; print it for its tables>"
 
     def node(self, name: str) -> Node:
         """Return the node of that label: the path of an argument, or ``mul_12``.
@@ -249,7 +285,7 @@ def xray(
       cotangent: the gradient of whatever follows with respect to the result, a pytree like the
         result; None if the result is a scalar.
       keep: "values" keeps every array, "stats" a few numbers about each, in little memory.
-      compiled: False runs operator by operator: slower, but no operator is fused or simplified.
+      compiled: False runs operator by operator, which starts sooner and takes longer.
       unroll: whether every step of a scan shows its operators, instead of one node for all.
 
     Returns:
@@ -281,7 +317,9 @@ def xray(
     prog = program(f, closed, tuple(n for n, _ in named), wanted, keep, compiled, unroll)
     leaves = [leaf for _, leaf in named]
     numbers = prog.run(leaves, gs)
-    nodes = _nodes(prog.graph, prog.notes, leaves, numbers, keep)
+    held = [jax.tree.structure(arg) != _LEAF for arg in args for _ in jax.tree.leaves(arg)]
+    parameters = [k for k in wanted if argnums is not None or held[k]]
+    nodes = _nodes(prog.graph, prog.notes, leaves, numbers, keep, parameters)
     results: list[Any] = [nodes[s.node].values[s.output] for s in prog.graph.outputs]
     whole = jax.tree.unflatten(jax.tree.structure(shapes), results)
     output, extra = whole if has_aux else (whole, None)
@@ -289,6 +327,7 @@ def xray(
         function=name,
         nodes=nodes,
         outputs=prog.graph.outputs,
+        starts=tuple(gs),
         output=output,
         aux=extra,
         grads=_grads(args, nodes, wanted, keep),
@@ -316,7 +355,6 @@ def _grads(
 
     Behind a node that no gradient passes it is unknown instead, hence None.
     """
-    stopped = any(node.note for node in nodes)
 
     def zeros(aval: Any) -> Any:
         x = np.zeros(aval.shape, aval.dtype)
@@ -330,13 +368,18 @@ def _grads(
         for k, i in enumerate(numbers):
             if i in wanted:
                 g = nodes[i].cotangent
-                parts[k] = zeros(nodes[i].avals[0]) if g is None and not stopped else g
+                parts[k] = zeros(nodes[i].avals[0]) if g is None and not nodes[i].note else g
         grads.append(jax.tree.unflatten(jax.tree.structure(arg), parts))
     return tuple(grads)
 
 
 def _nodes(
-    graph: Graph, notes: dict[int, str], leaves: Sequence[Any], numbers: Numbers, keep: str
+    graph: Graph,
+    notes: dict[int, str],
+    leaves: Sequence[Any],
+    numbers: Numbers,
+    keep: str,
+    parameters: Sequence[int],
 ) -> tuple[Node, ...]:
     given = iter(leaves)
 
@@ -367,6 +410,7 @@ def _nodes(
             Node(
                 **{field: getattr(operator, field) for field in _COPIED},
                 index=i,
+                kind="parameter" if i in parameters else operator.kind,
                 values=read(operator.avals, values),
                 cotangents=gradients[i],
                 contributions=tuple(contributions),
@@ -377,4 +421,5 @@ def _nodes(
     return tuple(nodes)
 
 
-_COPIED = ("kind", "op", "name", "inputs", "line", "within", "scope", "calls", "avals")
+_LEAF: Any = jax.tree.structure(0)
+_COPIED = ("op", "name", "inputs", "line", "within", "scope", "calls", "avals")

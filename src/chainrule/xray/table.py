@@ -8,10 +8,13 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from chainrule.xray.stats import Stats, is_number
+from chainrule.xray.stats import Stats, is_number, stats
 
 if TYPE_CHECKING:
     from chainrule.xray.record import Report, Shared
+
+
+_STYLES = {"parameter": "green", "input": "cyan", "constant": "dim"}
 
 
 def nodes_table(report: "Report") -> Table:
@@ -25,7 +28,8 @@ def nodes_table(report: "Report") -> Table:
         gradient = escape(node.note) or _cell(node.cotangent, node.cotangent_stats())
         shape = ", ".join(_shape(aval) for aval in node.avals)
         value = _cell(node.value, node.stats() if is_number(node.avals[0]) else None)
-        table.add_row(escape(node.label), escape(inputs), shape, value, gradient, _short(node.line))
+        cells = (escape(node.label), escape(inputs), shape, value, gradient, _short(node.line))
+        table.add_row(*cells, style=_STYLES.get(node.kind))
     return table
 
 
@@ -45,14 +49,21 @@ def shared_table(shared: "Sequence[Shared]") -> Table:
     return table
 
 
-def _cell(x: Any, stats: Stats | None) -> str:
-    if stats is None:
+def brief(x: Any) -> str:
+    """Return an array in a few words: its numbers if they are few, else its range and its norm."""
+    if x is None or isinstance(x, Stats):
+        return _cell(x, x) or "none"
+    return _cell(x, stats(x, np.asarray(x)))
+
+
+def _cell(x: Any, of: Stats | None) -> str:
+    if of is None:
         return ""
-    if not isinstance(x, Stats) and math.prod(stats.shape) <= 4:
+    if not isinstance(x, Stats) and math.prod(of.shape) <= 4:
         return escape(np.array2string(np.asarray(x), precision=4, separator=", "))
-    bad = [f"{n} {what}" for n, what in ((stats.nans, "NaN"), (stats.infs, "Inf")) if n]
-    if stats.min <= stats.max:  # something is finite
-        bad.insert(0, f"{stats.min:.3g} to {stats.max:.3g}, norm {stats.norm:.3g}")
+    bad = [f"{n} {what}" for n, what in ((of.nans, "NaN"), (of.infs, "Inf")) if n]
+    if of.min <= of.max:  # something is finite
+        bad.insert(0, f"{of.min:.3g} to {of.max:.3g}, norm {of.norm:.3g}")
     return ", ".join(bad)
 
 
