@@ -9,99 +9,25 @@ import numpy as np
 
 from chainrule.xray.births import Birth, Nonfinite
 from chainrule.xray.causes import Event, explain
+from chainrule.xray.elements import Bad, element_at, fits, text
 from chainrule.xray.graph import Slot
 from chainrule.xray.inside import can_open
-from chainrule.xray.stats import Stats
+from chainrule.xray.paths import Paths
 
 if TYPE_CHECKING:
     from chainrule.xray.record import Node, Report
 
 # Of these, element i of the result depends on element i of the inputs alone.
+# fmt: off
 _ELEMENTWISE = frozenset(
-    {
-        "add",
-        "sub",
-        "mul",
-        "div",
-        "rem",
-        "pow",
-        "integer_pow",
-        "max",
-        "min",
-        "neg",
-        "abs",
-        "exp",
-        "exp2",
-        "expm1",
-        "log",
-        "log1p",
-        "sqrt",
-        "rsqrt",
-        "cbrt",
-        "sin",
-        "cos",
-        "tan",
-        "asin",
-        "acos",
-        "atan",
-        "atan2",
-        "sinh",
-        "cosh",
-        "tanh",
-        "asinh",
-        "acosh",
-        "atanh",
-        "logistic",
-        "erf",
-        "erfc",
-        "erf_inv",
-        "lgamma",
-        "digamma",
-        "square",
-        "sign",
-        "floor",
-        "ceil",
-        "round",
-        "clamp",
-        "convert_element_type",
-        "reduce_precision",
-        "nextafter",
-        "stop_gradient",
-    }
+    {"add", "sub", "mul", "div", "rem", "pow", "integer_pow", "max", "min", "neg", "abs",
+     "exp", "exp2", "expm1", "log", "log1p", "sqrt", "rsqrt", "cbrt", "sin", "cos", "tan",
+     "asin", "acos", "atan", "atan2", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh",
+     "logistic", "erf", "erfc", "erf_inv", "lgamma", "digamma", "square", "sign", "floor",
+     "ceil", "round", "clamp", "convert_element_type", "reduce_precision", "nextafter",
+     "stop_gradient"}
 )
-
-# A sum of squares stays one through these.
-_PASSING = frozenset(
-    {"reduce_sum", "div", "mul", "add", "reshape", "broadcast_in_dim", "squeeze", "select_n"}
-    | {"convert_element_type"}
-)
-
-
-class _Bad:
-    """NaN and Inf of an array, found once."""
-
-    def __init__(self, x: Any) -> None:
-        self.array: Any = None
-        if x is None:
-            self.nan = self.inf = False
-        elif isinstance(x, Stats):
-            self.nan, self.inf = x.nans > 0, x.infs > 0
-        else:
-            self.array = _numbers(x)
-            finite = self.array is None or np.isfinite(self.array).all()
-            self.nan = not finite and bool(np.isnan(self.array).any())
-            self.inf = not finite and bool(np.isinf(self.array).any())
-
-    def __bool__(self) -> bool:
-        return self.nan or self.inf
-
-
-def _numbers(x: Any) -> np.ndarray | None:
-    """The array as NumPy knows it; None for keys. Floats that NumPy has no ufuncs for widen."""
-    if "key<" in str(getattr(x, "dtype", "")):
-        return None
-    array = np.asarray(x)
-    return array if array.dtype.kind in "fcbiu" else array.astype(np.float32)
+# fmt: on
 
 
 def find(report: "Report") -> Nonfinite:
@@ -113,17 +39,19 @@ class _Search:
     def __init__(self, report: "Report") -> None:
         self.report = report
         self.nodes = report.nodes
-        self.values = [[_Bad(x) for x in node.values] for node in report.nodes]
-        self.cotangents = [[_Bad(g) for g in node.cotangents] for node in report.nodes]
+        self.values = [[Bad(x) for x in node.values] for node in report.nodes]
+        self.cotangents = [[Bad(g) for g in node.cotangents] for node in report.nodes]
         self.parts = [
             [
                 self.cotangents[s.node][s.output]
                 if part is report.nodes[s.node].cotangents[s.output]
-                else _Bad(part)
+                else Bad(part)
                 for s, part in zip(node.inputs, node.contributions, strict=True)
             ]
             for node in report.nodes
         ]
+
+        self.paths = Paths(report, self.values, self.cotangents, self.parts)
 
     def run(self) -> Nonfinite:
         forward = [b for node in self.nodes if node.kind == "operator" for b in self._forward(node)]
@@ -170,7 +98,7 @@ class _Search:
                 s.node in self._written and bad.nan
                 for s, bad in zip(node.inputs, inputs, strict=True)
             ]
-            inputs = [_Bad(None) if w else bad for w, bad in zip(written, inputs, strict=True)]
+            inputs = [Bad(None) if w else bad for w, bad in zip(written, inputs, strict=True)]
         for k, out in enumerate(self.values[node.index]):
             if out:
                 yield from self._births(node, out, inputs, [], "forward", node.values[k], [])
@@ -211,30 +139,30 @@ class _Search:
         return found
 
     @functools.cached_property
-    def _uses(self) -> dict[Slot, list[_Bad]]:
-        uses: dict[Slot, list[_Bad]] = {}
+    def _uses(self) -> dict[Slot, list[Bad]]:
+        uses: dict[Slot, list[Bad]] = {}
         for node in self.nodes:
             for slot, part in zip(node.inputs, self.parts[node.index], strict=True):
                 uses.setdefault(slot, []).append(part)
         for slot, start in zip(self.report.outputs, self.report.starts, strict=True):
-            uses.setdefault(slot, []).append(_Bad(start))
+            uses.setdefault(slot, []).append(Bad(start))
         return uses
 
     def _births(
         self,
         node: "Node",
-        bad: _Bad,
-        before: Sequence[_Bad],
-        incoming: Sequence[_Bad],
+        bad: Bad,
+        before: Sequence[Bad],
+        incoming: Sequence[Bad],
         phase: Literal["forward", "backward"],
         array: Any,
-        outputs: Sequence[_Bad],
+        outputs: Sequence[Bad],
     ) -> Iterator[Birth]:
         """NaN is born where no NaN came in; Inf where neither NaN nor Inf did."""
         elementwise = node.op in _ELEMENTWISE and bad.array is not None
         shape = np.shape(bad.array)
         arrays = [b.array for b in before if b.array is not None]
-        if elementwise and all(_fits(a.shape, shape) for a in arrays):
+        if elementwise and all(fits(a.shape, shape) for a in arrays):
             no = np.zeros(shape, bool)
             nan_before = functools.reduce(np.logical_or, map(np.isnan, arrays), no)
             inf_before = functools.reduce(np.logical_or, map(np.isinf, arrays), no)
@@ -256,7 +184,7 @@ class _Search:
     def _birth(
         self,
         node: "Node",
-        bad: _Bad,
+        bad: Bad,
         phase: Literal["forward", "backward"],
         nan: bool,
         array: Any,
@@ -274,10 +202,10 @@ class _Search:
         shape = tuple(array.shape)
         taken = [self.nodes[s.node].values[s.output] for s in node.inputs]
         gradients = list(node.cotangents) if phase == "backward" else []
-        elements = [_element(x, shape, index) for x in taken]
-        g = _element(gradients[0], shape, index) if gradients else None
+        elements = [element_at(x, shape, index) for x in taken]
+        g = element_at(gradients[0], shape, index) if gradients else None
         op = f"the sum of the gradients of {node.label}" if add else node.op
-        in_result, in_gradient = self._reach(node.index, phase)
+        in_result, in_gradient = self.paths.reach(node.index, phase)
         event = Event(
             op="add" if add else node.op,
             dtype=array.dtype,
@@ -285,8 +213,8 @@ class _Search:
             g=g if not add else None,
             backward=phase == "backward" and not add,
             nan=nan,
-            of_squares=self._of_squares(node),
-            masked=self._is_masked(node.index),
+            of_squares=self.paths.is_of_squares(node),
+            masked=self.paths.is_masked(node.index),
             hidden=phase == "forward" and in_gradient and not in_result,
         )
         return Birth(
@@ -298,8 +226,8 @@ class _Search:
             within=node.within if node.within != node.line else "",
             index=index,
             count=count,
-            inputs=tuple(_text(x, e) for x, e in zip(taken, elements, strict=True)),
-            g=_text(gradients[0], g) if gradients and gradients[0] is not None else "",
+            inputs=tuple(text(x, e) for x, e in zip(taken, elements, strict=True)),
+            g=text(gradients[0], g) if gradients and gradients[0] is not None else "",
             cause=explain(event),
             follows=follows,
             harmless=not (in_result or in_gradient),
@@ -307,100 +235,3 @@ class _Search:
 
     def _first_use(self, node: "Node") -> str:
         return next((n.line for n in self.nodes if any(s.node == node.index for s in n.inputs)), "")
-
-    def _of_squares(self, node: "Node") -> bool:
-        """Whether the first input is a sum of squares, perhaps shifted, scaled or reshaped."""
-        while node.inputs:
-            node = self.nodes[node.inputs[-1 if node.op == "select_n" else 0].node]
-            square = node.op in ("square", "integer_pow") or (
-                node.op == "mul" and len(set(node.inputs)) == 1
-            )
-            if square:
-                return True
-            if node.op not in _PASSING:
-                return node.op == "dot_general"
-        return False
-
-    def _is_masked(self, start: int) -> bool:
-        """Whether a choice between two arrays is made downstream."""
-        seen, todo = {start}, [start]
-        while todo:
-            for reader in self._readers.get(todo.pop(), ()):
-                if self.nodes[reader].op == "select_n":
-                    return True
-                if reader not in seen:
-                    seen.add(reader)
-                    todo.append(reader)
-        return False
-
-    def _reach(self, start: int, phase: str) -> tuple[bool, bool]:
-        """Follow what is bad: whether it gets to the result, and to an argument's gradient."""
-        in_result = in_gradient = False
-        ends = {s.node for s in self.report.outputs if self.values[s.node][s.output]}
-        seen: set[tuple[int, bool]] = set()
-        todo = [(start, phase == "backward")] + ([(start, True)] if phase == "forward" else [])
-        while todo:
-            state = todo.pop()
-            if state in seen:
-                continue
-            seen.add(state)
-            i, backward = state
-            node = self.nodes[i]
-            if backward:
-                in_gradient |= node.kind in ("input", "parameter") and any(self.cotangents[i])
-                todo += [
-                    (s.node, True)
-                    for s, part in zip(node.inputs, self.parts[i], strict=True)
-                    if part
-                ]
-            else:
-                in_result |= i in ends
-                for reader in self._readers.get(i, ()):
-                    if any(self.values[reader]):
-                        todo.append((reader, False))
-                    todo.append((reader, True))
-        return in_result, in_gradient
-
-    @functools.cached_property
-    def _readers(self) -> dict[int, list[int]]:
-        readers: dict[int, list[int]] = {}
-        for node in self.nodes:
-            for slot in node.inputs:
-                readers.setdefault(slot.node, []).append(node.index)
-        return readers
-
-
-def _element(x: Any, shape: tuple[int, ...], index: tuple[int, ...]) -> Any:
-    """The element that belongs to a place of another array, None if there is none."""
-    if x is None or isinstance(x, Stats):
-        return None
-    array = _numbers(x)
-    if array is None:
-        return None
-    if array.ndim == 0:
-        return array[()]
-    if not _fits(array.shape, shape) or len(index) != array.ndim:
-        return None
-    return array[tuple(0 if n == 1 else i for i, n in zip(index, array.shape, strict=True))]
-
-
-def _fits(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
-    """Whether an array broadcasts to a shape as operators do it: same rank, or a scalar."""
-    same = len(shape) == len(whole) and all(m in (1, n) for m, n in zip(shape, whole, strict=True))
-    return same or shape == ()
-
-
-def _text(x: Any, element: Any) -> str:
-    if element is not None:
-        return f"{element:.6g}" if np.ndim(element) == 0 else str(element)
-    if isinstance(x, Stats):
-        return (
-            f"{x.dtype}{list(x.shape)} from {x.min:.4g} to {x.max:.4g}, {x.nans} NaN, {x.infs} Inf"
-        )
-    array = _numbers(x)
-    if array is None:
-        return "key"
-    if array.size <= 6:
-        return np.array2string(array, precision=4, separator=", ").replace("\n", "")
-    with np.errstate(all="ignore"):
-        return f"{array.dtype}{list(array.shape)} from {array.min():.4g} to {array.max():.4g}"
