@@ -1,0 +1,151 @@
+"""Files of named arrays, ``.safetensors`` or ``.npz``: how weights are kept. Never a pickle.
+
+A pickle is a program: opening one runs it. Weights that somebody published as ``.pt``, ``.pth`` or
+``.pkl`` are therefore refused, whatever their name ends in. Where they come from, PyTorch turns
+them into what is read here with ``safetensors.torch.save_file(state_dict, "weights.safetensors")``.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import zipfile
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+_METADATA = "__metadata__"
+"""The member of an ``.npz`` that holds what a ``.safetensors`` file has a field for, as JSON."""
+_SHA256 = "sha256"
+
+
+class Tensors(NamedTuple):
+    """What is in a file.
+
+    Attributes:
+      arrays: on the host, by name.
+      metadata: text by name, what the arrays mean for example.
+    """
+
+    arrays: dict[str, np.ndarray]
+    metadata: dict[str, str]
+
+
+def write(
+    path: str | os.PathLike[str],
+    arrays: Mapping[str, Any],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write named arrays with their checksum; a file of that name is replaced when all is written.
+
+    Args:
+      path: ends in ``.safetensors`` or ``.npz``.
+      arrays: NumPy's or JAX's, by name.
+      metadata: text by name.
+
+    Raises:
+      ValueError: a path with another ending, or a dtype that such a file cannot hold.
+
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     write(f"{folder}/a.npz", {"kernel": np.ones((2, 3))}, {"made by": "hand"})
+      ...     read(f"{folder}/a.npz").metadata
+      {'made by': 'hand'}
+    """
+    path = _checked(path)
+    # Not np.ascontiguousarray, which gives a scalar an axis; safetensors garbles strided arrays.
+    host = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    words = dict(metadata or {}) | {_SHA256: _digest(host)}
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        if path.suffix == ".npz":
+            # NumPy has no bfloat16: it would write two bytes without a meaning.
+            if strange := sorted(n for n, a in host.items() if a.dtype.kind not in "biufc"):
+                raise ValueError(f"{path}: an .npz cannot hold {strange}: take .safetensors")
+            with open(partial, "wb") as file:
+                np.savez(file, **{_METADATA: np.array(json.dumps(words))}, **host)
+        else:
+            safetensors.numpy.save_file(host, partial, metadata=words)
+        os.replace(partial, path)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path}: {error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read(path: str | os.PathLike[str]) -> Tensors:
+    """Read all arrays of a file.
+
+    Args:
+      path: ends in ``.safetensors`` or ``.npz``.
+
+    Returns:
+      The arrays and the metadata, without the checksum.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: a path with another ending, a file that is damaged or is something else, or a
+        pickle.
+    """
+    path = _checked(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}")
+    try:
+        arrays, words = _read_npz(path) if path.suffix == ".npz" else _read_safetensors(path)
+    except (safetensors.SafetensorError, zipfile.BadZipFile, EOFError, OSError) as error:
+        raise ValueError(f"{path} is damaged, or no {path.suffix} file: {error}") from error
+    expected = words.pop(_SHA256, None)
+    if expected is not None and expected != (found := _digest(arrays)):
+        raise ValueError(f"{path} is damaged: its arrays have the SHA-256 {found}, not {expected}")
+    return Tensors(arrays, words)
+
+
+def _checked(path: str | os.PathLike[str]) -> pathlib.Path:
+    path = pathlib.Path(path)
+    if path.suffix not in (".safetensors", ".npz"):
+        raise ValueError(
+            f"{path} ends in {path.suffix!r}: arrays are kept in .safetensors or .npz files, and no "
+            "pickle (.pt, .pth, .pkl) is ever opened, because opening one runs it"
+        )
+    return path
+
+
+def _read_safetensors(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    with open(path, "rb") as file:
+        start = file.read(4)
+    if start == b"PK\x03\x04":
+        raise ValueError(f"{path} is no .safetensors file but an archive, as of pickles: refused")
+    with safetensors.safe_open(path, framework="np") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+
+
+def _read_npz(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    with zipfile.ZipFile(path) as archive:
+        if strange := [name for name in archive.namelist() if not name.endswith(".npy")]:
+            raise ValueError(
+                f"{path} is no .npz file but an archive of {strange[:3]}, as of pickles: refused"
+            )
+    with np.load(path, allow_pickle=False) as archive:
+        arrays = {}
+        for name in archive.files:
+            try:
+                arrays[name] = archive[name]
+            except ValueError as error:
+                raise ValueError(f"{path}: {name!r} is refused: {error}") from error
+    words = arrays.pop(_METADATA, None)
+    return arrays, {} if words is None else json.loads(str(words))
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """Return the checksum of names, dtypes, shapes and bytes, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(json.dumps([name, array.dtype.name, array.shape]).encode())
+        # Through bytes: an extension dtype gives no buffer.
+        digest.update(np.atleast_1d(array).view(np.uint8).data)
+    return digest.hexdigest()
