@@ -19,7 +19,7 @@ import safetensors.numpy
 
 _METADATA = "__metadata__"
 """The member of an ``.npz`` that holds what a ``.safetensors`` file has a field for, as JSON."""
-_SHA256 = "sha256"
+_SHA256 = "sha256 of the arrays"
 
 
 class Tensors(NamedTuple):
@@ -66,8 +66,11 @@ def write(
             # NumPy has no bfloat16: it would write two bytes without a meaning.
             if strange := sorted(n for n, a in host.items() if a.dtype.kind not in "biufc"):
                 raise ValueError(f"{path}: an .npz cannot hold {strange}: take .safetensors")
-            with open(partial, "wb") as file:
-                np.savez(file, **{_METADATA: np.array(json.dumps(words))}, **host)
+            with zipfile.ZipFile(partial, "w") as archive:
+                # Not np.savez, whose own arguments are names that no array could have.
+                for name, array in {_METADATA: np.array(json.dumps(words)), **host}.items():
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                        np.lib.format.write_array(member, array, allow_pickle=False)
         else:
             safetensors.numpy.save_file(host, partial, metadata=words)
         os.replace(partial, path)
@@ -108,8 +111,8 @@ def _checked(path: str | os.PathLike[str]) -> pathlib.Path:
     path = pathlib.Path(path)
     if path.suffix not in (".safetensors", ".npz"):
         raise ValueError(
-            f"{path} ends in {path.suffix!r}: arrays are kept in .safetensors or .npz files, and no "
-            "pickle (.pt, .pth, .pkl) is ever opened, because opening one runs it"
+            f"{path} ends in {path.suffix!r}: arrays are kept in .safetensors or .npz files, and "
+            "no pickle (.pt, .pth, .pkl) is ever opened, because opening one runs it"
         )
     return path
 
@@ -120,7 +123,7 @@ def _read_safetensors(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[s
     if start == b"PK\x03\x04":
         raise ValueError(f"{path} is no .safetensors file but an archive, as of pickles: refused")
     with safetensors.safe_open(path, framework="np") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+        return file.get_tensors(), file.metadata() or {}
 
 
 def _read_npz(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
