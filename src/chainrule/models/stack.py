@@ -90,7 +90,7 @@ def init(
         "scale": jax.nn.initializers.ones,
     }
     params: Tree = {}
-    for index, step in enumerate(_steps(rows, input_shape)):
+    for index, step in enumerate(steps(rows, input_shape)):
         if step.params:
             once = jax.random.fold_in(key, index)
             layer = {leaf: draw[leaf](once, shape, dtype) for leaf, shape in step.params.items()}
@@ -298,7 +298,7 @@ def describe(rows: Sequence[Row], input_shape: tuple[int, ...]) -> Description:
     space = input_shape[:-1]
     sees, jump = (1,) * len(space), (1,) * len(space)
     layers = []
-    for row, inputs, params, outputs in _steps(rows, input_shape):
+    for row, inputs, params, outputs in steps(rows, input_shape):
         window, products = _rows.window(row, inputs), 0
         if window is not None:
             sees = tuple(
@@ -345,19 +345,21 @@ def _run(
         yield row.name, inputs, statistics
 
 
-class _Step(NamedTuple):
+class Step(NamedTuple):
+    """A row with the shapes of one input, of its parameters and of what it makes of it."""
+
     row: Row
     inputs: tuple[int, ...]
     params: dict[str, tuple[int, ...]]
     outputs: tuple[int, ...]
 
 
-def _steps(rows: Sequence[Row], input_shape: tuple[int, ...]) -> list[_Step]:
+def steps(rows: Sequence[Row], input_shape: tuple[int, ...]) -> list[Step]:
     """Follow the shape of one input through the rows."""
     names = [row.name for row in rows]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ValueError(f"rows {names}: {sorted(twice)} twice: give every row a name of its own")
-    steps, shape = [], tuple(input_shape)
+    found, shape = [], tuple(input_shape)
     for row in rows:
         with _naming(row):
             params = _rows.param_shapes(row, shape)
@@ -369,9 +371,9 @@ def _steps(rows: Sequence[Row], input_shape: tuple[int, ...]) -> list[_Step]:
                 statistics,
                 jax.ShapeDtypeStruct((1, *shape), jnp.float32),
             )
-        steps.append(_Step(row, shape, params, outputs.shape[1:]))
+        found.append(Step(row, shape, params, outputs.shape[1:]))
         shape = outputs.shape[1:]
-    return steps
+    return found
 
 
 @contextlib.contextmanager

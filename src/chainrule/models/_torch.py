@@ -1,0 +1,125 @@
+"""The parameters of a stack under the names and in the layout of PyTorch.
+
+PyTorch has the channels first: convolutions ``[D, C, *window]``, linear maps ``[D, in]``, and the
+``in`` of the first linear map counts channels, rows, columns where ours counts rows, columns,
+channels.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from chainrule.models import stack
+from chainrule.models.stack import Conv, Norm, Row, Tree
+
+_LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias"}
+_STATISTICS = {"mean": "running_mean", "var": "running_var"}
+_COUNTER = ".num_batches_tracked"  # PyTorch counts the batches, we do not
+
+
+class _Tensor(NamedTuple):
+    """One array, here and there.
+
+    Attributes:
+      path: ``"block1/conv2/kernel"``.
+      running: whether that is in the state, not in the parameters.
+      ours: its shape here.
+      theirs: its shape in PyTorch.
+      grid: ``[D, C, *window]``, of which both are made if it is a kernel; else ``()``.
+    """
+
+    path: str
+    running: bool
+    ours: tuple[int, ...]
+    theirs: tuple[int, ...]
+    grid: tuple[int, ...] = ()
+
+
+def from_torch(
+    tensors: Mapping[str, Any],
+    names: Mapping[str, str],
+    rows: Sequence[Row],
+    input_shape: tuple[int, ...],
+) -> tuple[Tree, Tree]:
+    """Return the parameters and the running statistics that are stored in PyTorch's layout.
+
+    Args:
+      tensors: name to array, as a ``state_dict()`` has them.
+      names: the name of each row that has parameters to what its tensors are called there, without
+        ``.weight`` and ``.bias``.
+      rows: the architecture.
+      input_shape: that of one input, ``(*space, channels)``.
+
+    Returns:
+      Parameters and state for `chainrule.models.stack.apply`, float32.
+
+    Raises:
+      ValueError: tensors that are missing, too many, of another shape or no floating-point
+        numbers: all of them at once.
+    """
+    expected = _tensors(names, rows, input_shape)
+    arrays = {name: np.asarray(a) for name, a in tensors.items() if not name.endswith(_COUNTER)}
+    wrong = [f"{name} is missing" for name in expected if name not in arrays]
+    wrong += [f"{name} is not expected" for name in arrays if name not in expected]
+    for name, (*_, shape, _) in expected.items():
+        array = arrays.get(name, np.empty(shape, np.float32))
+        if array.shape != shape:
+            wrong.append(f"{name} is {array.shape}, expected {shape}")
+        if not jnp.issubdtype(array.dtype, jnp.floating):
+            wrong.append(f"{name} is {array.dtype}, expected floating-point numbers")
+    if wrong:
+        raise ValueError(
+            f"{len(wrong)} tensors do not fit, is this another network?\n  " + "\n  ".join(wrong)
+        )
+    flat: tuple[Tree, Tree] = ({}, {})
+    for name, (path, running, ours, _, grid) in expected.items():
+        array = arrays[name]
+        if grid:
+            array = np.moveaxis(array.reshape(grid), (0, 1), (-1, -2))
+        flat[running][path] = jnp.asarray(array.reshape(ours), jnp.float32)
+    params, state = (unflatten_dict(leaves, sep="/") for leaves in flat)
+    return params, state
+
+
+def to_torch(
+    params: Tree,
+    state: Tree,
+    names: Mapping[str, str],
+    rows: Sequence[Row],
+    input_shape: tuple[int, ...],
+) -> dict[str, np.ndarray]:
+    """Return parameters and running statistics in PyTorch's layout: the inverse of `from_torch`."""
+    flat = [flatten_dict(tree, sep="/") for tree in (params, state)]
+    tensors = {}
+    for name, (path, running, _, theirs, grid) in _tensors(names, rows, input_shape).items():
+        array = np.asarray(flat[running][path])
+        if grid:
+            array = np.moveaxis(array.reshape(*grid[2:], grid[1], grid[0]), (-1, -2), (0, 1))
+        tensors[name] = np.ascontiguousarray(array.reshape(theirs))
+    return tensors
+
+
+def _tensors(
+    names: Mapping[str, str], rows: Sequence[Row], input_shape: tuple[int, ...]
+) -> dict[str, _Tensor]:
+    """Return name to tensor, in the order of the rows."""
+    found = {}
+    for row, inputs, params, _ in stack.steps(rows, input_shape):
+        for leaf, ours in params.items():
+            theirs: tuple[int, ...] = ours
+            grid: tuple[int, ...] = ()
+            if leaf == "kernel":
+                *window, channels, features = ours if isinstance(row, Conv) else (*inputs, ours[-1])
+                grid = (features, channels, *window)
+                theirs = grid if isinstance(row, Conv) else ours[::-1]
+            name = f"{names[row.name]}.{_LEAVES[leaf]}"
+            found[name] = _Tensor(f"{row.name}/{leaf}", False, ours, theirs, grid)
+        if isinstance(row, Norm):
+            for leaf, theirs_called in _STATISTICS.items():
+                shape = params["scale"]
+                name = f"{names[row.name]}.{theirs_called}"
+                found[name] = _Tensor(f"{row.name}/{leaf}", True, shape, shape)
+    return found

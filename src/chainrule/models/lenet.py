@@ -1,0 +1,144 @@
+"""The notes' network for digits, after LeNet-5 (LeCun et al., 1998): two convolutions, two layers.
+
+It is the table `ROWS` and what `chainrule.models.stack` does with tables. The ReLU stands after the
+pool: the maximum of what a ReLU let through is the ReLU of the maximum, at a ninth of the ReLUs.
+
+Example:
+  >>> from chainrule.models import stack
+  >>> print(stack.describe(ROWS, INPUT_SHAPE))
+  name    kind   outputs       padding        sees     parameters  multiply-adds  outputs, kB
+  conv1   conv   24 x 24 x 32  0+0, 0+0       5 x 5           832        460,800         73.7
+  pool1   max    8 x 8 x 32    0+0, 0+0       7 x 7             0              0          8.2
+  conv2   conv   4 x 4 x 64    0+0, 0+0       19 x 19      51,264        819,200          4.1
+  pool2   max    2 x 2 x 64    0+0, 0+0       22 x 22           0              0          1.0
+  dense1  dense  200                          28 x 28      51,400         51,200          0.8
+  dense2  dense  10                           28 x 28       2,010          2,000          0.0
+  total                                                   105,506      1,333,200         87.9
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from chainrule.models import _torch, stack
+from chainrule.models.stack import Conv, Dense, Pool, Tree
+from chainrule.ops.activations import relu
+
+INPUT_SHAPE = (28, 28, 1)
+
+ROWS = (
+    Conv("conv1", 32, kernel=5),
+    Pool("pool1", 3, activation=relu),
+    Conv("conv2", 64, kernel=5),
+    Pool("pool2", 2, activation=relu),
+    Dense("dense1", 200, activation=relu),
+    Dense("dense2", 10),
+)
+
+TORCH_NAMES = {"conv1": "conv1", "conv2": "conv2", "dense1": "fc1", "dense2": "fc2"}
+"""What the layers are called in the notes' ``Net``."""
+
+
+def init(key: PRNGKeyArray) -> Tree:
+    r"""Draw the parameters.
+
+    Kernels are normal with variance 2 / fan-in (He et al., 2015), biases 0. PyTorch, the notes'
+    framework, draws both uniformly within :math:`\pm 1 / \sqrt{\text{fan-in}}`, a sixth of that
+    variance.
+
+    Args:
+      key: the source of the numbers.
+
+    Returns:
+      ``{"conv1": {"kernel": [5, 5, 1, 32], "bias": [32]}, "conv2": ..., "dense1": ..., "dense2":
+      ...}``, 105,506 numbers.
+
+    Example:
+      >>> import jax
+      >>> {name: layer["kernel"].shape for name, layer in init(jax.random.key(0)).items()}
+      {'conv1': (5, 5, 1, 32), 'conv2': (5, 5, 32, 64), 'dense1': (256, 200), 'dense2': (200, 10)}
+    """
+    return stack.init(key, ROWS, INPUT_SHAPE)
+
+
+def apply(
+    params: Tree, inputs: Float[Array, "batch height width channels"]
+) -> Float[Array, "batch 10"]:
+    """Return the logits of the ten digits.
+
+    Args:
+      params: as `init` draws them.
+      inputs: ``[batch, 28, 28, 1]``.
+
+    Returns:
+      Logits, ``[batch, 10]``: `chainrule.losses.cross_entropy` takes them as they are.
+
+    Raises:
+      ValueError: images of another shape, or parameters that are not those of `init`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> params = jax.eval_shape(init, jax.random.key(0))
+      >>> jax.eval_shape(apply, params, jnp.zeros((5, 28, 28, 1))).shape
+      (5, 10)
+    """
+    _check(inputs)
+    return stack.apply(params, inputs, ROWS)
+
+
+def features(params: Tree, inputs: Float[Array, "batch height width channels"]) -> dict[str, Array]:
+    """Return what every row hands on: ``conv1``, ``pool1``, ..., and ``dense2``, the logits.
+
+    Args:
+      params: as `init` draws them.
+      inputs: ``[batch, 28, 28, 1]``.
+
+    Returns:
+      ``{name: [batch, ...]}`` in the order of the rows.
+
+    Raises:
+      ValueError: as for `apply`.
+    """
+    _check(inputs)
+    return stack.features(params, inputs, ROWS)
+
+
+def from_torch(tensors: Mapping[str, np.ndarray]) -> Tree:
+    """Return the parameters of the notes' ``Net``, trained in PyTorch.
+
+    Kernels get their channels last, and the rows of ``fc1``, which PyTorch counts channel by
+    channel, our order: rows, columns, channels.
+
+    Args:
+      tensors: its ``state_dict()`` as NumPy arrays: ``conv1.weight``, ``conv1.bias``, ...
+
+    Returns:
+      Parameters for `apply`, float32.
+
+    Raises:
+      ValueError: tensors that are missing, too many, of another shape or no floating-point
+        numbers: all of them at once.
+    """
+    params, _ = _torch.from_torch(tensors, TORCH_NAMES, ROWS, INPUT_SHAPE)
+    return params
+
+
+def to_torch(params: Tree) -> dict[str, np.ndarray]:
+    """Return what the notes' ``Net`` loads with ``load_state_dict``: the inverse of `from_torch`.
+
+    Args:
+      params: as `init` draws them.
+
+    Returns:
+      ``{"conv1.weight": [32, 1, 5, 5], "conv1.bias": [32], ...}``, NumPy arrays.
+    """
+    return _torch.to_torch(params, {}, TORCH_NAMES, ROWS, INPUT_SHAPE)
+
+
+def _check(inputs: Array) -> None:
+    if inputs.shape[1:] != INPUT_SHAPE:
+        raise ValueError(
+            f"lenet: images {inputs.shape}: they must be [batch, 28, 28, 1]; a batch without the "
+            "axis of channels gets it by images[..., None]"
+        )
