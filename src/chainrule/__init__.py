@@ -31,6 +31,7 @@ _SUBMODULES = (
     "plots",
     "runs",
     "timing",
+    "training",
     "xray",
 )
 

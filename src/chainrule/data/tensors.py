@@ -19,7 +19,7 @@ import safetensors.numpy
 
 _METADATA = "__metadata__"
 """The member of an ``.npz`` that holds what a ``.safetensors`` file has a field for, as JSON."""
-_SHA256 = "sha256 of the arrays"
+_SHA256 = "sha256"
 
 
 class Tensors(NamedTuple):
@@ -58,8 +58,9 @@ def write(
     """
     path = _checked(path)
     # Not np.ascontiguousarray, which gives a scalar an axis; safetensors garbles strided arrays.
-    host = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    words = dict(metadata or {}) | {_SHA256: _digest(host)}
+    host = {name: _native(np.asarray(array, order="C")) for name, array in arrays.items()}
+    words = dict(metadata or {})
+    words[_SHA256] = _digest(host, words)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         if path.suffix == ".npz":
@@ -73,6 +74,9 @@ def write(
                         np.lib.format.write_array(member, array, allow_pickle=False)
         else:
             safetensors.numpy.save_file(host, partial, metadata=words)
+        # On the disk before it takes its name, so that also a power cut leaves one whole file.
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())
         os.replace(partial, path)
     except safetensors.SafetensorError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -102,8 +106,8 @@ def read(path: str | os.PathLike[str]) -> Tensors:
     except (safetensors.SafetensorError, zipfile.BadZipFile, EOFError, OSError) as error:
         raise ValueError(f"{path} is damaged, or no {path.suffix} file: {error}") from error
     expected = words.pop(_SHA256, None)
-    if expected is not None and expected != (found := _digest(arrays)):
-        raise ValueError(f"{path} is damaged: its arrays have the SHA-256 {found}, not {expected}")
+    if expected is not None and expected != (found := _digest(arrays, words)):
+        raise ValueError(f"{path} is damaged: its content has the SHA-256 {found}, not {expected}")
     return Tensors(arrays, words)
 
 
@@ -143,9 +147,14 @@ def _read_npz(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, str]
     return arrays, {} if words is None else json.loads(str(words))
 
 
-def _digest(arrays: Mapping[str, np.ndarray]) -> str:
-    """Return the checksum of names, dtypes, shapes and bytes, in the order of the names."""
-    digest = hashlib.sha256()
+def _native(array: np.ndarray) -> np.ndarray:
+    """Return an array in this machine's byte order, in which it will be read."""
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _digest(arrays: Mapping[str, np.ndarray], words: Mapping[str, str]) -> str:
+    """Return the checksum of the metadata and of names, dtypes, shapes and bytes, by name."""
+    digest = hashlib.sha256(json.dumps(dict(words), sort_keys=True).encode())
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(json.dumps([name, array.dtype.name, array.shape]).encode())

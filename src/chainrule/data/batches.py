@@ -1,0 +1,102 @@
+"""Mini-batches by index: a batch is a function of a key and the step, and of nothing else."""
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, PRNGKeyArray
+
+PyTree = Any
+
+
+class Batches:
+    """Samples in memory, and which of them make up the batch of every step.
+
+    Epoch ``e`` goes through the samples in an order drawn from ``fold_in(key, e)``, ``size`` at a
+    time. The remainder, fewer than ``size`` samples that end that order, is *dropped*: other
+    samples in every epoch. No position is kept: a run that is resumed at a step sees the batches
+    that the whole run would have seen.
+
+    Attributes:
+      data: a pytree of arrays with one leading axis, ``[N, ...]``.
+      size: the number of samples in a batch.
+      key: draws the orders.
+      samples: N.
+      per_epoch: the number of batches in an epoch, ``N // size``.
+
+    Args:
+      data: the samples, as NumPy's arrays or on a device. Not copied.
+      size: from 1 to N.
+      key: draws the orders.
+
+    Raises:
+      ValueError: the leading axes differ, ``size`` is not between 1 and N, a leaf is wider than
+        JAX's arrays are at present (float64 without ``jax_enable_x64``), or ``key`` is not a key.
+
+    Example:
+      >>> batches = Batches({"inputs": np.arange(10.0, dtype=np.float32)}, 4, key=jax.random.key(0))
+      >>> batches.samples, batches.per_epoch
+      (10, 2)
+      >>> batches.order(0).tolist()
+      [[0, 8, 2, 4], [1, 7, 9, 5]]
+      >>> batches.indices(1).tolist(), batches(1)["inputs"].tolist()
+      ([1, 7, 9, 5], [1.0, 7.0, 9.0, 5.0])
+    """
+
+    def __init__(self, data: PyTree, size: int, *, key: PRNGKeyArray):
+        check_key(key)
+        self.samples = _length(data)
+        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= self.samples:
+            raise ValueError(
+                f"batch size {size!r}: it must be an int from 1 to {self.samples}, "
+                "the number of samples"
+            )
+        self.data = data
+        self.size = size
+        self.key = key
+        self.per_epoch = self.samples // size
+
+    def order(self, epoch: int | Int[Array, ""]) -> Int[Array, "per_epoch size"]:
+        """Return the samples of every batch of an epoch, a batch a row."""
+        return _order(self.key, epoch, self.samples, self.size)
+
+    def indices(self, step: int | Int[Array, ""]) -> Int[Array, " size"]:
+        """Return the samples in the batch of a step; steps count on from epoch to epoch."""
+        return self.order(step // self.per_epoch)[step % self.per_epoch]
+
+    def __call__(self, step: int | Int[Array, ""]) -> PyTree:
+        """Return the batch of a step."""
+        rows = self.indices(step)
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf)[rows], self.data)
+
+
+def check_key(key: object) -> None:
+    """Refuse what is not one typed key."""
+    dtype, shape = getattr(key, "dtype", type(key).__name__), getattr(key, "shape", None)
+    if shape != () or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        raise ValueError(f"key is {dtype} of shape {shape}: pass one key made by jax.random.key")
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _order(key: Array, epoch: Array, samples: int, size: int) -> Array:
+    order = jax.random.permutation(jax.random.fold_in(key, epoch), samples)
+    return order[: samples // size * size].reshape(-1, size).astype(jnp.int32)
+
+
+def _length(data: PyTree) -> int:
+    leaves = jax.tree_util.tree_leaves_with_path(data)
+    shapes = {f"data{jax.tree_util.keystr(path)}": np.shape(leaf) for path, leaf in leaves}
+    lengths = {shape[:1] for shape in shapes.values()}
+    if len(lengths) != 1 or lengths == {()}:
+        raise ValueError(f"every leaf must have the same leading axis, but the shapes are {shapes}")
+    wide = [
+        f"data{jax.tree_util.keystr(path)} is {leaf.dtype}"
+        for path, leaf in leaves
+        if jax.dtypes.canonicalize_dtype(leaf.dtype) != leaf.dtype
+    ]
+    if wide:
+        raise ValueError(f"{', '.join(wide)}: cast it to 32 bits, or set jax_enable_x64")
+    return math.prod(lengths.pop())

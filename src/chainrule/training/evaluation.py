@@ -1,0 +1,57 @@
+"""A model over a whole set, batch by batch."""
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+PyTree = Any
+
+
+def predict(
+    apply_fn: Callable[[PyTree, PyTree], PyTree], params: PyTree, inputs: PyTree, *, size: int
+) -> PyTree:
+    """Return ``apply_fn(params, inputs)`` for as many inputs as there are, ``size`` at a time.
+
+    Every sample must be computed on its own, as in all models when they do not train. The last
+    batch is filled up with its last sample, and cut: one program serves all. The parameters are
+    arguments of that program: keep ``apply_fn`` one function, not a lambda made in the call, and
+    calls in every epoch compile once.
+
+    Args:
+      apply_fn: ``apply_fn(params, batch) -> outputs``, pytrees of arrays ``[size, ...]``.
+      params: any pytree; with batch statistics for example ``(params, state)``.
+      inputs: a pytree of arrays with one leading axis, ``[N, ...]``, on the host or a device.
+      size: how many at a time, at least 1.
+
+    Returns:
+      The outputs, ``[N, ...]``.
+
+    Raises:
+      ValueError: no inputs, leading axes that differ, or a size below 1.
+
+    Example:
+      >>> from chainrule.models import mlp
+      >>> params = mlp.init(jax.random.key(0), (4, 3, 2))
+      >>> predict(mlp.apply, params, jnp.ones((10, 4)), size=4).shape
+      (10, 2)
+    """
+    lengths = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(inputs)}
+    if len(lengths) != 1 or not lengths - {(), (0,)}:
+        raise ValueError(
+            f"the leading axes of the inputs are {sorted(lengths)}: expected one, N > 0"
+        )
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise ValueError(f"size {size!r}: it must be an int of at least 1")
+    (samples,) = lengths.pop()
+    size = min(size, samples)
+    run = jax.jit(apply_fn)
+    parts = []
+    for start in range(0, samples, size):
+        rows = np.minimum(np.arange(start, start + size), samples - 1)
+        outputs = run(params, jax.tree.map(operator.itemgetter(rows), inputs))
+        parts.append(jax.tree.map(operator.itemgetter(slice(samples - start)), outputs))
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)

@@ -1,0 +1,263 @@
+"""The loop: many steps in one compiled call, the data on the device, one record an epoch."""
+
+import functools
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from chainrule.data.batches import Batches
+from chainrule.training.step import Augment, Loss, TrainState, make_step
+
+PyTree = Any
+Record = dict[str, Any]
+
+# How long the device works before Python gets a word in: short enough to answer a signal, long
+# enough that a call costs nothing.
+SECONDS_A_CALL = 0.5
+
+
+class NonFiniteError(ArithmeticError):
+    """A step led to a NaN or an infinity, in the loss, the parameters or the state.
+
+    Attributes:
+      train_state: the last finite one, from which that step was tried.
+    """
+
+    def __init__(self, message: str, train_state: TrainState):
+        super().__init__(message)
+        self.train_state = train_state
+
+
+class Loop(flax.struct.PyTreeNode):
+    """What the loop carries: enough to go on from anywhere within an epoch.
+
+    Attributes:
+      train_state: the training itself.
+      log: float32 ``[per_epoch]`` for every metric, NaN for the steps of the epoch to come.
+      failures: int32 ``[]``, the steps in a row, up to now, that were not finite.
+      stopped: bool ``[]``, whether there were too many of them.
+    """
+
+    train_state: TrainState
+    log: dict[str, Any]
+    failures: Any
+    stopped: Any
+
+
+def fit(
+    train_state: TrainState,
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    batches: Batches,
+    epochs: int,
+    *,
+    augment: Augment | None = None,
+    evaluate: Callable[[TrainState], Record] | None = None,
+    report: Callable[[Record], object] | None = None,
+    tick: Callable[[int, int], object] | None = None,
+    skip_nonfinite: int = 0,
+) -> TrainState:
+    """Train until ``epochs`` epochs are done, counted from step 0, whatever step the state is at.
+
+    Calls with the same ``loss``, ``optimizer`` and ``augment``, compared by identity, and equal
+    shapes compile once. How many steps one compiled call takes is a matter of time, and changes no
+    bit of the result: the program takes its number as an argument.
+
+    Args:
+      train_state: where to start, see `chainrule.training.create`; not changed, not consumed.
+      loss: see `chainrule.training.make_step`.
+      optimizer: the one that the state was created with.
+      batches: the samples, and the batch of every step; the remainder of an epoch is dropped.
+      epochs: how many there are in all, at least 1.
+      augment: ``augment(key, batch) -> batch``, compiled into the step.
+      evaluate: ``evaluate(train_state) -> dict``, called after every epoch; what it returns joins
+        the record.
+      report: called with one record an epoch: ``epoch`` (from 1), ``step``, ``seconds`` of the
+        steps alone, ``compile_seconds`` apart, ``examples_per_second``, the mean over the epoch
+        of each metric (``loss``, ``grad_norm`` and those of the loss), ``skipped`` where
+        ``skip_nonfinite`` is given, and what ``evaluate`` returned.
+      tick: called as ``tick(step, steps)`` about twice a second, see `chainrule.training.Progress`.
+      skip_nonfinite: how many steps in a row may be not finite. Such a step changes nothing but
+        the count of the steps, so that the next batch follows.
+
+    Returns:
+      The state after the last step.
+
+    Raises:
+      ValueError: a setting is out of range, the state is past the last epoch, or the loss returns
+        something else than it should.
+      NonFiniteError: one step more than ``skip_nonfinite`` in a row was not finite. It holds the
+        last finite state.
+
+    Example:
+      >>> from chainrule.training import create
+      >>> def loss(params, state, batch, key):
+      ...     return jnp.mean((params - batch) ** 2), (state, {"middle": jnp.mean(batch)})
+      >>> optimizer = optax.sgd(0.25)
+      >>> batches = Batches(jnp.asarray([1.0, 3.0, 5.0, 7.0]), 2, key=jax.random.key(0))
+      >>> start = create(jnp.asarray(0.0), optimizer, key=jax.random.key(1))
+      >>> end = fit(start, loss, optimizer, batches, 2, report=lambda r: print(
+      ...     r["epoch"], r["step"], r["loss"], r["middle"]))
+      1 2 14.625 4.0
+      2 4 5.3515625 4.0
+      >>> int(end.step), float(end.params)
+      (4, 3.8125)
+    """
+    _check_count("epochs", epochs, 1)
+    _check_count("skip_nonfinite", skip_nonfinite, 0)
+    steps, step = epochs * batches.per_epoch, int(train_state.step)
+    if step > steps:
+        raise ValueError(
+            f"the state is at step {step}, past the {steps} steps of {epochs} epochs of "
+            f"{batches.per_epoch} batches: epochs counts from step 0"
+        )
+    settings = {
+        "loss": loss,
+        "optimizer": optimizer,
+        "augment": augment,
+        "skip_nonfinite": skip_nonfinite,
+    }
+    data = jax.tree.map(jnp.asarray, batches.data)
+    loop = _begin(train_state, loss, augment, data, batches)
+    while step < steps:
+        epoch, first = divmod(step, batches.per_epoch)
+        end = (epoch + 1) * batches.per_epoch
+        order = batches.order(epoch)
+        clock = time.perf_counter()
+        # A call for no step compiles where that is needed, and else takes no time.
+        loop = _run(loop, data, order, step, **settings)
+        jax.block_until_ready(loop)
+        compile_seconds = time.perf_counter() - clock
+        clock, count = time.perf_counter(), 1
+        while step < end:
+            called = time.perf_counter()
+            loop = _run(loop, data, order, min(step + count, end), **settings)
+            step = int(loop.train_state.step)
+            if loop.stopped:
+                raise _stopped(loop, batches.per_epoch, skip_nonfinite)
+            if tick is not None:
+                tick(step, steps)
+            spent = max(time.perf_counter() - called, 1e-9)
+            count = max(1, min(2 * count, int(count * SECONDS_A_CALL / spent)))
+        seconds = time.perf_counter() - clock
+        record: Record = {
+            "epoch": epoch + 1,
+            "step": step,
+            "seconds": seconds,
+            "compile_seconds": compile_seconds,
+            "examples_per_second": (batches.per_epoch - first) * batches.size / seconds,
+            **_means(loop.log, first, skip_nonfinite > 0),
+        }
+        loop = loop.replace(log=jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), loop.log))
+        found = {} if evaluate is None else evaluate(loop.train_state)
+        if twice := record.keys() & found.keys():
+            raise ValueError(f"evaluate returns {sorted(twice)}, which are the loop's: rename them")
+        if report is not None:
+            report(record | found)
+    return loop.train_state
+
+
+def _begin(
+    train_state: TrainState, loss: Loss, augment: Augment | None, data: PyTree, batches: Batches
+) -> Loop:
+    # The loop consumes its state at every call: this copy, so that the caller keeps his.
+    train_state = jax.tree.map(jnp.copy, train_state)
+
+    def metrics(train_state: TrainState, data: PyTree) -> Any:
+        batch = jax.tree.map(lambda leaf: leaf[: batches.size], data)
+        return make_step(loss, optax.set_to_zero(), augment=augment)(train_state, batch)[1]
+
+    state = train_state.replace(opt_state=optax.set_to_zero().init(train_state.params))
+    names = jax.eval_shape(metrics, state, data)
+    log = {name: jnp.full(batches.per_epoch, jnp.nan) for name in names}
+    return Loop(train_state, log, jnp.int32(0), jnp.asarray(False))
+
+
+@functools.partial(
+    jax.jit,
+    static_argnames=("loss", "optimizer", "augment", "skip_nonfinite"),
+    donate_argnums=0,
+)
+def _run(
+    loop: Loop,
+    data: PyTree,
+    order: jax.Array,
+    stop: int | jax.Array,
+    *,
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    augment: Augment | None,
+    skip_nonfinite: int,
+) -> Loop:
+    """Take the steps up to ``stop``, within one epoch.
+
+    A loop with a length that is data, and not a scan, is one program for every length: also a
+    resumed run goes through the very same instructions, to the bit.
+    """
+    step = make_step(loss, optimizer, augment=augment)
+
+    def body(loop: Loop) -> Loop:
+        before = loop.train_state
+        at = before.step % len(order)
+        after, metrics = step(before, jax.tree.map(lambda leaf: leaf[order[at]], data))
+        finite = _finite((metrics["loss"], after.params, after.state))
+        failures = jnp.where(finite, 0, loop.failures + 1)
+        kept = jax.tree.map(
+            lambda new, old: jnp.where(finite, new, old),
+            (after.params, after.opt_state, after.state),
+            (before.params, before.opt_state, before.state),
+        )
+        stopped = failures > skip_nonfinite
+        return Loop(
+            TrainState(before.step + jnp.where(stopped, 0, 1), *kept, before.key),
+            {name: loop.log[name].at[at].set(metrics[name]) for name in loop.log},
+            failures,
+            stopped,
+        )
+
+    return jax.lax.while_loop(
+        lambda loop: (loop.train_state.step < stop) & ~loop.stopped, body, loop
+    )
+
+
+def _finite(tree: PyTree) -> jax.Array:
+    leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    return functools.reduce(jnp.logical_and, [jnp.all(jnp.isfinite(x)) for x in leaves])
+
+
+def _means(log: dict[str, Any], first: int, skipping: bool) -> Record:
+    # In double precision and over the whole epoch, whatever calls it was cut into.
+    names = sorted(log, key=lambda name: (name != "loss", name))
+    rows = {name: np.asarray(log[name], np.float64)[first:] for name in names}
+    taken = np.isfinite(rows["loss"])
+    means = {
+        name: float(values[taken].mean()) if taken.any() else math.nan
+        for name, values in rows.items()
+    }
+    return means | ({"skipped": int((~taken).sum())} if skipping else {})
+
+
+def _stopped(loop: Loop, per_epoch: int, skip_nonfinite: int) -> NonFiniteError:
+    step = int(loop.train_state.step)
+    at = step % per_epoch
+    found = {name: float(loop.log[name][at]) for name in ("loss", "grad_norm")}
+    again = f", the last of {skip_nonfinite + 1} in a row" if skip_nonfinite else ""
+    return NonFiniteError(
+        f"step {step} (batch {at} of epoch {step // per_epoch + 1}) is not finite{again}: "
+        f"{', '.join(f'{name} {value:g}' for name, value in found.items())}. "
+        "The last finite state is kept; lower the learning rate, clip the gradient, or ask "
+        "chainrule.xray where it was born",
+        loop.train_state,
+    )
+
+
+def _check_count(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be an int of at least {least}, not {value!r}")

@@ -1,0 +1,168 @@
+"""One step of training: a pure function from a state and a batch to the next state."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, PRNGKeyArray
+
+from chainrule.data.batches import check_key
+
+PyTree = Any
+Loss = Callable[[PyTree, PyTree, PyTree, Array], tuple[Array, tuple[PyTree, dict[str, Array]]]]
+"""``loss(params, state, batch, key) -> (scalar, (new_state, metrics))``"""
+Augment = Callable[[Array, PyTree], PyTree]
+"""``augment(key, batch) -> batch``"""
+Metrics = dict[str, Array]
+
+
+class TrainState(flax.struct.PyTreeNode):
+    """All that a training is made of between two steps: with the data, it decides the rest.
+
+    Attributes:
+      step: int32 ``[]``, how many steps were taken.
+      params: the parameters, a pytree of floating-point arrays.
+      opt_state: the optimizer's state, a pytree.
+      state: the model's own, batch statistics for example; ``{}`` without.
+      key: a typed key that never changes: step i draws from ``fold_in(key, i)``.
+    """
+
+    step: Any
+    params: PyTree
+    opt_state: PyTree
+    state: PyTree
+    key: Any
+
+
+def create(
+    params: PyTree,
+    optimizer: optax.GradientTransformation,
+    *,
+    key: PRNGKeyArray,
+    state: PyTree = None,
+) -> TrainState:
+    """Return the state before the first step.
+
+    Args:
+      params: the parameters to start from, floating-point arrays.
+      optimizer: any optax optimizer.
+      key: draws all that is random in the steps: augmentation, dropout.
+      state: the model's batch statistics, if it has some.
+
+    Raises:
+      ValueError: a parameter is not floating-point, there is none, or ``key`` is not a key.
+
+    Example:
+      >>> start = create({"kernel": jnp.ones(3)}, optax.sgd(0.1), key=jax.random.key(0))
+      >>> int(start.step), start.state
+      (0, {})
+    """
+    check_key(key)
+    params = jax.tree.map(jnp.asarray, params)
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    wrong = [
+        f"params{jax.tree_util.keystr(path)} is {leaf.dtype}"
+        for path, leaf in leaves
+        if not jnp.issubdtype(leaf.dtype, jnp.floating)
+    ]
+    if wrong or not leaves:
+        raise ValueError(
+            "params must be a pytree of floating-point arrays, but "
+            + (", ".join(wrong) or "it holds no array")
+        )
+    with jax.numpy_dtype_promotion("standard"):
+        opt_state = optimizer.init(params)
+    return TrainState(jnp.int32(0), params, opt_state, {} if state is None else state, key)
+
+
+def make_step(
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    *,
+    augment: Augment | None = None,
+) -> Callable[[TrainState, PyTree], tuple[TrainState, Metrics]]:
+    """Return ``step(train_state, batch) -> (train_state, metrics)``: pure, to be jitted or scanned.
+
+    The metrics are those of the loss, with ``loss`` and ``grad_norm`` (Euclidean, of the whole
+    gradient, before the optimizer), at the parameters *before* the step.
+
+    Whatever optax does to a gradient is a part of the optimizer. Clipping, for example, is
+    ``optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3))``, a schedule is a learning
+    rate: ``optax.adam(optax.cosine_decay_schedule(1e-3, steps))``.
+
+    Args:
+      loss: ``loss(params, state, batch, key) -> (scalar, (new_state, metrics))``, the scalar a mean
+        over the batch, the metrics a dict of scalars.
+      optimizer: any optax optimizer.
+      augment: ``augment(key, batch) -> batch``, applied first.
+
+    Returns:
+      The step. It raises a ValueError when traced with a loss that returns anything else.
+
+    Example:
+      >>> def loss(params, state, batch, key):
+      ...     return jnp.mean((params - batch) ** 2), (state, {})
+      >>> optimizer = optax.sgd(0.25)
+      >>> step = jax.jit(make_step(loss, optimizer))
+      >>> start = create(jnp.asarray(1.0), optimizer, key=jax.random.key(0))
+      >>> end, metrics = step(start, jnp.asarray([2.0, 4.0]))
+      >>> float(end.params), float(metrics["loss"]), float(metrics["grad_norm"])
+      (2.0, 5.0, 4.0)
+    """
+    # Line searches and Polyak's rate ask for the loss as well as its gradient.
+    optimizer = optax.with_extra_args_support(optimizer)
+
+    def step(train_state: TrainState, batch: PyTree) -> tuple[TrainState, Metrics]:
+        keys = jax.random.split(jax.random.fold_in(train_state.key, train_state.step))
+        if augment is not None:
+            batch = augment(keys[0], batch)
+
+        def at(params: PyTree) -> Any:
+            result = loss(params, train_state.state, batch, keys[1])
+            check_result(result, train_state.state)
+            return result
+
+        (value, (state, metrics)), grads = jax.value_and_grad(at, has_aux=True)(train_state.params)
+        # adam, schedules and others mix dtypes, which strict promotion would refuse.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, opt_state = optimizer.update(
+                grads,
+                train_state.opt_state,
+                train_state.params,
+                value=value,
+                grad=grads,
+                value_fn=lambda params: at(params)[0],
+            )
+            params = optax.apply_updates(train_state.params, updates)
+        moved = train_state.replace(
+            step=train_state.step + 1, params=params, opt_state=opt_state, state=state
+        )
+        return moved, {"loss": value, "grad_norm": optax.tree.norm(grads), **metrics}
+
+    return step
+
+
+def check_result(result: object, state: PyTree) -> None:
+    """Refuse what a loss must not return."""
+    wanted = "a loss for training returns (scalar, (new_state, metrics))"
+    match result:
+        case (value, (new_state, dict(metrics))):
+            scalars = {"the loss": value, **metrics}
+        case _:
+            raise ValueError(f"{wanted}, but this one returns {jax.tree.structure(result)}")
+    if taken := {"loss", "grad_norm"} & metrics.keys():
+        raise ValueError(f"the metrics hold {sorted(taken)}: every step adds these, rename yours")
+    shapes = {name: jnp.shape(v) for name, v in scalars.items() if jnp.shape(v) != ()}
+    if shapes:
+        raise ValueError(f"{wanted}, all of them scalars, but the shapes are {shapes}: take a mean")
+    if not jnp.issubdtype(jnp.result_type(value), jnp.floating):
+        raise ValueError(
+            f"the loss is {jnp.result_type(value)}: it must be a floating-point number"
+        )
+    before: Any = jax.tree.structure(state)
+    after: Any = jax.tree.structure(new_state)
+    if before != after:
+        raise ValueError(f"the loss turns the state {before} into {after}: return it in one form")

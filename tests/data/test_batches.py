@@ -1,0 +1,73 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from chainrule.data.batches import Batches
+
+KEY = jax.random.key(0)
+
+
+def test_an_epoch_takes_every_sample_at_most_once_and_drops_the_remainder():
+    batches = Batches(np.arange(23, dtype=np.int32), 5, key=KEY)
+    assert (batches.samples, batches.per_epoch) == (23, 4)
+    first, second = (np.asarray(batches.order(epoch)) for epoch in (0, 1))
+    for order in (first, second):
+        assert order.shape == (4, 5)
+        assert order.dtype == np.int32
+        assert len(np.unique(order)) == 20
+        assert order.min() >= 0
+        assert order.max() <= 22
+    assert (first != second).any()
+    # What is dropped is drawn anew: three samples of 23 stay out each time.
+    assert set(range(23)) - set(first.ravel()) != set(range(23)) - set(second.ravel())
+
+
+def test_the_order_is_that_of_the_epoch_s_key():
+    batches = Batches(np.zeros((6, 2), np.float32), 3, key=KEY)
+    for epoch in (0, 7):
+        order = jax.random.permutation(jax.random.fold_in(KEY, epoch), 6)
+        np.testing.assert_array_equal(batches.order(epoch).ravel(), order)
+    other = Batches(np.zeros((6, 2), np.float32), 3, key=jax.random.key(1))
+    assert (other.order(0) != batches.order(0)).any()
+
+
+def test_a_step_alone_tells_its_batch_also_under_jit():
+    data = {"inputs": np.arange(14, dtype=np.float32).reshape(7, 2), "labels": np.arange(7, 14)}
+    data["labels"] = data["labels"].astype(np.int32)
+    batches = Batches(data, 2, key=KEY)
+    indices = jax.jit(batches.indices)
+    for step in (0, 2, 3, 8):
+        rows = batches.order(step // 3)[step % 3]
+        np.testing.assert_array_equal(batches.indices(step), rows)
+        np.testing.assert_array_equal(indices(jnp.int32(step)), rows)
+        batch = batches(step)
+        np.testing.assert_array_equal(batch["inputs"][:, 0], 2 * rows)
+        np.testing.assert_array_equal(batch["labels"], rows + 7)
+
+
+@pytest.mark.parametrize("size", [0, 8, -1, 2.0, True])
+def test_a_size_that_makes_no_batch_is_refused_with_the_number_of_samples(size, unchecked):
+    with pytest.raises(ValueError, match=rf"size {size}: it must be an int from 1 to 7"):
+        Batches(np.zeros(7, np.float32), size, key=KEY)
+
+
+def test_data_without_one_leading_axis_is_refused_with_all_shapes():
+    with pytest.raises(ValueError, match=r"\{\"data\['a'\]\": \(3, 2\), \"data\['b'\]\": \(4,\)\}"):
+        Batches({"a": np.zeros((3, 2)), "b": np.zeros(4)}, 1, key=KEY)
+    with pytest.raises(ValueError, match=r"leading axis.*'data': \(\)"):
+        Batches(np.float32(1), 1, key=KEY)
+    with pytest.raises(ValueError, match=r"leading axis"):
+        Batches({}, 1, key=KEY)
+
+
+def test_doubles_are_refused_rather_than_halved():
+    with pytest.raises(ValueError, match=r"data\['x'\] is float64: cast it"):
+        Batches({"x": np.zeros(3), "y": np.zeros(3, np.float32)}, 1, key=KEY)
+
+
+def test_what_is_no_key_is_refused(unchecked):
+    with pytest.raises(ValueError, match=r"key is int of shape None: pass one key"):
+        Batches(np.zeros(3, np.float32), 1, key=0)
+    with pytest.raises(ValueError, match=r"key is key<fry> of shape \(2,\)"):
+        Batches(np.zeros(3, np.float32), 1, key=jax.random.split(KEY))

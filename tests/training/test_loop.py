@@ -1,0 +1,305 @@
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from chainrule import training
+from chainrule.data.batches import Batches
+
+RNG = np.random.default_rng(0)
+INPUTS = RNG.normal(size=(22, 3)).astype(np.float32)
+TARGETS = (INPUTS @ [1.0, -2.0, 0.5] + 0.3).astype(np.float32)
+DATA = {"inputs": INPUTS, "targets": TARGETS}
+BATCHES = Batches(DATA, 4, key=jax.random.key(5))  # 5 batches an epoch, 2 samples dropped
+PARAMS = {"bias": jnp.zeros(()), "kernel": jnp.asarray([0.5, 0.25, -1.0])}
+SGD = optax.sgd(0.1, momentum=0.5)
+ADAM = optax.adam(optax.cosine_decay_schedule(0.1, 20))
+
+
+def loss(params, state, batch, key):
+    """A regression that counts its calls in the state and has a noise that the key decides."""
+    predictions = batch["inputs"] @ params["kernel"] + params["bias"]
+    predictions = predictions + 0.01 * jax.random.normal(key)
+    error = jnp.abs(predictions - batch["targets"])
+    return jnp.mean(error**2), ({"calls": state["calls"] + 1}, {"error": jnp.mean(error)})
+
+
+def start(optimizer=SGD):
+    return training.create(
+        PARAMS, optimizer, key=jax.random.key(9), state={"calls": jnp.float32(0)}
+    )
+
+
+def equal(left, right):
+    assert jax.tree.structure(left) == jax.tree.structure(right)
+    for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
+        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            a, b = jax.random.key_data(a), jax.random.key_data(b)
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+def by_hand(steps):
+    """The same descent in NumPy, double precision, from the equations of momentum."""
+    kernel, bias = np.asarray(PARAMS["kernel"], float), 0.0
+    moved = np.zeros(4)
+    losses, errors = [], []
+    for step in range(steps):
+        rows = np.asarray(BATCHES.indices(step))
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(9), step))
+        noise = 0.01 * float(jax.random.normal(keys[1]))
+        residual = INPUTS[rows] @ kernel + bias + noise - TARGETS[rows]
+        losses.append(np.mean(residual**2))
+        errors.append(np.mean(np.abs(residual)))
+        gradient = np.append(INPUTS[rows].T @ residual, residual.sum()) * 2 / 4
+        moved = 0.5 * moved + gradient
+        kernel, bias = kernel - 0.1 * moved[:3], bias - 0.1 * moved[3]
+    return kernel, bias, losses, errors
+
+
+def test_fit_is_the_descent_written_out_in_numpy():
+    records = []
+    end = training.fit(start(), loss, SGD, BATCHES, 3, report=records.append)
+    kernel, bias, losses, errors = by_hand(15)
+    np.testing.assert_allclose(end.params["kernel"], kernel, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(end.params["bias"], bias, rtol=1e-5, atol=1e-6)
+    assert (int(end.step), float(end.state["calls"])) == (15, 15)
+    assert [record["epoch"] for record in records] == [1, 2, 3]
+    assert [record["step"] for record in records] == [5, 10, 15]
+    for epoch, record in enumerate(records):
+        part = slice(5 * epoch, 5 * epoch + 5)
+        assert record["loss"] == pytest.approx(np.mean(losses[part]), rel=1e-5)
+        assert record["error"] == pytest.approx(np.mean(errors[part]), rel=1e-5)
+        assert record["examples_per_second"] == pytest.approx(20 / record["seconds"])
+        assert record["compile_seconds"] >= 0
+
+
+def test_fit_is_the_step_called_in_a_python_loop_with_adam_and_a_schedule():
+    end = training.fit(start(ADAM), loss, ADAM, BATCHES, 2)
+    step, state = jax.jit(training.make_step(loss, ADAM)), start(ADAM)
+    for index in range(10):
+        state, metrics = step(state, BATCHES(index))
+    for a, b in zip(jax.tree.leaves(end.params), jax.tree.leaves(state.params), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    grads = jax.grad(lambda p: loss(p, state.state, BATCHES(9), jax.random.key(0))[0])(state.params)
+    assert metrics.keys() == {"loss", "grad_norm", "error"}
+    assert jax.tree.structure(grads) == jax.tree.structure(end.params)
+
+
+def test_a_state_is_taken_up_at_every_step_to_the_bit():
+    whole = training.fit(start(), loss, SGD, BATCHES, 2)
+    step, state = jax.jit(training.make_step(loss, SGD)), start()
+    for _ in range(10):
+        equal(training.fit(state, loss, SGD, BATCHES, 2), whole)
+        state, _ = step(state, BATCHES(int(state.step)))
+    assert int(training.fit(whole, loss, SGD, BATCHES, 2).step) == 10  # nothing left to do
+
+
+def test_the_calls_into_which_an_epoch_is_cut_change_no_bit(monkeypatch):
+    ticks = []
+    records = []
+    monkeypatch.setattr(training.loop, "SECONDS_A_CALL", 0.0)
+    one = training.fit(
+        start(), loss, SGD, BATCHES, 2, tick=lambda *t: ticks.append(t), report=records.append
+    )
+    assert ticks == [(step, 10) for step in range(1, 11)]
+    monkeypatch.setattr(training.loop, "SECONDS_A_CALL", 1e9)
+    other = []
+    equal(training.fit(start(), loss, SGD, BATCHES, 2, report=other.append), one)
+    assert [r["loss"] for r in records] == [r["loss"] for r in other]
+
+
+def test_the_start_is_neither_changed_nor_consumed():
+    begin = start()
+    training.fit(begin, loss, SGD, BATCHES, 1)
+    equal(begin, start())
+
+
+def test_equal_calls_compile_once():
+    training.fit(start(), loss, SGD, BATCHES, 1)
+    compiled = training.loop._run._cache_size()
+    training.fit(start(), loss, SGD, BATCHES, 3)
+    assert training.loop._run._cache_size() == compiled
+
+
+def test_evaluation_joins_the_record_after_every_epoch():
+    records = []
+
+    def evaluate(state):
+        return {"at": int(state.step), "norm": float(optax.tree.norm(state.params))}
+
+    training.fit(start(), loss, SGD, BATCHES, 2, evaluate=evaluate, report=records.append)
+    assert [record["at"] for record in records] == [5, 10]
+    with pytest.raises(ValueError, match=r"evaluate returns \['loss'\], which are the loop's"):
+        training.fit(start(), loss, SGD, BATCHES, 2, evaluate=lambda _: {"loss": 0.0})
+
+
+def test_augmentation_is_compiled_in_and_draws_from_the_step_s_own_key():
+    def shift(key, batch):
+        return batch + jax.random.normal(key)
+
+    def own(params, state, batch, key):
+        return jnp.mean((params - batch) ** 2), (state, {"seen": batch[0]})
+
+    zeros = Batches(jnp.zeros(3), 1, key=jax.random.key(0))
+    begin = training.create(jnp.asarray(0.0), SGD, key=jax.random.key(3))
+    records = []
+    training.fit(begin, own, SGD, zeros, 1, augment=shift, report=records.append)
+    keys = [jax.random.split(jax.random.fold_in(jax.random.key(3), i))[0] for i in range(3)]
+    drawn = [float(jax.random.normal(key)) for key in keys]
+    assert len(set(drawn)) == 3
+    assert records[0]["seen"] == pytest.approx(np.mean(drawn), rel=1e-6)
+
+
+def test_repeating_the_data_and_doubling_the_batch_changes_no_step():
+    def plain(params, state, batch, key):
+        return loss(params, {"calls": jnp.float32(0)}, batch, jax.random.key(0))[0], (state, {})
+
+    step = jax.jit(training.make_step(plain, SGD))
+    begin = training.create(PARAMS, SGD, key=jax.random.key(0))
+    batch = BATCHES(0)
+    twice = jax.tree.map(lambda x: jnp.concatenate([x, x]), batch)
+    for a, b in zip(
+        jax.tree.leaves(step(begin, batch)[0].params),
+        jax.tree.leaves(step(begin, twice)[0].params),
+        strict=True,
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+# --- what is not finite ------------------------------------------------------------------------
+
+
+def divides(params, state, batch, key):
+    """The loss is infinite at the batch of a zero."""
+    return params / jnp.mean(batch), (state, {})
+
+
+def holes(*zeros, count=8):
+    """One sample a batch; 0 where the step is named, else 1."""
+    batches = Batches(jnp.zeros(count), 1, key=jax.random.key(0))
+    values = np.ones(count, np.float32)
+    values[np.asarray(batches.order(0))[list(zeros), 0]] = 0
+    return Batches(values, 1, key=jax.random.key(0))
+
+
+HALF = optax.sgd(0.5)
+
+
+def test_the_first_step_that_is_not_finite_stops_and_keeps_the_state_before_it():
+    begin = training.create(jnp.asarray(1.0), HALF, key=jax.random.key(0))
+    with pytest.raises(training.NonFiniteError, match=r"step 3 \(batch 3 of epoch 1\).*inf") as e:
+        training.fit(begin, divides, HALF, holes(3), 2)
+    kept = e.value.train_state
+    assert (int(kept.step), float(kept.params)) == (3, -0.5)  # 1 - 3 / 2: every gradient is 1
+
+
+def test_steps_that_are_not_finite_can_be_skipped_up_to_a_number_in_a_row():
+    begin = training.create(jnp.asarray(1.0), HALF, key=jax.random.key(0))
+    records = []
+    end = training.fit(
+        begin, divides, HALF, holes(1, 4, 5), 1, report=records.append, skip_nonfinite=2
+    )
+    assert (int(end.step), float(end.params)) == (8, -1.5)  # five steps of eight
+    assert records[0]["skipped"] == 3
+    assert records[0]["loss"] == pytest.approx(np.mean([1, 0.5, 0, -0.5, -1]))
+    with pytest.raises(
+        training.NonFiniteError, match=r"step 5 .* is not finite, the last of 2 in a row"
+    ):
+        training.fit(begin, divides, HALF, holes(1, 4, 5), 1, skip_nonfinite=1)
+
+
+def test_a_finite_loss_with_a_step_beyond_all_numbers_stops_too():
+    huge = optax.sgd(1e38)
+    begin = training.create(jnp.asarray(1.0), huge, key=jax.random.key(0))
+
+    def steep(params, state, batch, key):
+        return params * 10 * jnp.mean(batch), (state, {})
+
+    with pytest.raises(training.NonFiniteError, match=r"step 0 .*loss 10, grad_norm 10"):
+        training.fit(begin, steep, huge, holes(), 1)
+
+
+# --- settings ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 0}, r"epochs must be an int of at least 1, not 0"),
+        ({"epochs": 1.0}, r"epochs must be an int of at least 1, not 1\.0"),
+        ({"skip_nonfinite": -1}, r"skip_nonfinite must be an int of at least 0, not -1"),
+    ],
+)
+def test_settings_out_of_range_are_refused_with_their_value(settings, message, unchecked):
+    with pytest.raises(ValueError, match=message):
+        training.fit(start(), loss, SGD, BATCHES, **{"epochs": 1} | settings)
+
+
+def test_a_state_past_the_last_epoch_is_refused():
+    with pytest.raises(ValueError, match=r"at step 11, past the 10 steps of 2 epochs of 5"):
+        training.fit(start().replace(step=jnp.int32(11)), loss, SGD, BATCHES, 2)
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (lambda s: jnp.float32(0), r"returns \(scalar, \(new_state, metrics\)\), but this one"),
+        (lambda s: (jnp.zeros(3), (s, {})), r"all of them scalars.*'the loss': \(3,\)"),
+        (lambda s: (jnp.float32(0), (s, {"a": jnp.zeros(2)})), r"\{'a': \(2,\)\}"),
+        (lambda s: (jnp.int32(0), (s, {})), r"the loss is int32"),
+        (lambda s: (jnp.float32(0), (s, {"loss": jnp.float32(0)})), r"the metrics hold \['loss'\]"),
+        (lambda s: (jnp.float32(0), ({}, {})), r"the loss turns the state .* into"),
+    ],
+)
+def test_a_loss_that_returns_something_else_is_refused_with_what_it_returns(result, message):
+    with pytest.raises(ValueError, match=message):
+        training.fit(start(), lambda p, s, b, k: result(s), SGD, BATCHES, 1)
+
+
+def test_parameters_that_cannot_be_trained_are_refused(unchecked):
+    with pytest.raises(ValueError, match=r"params\['a'\] is int32"):
+        training.create({"a": jnp.arange(3)}, SGD, key=jax.random.key(0))
+    with pytest.raises(ValueError, match=r"it holds no array"):
+        training.create({}, SGD, key=jax.random.key(0))
+    with pytest.raises(ValueError, match=r"key is int of shape None"):
+        training.create(PARAMS, SGD, key=0)
+
+
+def test_predict_runs_every_sample_once_whatever_the_size():
+    inputs = {"x": jnp.arange(10.0), "y": jnp.arange(20.0).reshape(10, 2)}
+
+    def apply(params, batch):
+        return {"sum": batch["x"] + params, "y": batch["y"] * 2}
+
+    for size in (1, 4, 10, 64):
+        outputs = training.predict(apply, jnp.float32(3), inputs, size=size)
+        np.testing.assert_array_equal(outputs["sum"], jnp.arange(10.0) + 3)
+        np.testing.assert_array_equal(outputs["y"], inputs["y"] * 2)
+
+
+def test_predict_compiles_once_for_all_batches_and_all_parameters():
+    traced = itertools.count()
+
+    def apply(params, batch):
+        next(traced)
+        return batch * params
+
+    for factor in (1.0, 2.0):
+        outputs = training.predict(apply, jnp.float32(factor), np.ones(10, np.float32), size=4)
+        np.testing.assert_array_equal(outputs, factor * np.ones(10))
+    assert next(traced) == 1
+
+
+def test_predict_refuses_no_inputs_and_no_size(unchecked):
+    def apply(params, batch):
+        return batch
+
+    with pytest.raises(ValueError, match=r"leading axes of the inputs are \[\(2,\), \(3,\)\]"):
+        training.predict(apply, None, (jnp.ones(2), jnp.ones(3)), size=1)
+    with pytest.raises(ValueError, match=r"\[\(0,\)\]: expected one, N > 0"):
+        training.predict(apply, None, jnp.ones(0), size=1)
+    with pytest.raises(ValueError, match=r"size 0: it must be an int of at least 1"):
+        training.predict(apply, None, jnp.ones(2), size=0)
