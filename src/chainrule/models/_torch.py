@@ -91,10 +91,25 @@ def to_torch(
     rows: Sequence[Row],
     input_shape: tuple[int, ...],
 ) -> dict[str, np.ndarray]:
-    """Return parameters and running statistics in PyTorch's layout: the inverse of `from_torch`."""
+    """Return parameters and running statistics in PyTorch's layout: the inverse of `from_torch`.
+
+    Raises:
+      ValueError: arrays that are missing or of another shape than the rows make for such an input:
+        all of them at once.
+    """
     flat = [flatten_dict(tree, sep="/") for tree in (params, state)]
+    expected = _tensors(names, rows, input_shape)
+    shapes = {path: np.shape(leaf) for leaves in flat for path, leaf in leaves.items()}
+    if wrong := [
+        f"{path} is {shapes.get(path, 'missing')}, expected {ours}"
+        for path, _, ours, *_ in expected.values()
+        if shapes.get(path) != ours
+    ]:
+        raise ValueError(
+            f"{len(wrong)} arrays do not fit inputs of {input_shape}:\n  " + "\n  ".join(wrong)
+        )
     tensors = {}
-    for name, (path, running, _, theirs, grid) in _tensors(names, rows, input_shape).items():
+    for name, (path, running, _, theirs, grid) in expected.items():
         array = np.asarray(flat[running][path])
         if grid:
             array = np.moveaxis(array.reshape(*grid[2:], grid[1], grid[0]), (-1, -2), (0, 1))

@@ -1,0 +1,277 @@
+r"""VGG (Simonyan and Zisserman, 2015): many small kernels, in blocks that each end in a pool.
+
+A block is a few 3 x 3 convolutions that keep the size, each with a ReLU after it, and a pool that
+halves it; three dense layers follow. Two convolutions of 3 x 3 see 5 x 5, three see 7 x 7, with
+fewer weights than one large kernel, and with a ReLU between them. `CONFIGS` has the paper's
+configurations by their letters; VGG16 is D. (A-LRN is left out: its normalisation of neighbouring
+channels made A slower and no better.)
+
+`apply` reads the architecture off the parameters. So the same functions serve the paper's networks
+and such in their style for small images:
+
+>>> import jax.numpy as jnp
+>>> def logits(key, images):
+...     params = init(key, ((8,), (16, 16)), image_size=28, channels=1, classes=10, hidden=(32,))
+...     return apply(params, images)
+>>> jax.eval_shape(logits, jax.random.key(0), jnp.zeros((5, 28, 28, 1))).shape
+(5, 10)
+
+To say what VGG16 is takes no memory:
+
+>>> f"{stack.describe(rows('D'), (224, 224, 3)).parameters:,} parameters"
+'138,357,544 parameters'
+"""
+
+from collections.abc import Sequence
+
+import jax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from chainrule.models import stack
+from chainrule.models.stack import Conv, Dense, Dropout, Norm, Pool, Row, Tree, init_state
+from chainrule.ops.activations import relu
+
+__all__ = ["CONFIGS", "Blocks", "apply", "features", "init", "init_state", "probabilities", "rows"]
+
+Blocks = Sequence[Sequence[int | tuple[int, int]]]
+"""For each block, of each convolution the features, or those and the size of its kernel."""
+
+CONFIGS: dict[str, Blocks] = {
+    "A": ((64,), (128,), (256,) * 2, (512,) * 2, (512,) * 2),
+    "B": ((64,) * 2, (128,) * 2, (256,) * 2, (512,) * 2, (512,) * 2),
+    "C": ((64,) * 2, (128,) * 2, *((n, n, (n, 1)) for n in (256, 512, 512))),
+    "D": ((64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3),
+    "E": ((64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4),
+}
+"""The configurations of the paper's table 1: VGG11, 13, 16 with kernels of 1 x 1, 16 and 19."""
+
+
+def rows(
+    config: str | Blocks = "D",
+    *,
+    classes: int = 1000,
+    hidden: Sequence[int] = (4096, 4096),
+    batch_norm: bool = False,
+    dropout: float = 0.5,
+) -> tuple[Row, ...]:
+    """Return the table of rows that a configuration stands for, see `chainrule.models.stack`.
+
+    Args:
+      config: a letter of `CONFIGS`, or blocks of one's own.
+      classes: how many outputs.
+      hidden: the widths of the dense layers before the last one.
+      batch_norm: whether a batch normalisation stands between each convolution and its ReLU.
+      dropout: the probability of 0 behind each hidden dense layer, while training with a key.
+
+    Returns:
+      The rows ``block1/conv1``, ``block1/norm1``, ..., ``block1/pool``, ..., ``dense1``,
+      ``dropout1``, ...
+
+    Raises:
+      ValueError: an unknown letter.
+
+    Example:
+      >>> [row.name for row in rows(((8, 8),), hidden=(), classes=10)]
+      ['block1/conv1', 'block1/conv2', 'block1/pool', 'dense1']
+    """
+    if isinstance(config, str) and config not in CONFIGS:
+        raise ValueError(f"config {config!r}: it is one of {', '.join(CONFIGS)}, or blocks")
+    table: list[Row] = []
+    for number, block in enumerate(CONFIGS[config] if isinstance(config, str) else config, start=1):
+        for index, entry in enumerate(block, start=1):
+            width, kernel = (entry, 3) if isinstance(entry, int) else entry
+            conv = Conv(f"block{number}/conv{index}", width, kernel, padding=kernel // 2)
+            if batch_norm:
+                table += [conv, Norm(f"block{number}/norm{index}", activation=relu)]
+            else:
+                table.append(conv._replace(activation=relu))
+        table.append(Pool(f"block{number}/pool"))
+    for index, width in enumerate(hidden, start=1):
+        table += [Dense(f"dense{index}", width, relu), Dropout(f"dropout{index}", dropout)]
+    return (*table, Dense(f"dense{len(hidden) + 1}", classes))
+
+
+def init(
+    key: PRNGKeyArray,
+    config: str | Blocks = "D",
+    image_size: int = 224,
+    channels: int = 3,
+    classes: int = 1000,
+    batch_norm: bool = False,
+    *,
+    hidden: Sequence[int] = (4096, 4096),
+) -> Tree:
+    r"""Draw the parameters of a VGG.
+
+    Kernels are normal with the variance 2 / fan-in (He et al., 2015), from which all configurations
+    can be trained as they are; the paper drew them with the variance 1e-4 and had to start the deep
+    ones from the layers of A. Biases are 0, scales 1.
+
+    Args:
+      key: the source of the numbers.
+      config: a letter of `CONFIGS`, or blocks of one's own.
+      image_size: height and width of the images.
+      channels: of the images.
+      classes: how many outputs.
+      batch_norm: whether a batch normalisation stands between each convolution and its ReLU; then
+        `init_state` makes the running statistics.
+      hidden: the widths of the dense layers before the last one.
+
+    Returns:
+      ``{"block1": {"conv1": {"kernel": [3, 3, channels, 64], "bias": [64]}, ...}, ...,
+      "dense1": {"kernel": [7 * 7 * 512, 4096], "bias": [4096]}, ...}``, and with ``batch_norm``
+      ``"norm1": {"scale": [64], "bias": [64]}`` beside each convolution. VGG16's take 553 MB; their
+      shapes, by `jax.eval_shape`, none.
+
+    Raises:
+      ValueError: an unknown letter, an image that the pools halve to nothing, fewer than one
+        feature, class or channel.
+
+    Example:
+      >>> shapes = jax.eval_shape(lambda key: init(key, "A"), jax.random.key(0))
+      >>> shapes["block2"]["conv1"]["kernel"].shape, shapes["dense1"]["kernel"].shape
+      ((3, 3, 64, 128), (25088, 4096))
+    """
+    table = rows(config, classes=classes, hidden=hidden, batch_norm=batch_norm)
+    pools = sum(isinstance(row, Pool) for row in table)
+    if image_size < 2**pools:
+        raise ValueError(
+            f"image_size {image_size}: {pools} pools halve it to nothing, it must be at least "
+            f"{2**pools}"
+        )
+    return stack.init(key, table, (image_size, image_size, channels))
+
+
+def apply(
+    params: Tree,
+    inputs: Float[Array, "batch height width channels"],
+    *,
+    state: Tree | None = None,
+    key: PRNGKeyArray | None = None,
+    train: bool = False,
+    dropout: float = 0.5,
+) -> Float[Array, "batch classes"] | tuple[Float[Array, "batch classes"], Tree]:
+    """Return the logits.
+
+    Args:
+      params: as `init` draws them.
+      inputs: images of the size that the parameters were drawn for.
+      state: the running statistics, with batch normalisation.
+      key: for the dropout; without one nothing is dropped.
+      train: whether statistics are those of the batch, and a key drops something.
+      dropout: the probability of 0 behind each hidden dense layer.
+
+    Returns:
+      The logits; with ``train`` and a ``state`` also the state after this batch,
+      ``(logits, state)``.
+
+    Raises:
+      ValueError: parameters of another network, a state that is missing, images of another size.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> params = init(jax.random.key(0), ((4,),), image_size=8, classes=3, hidden=())
+      >>> jax.jit(apply)(params, jnp.zeros((2, 8, 8, 3)))
+      Array([[0., 0., 0.],
+             [0., 0., 0.]], dtype=float32)
+    """
+    return stack.apply(
+        params, inputs, rows_of(params, dropout=dropout), state=state, key=key, train=train
+    )
+
+
+def features(
+    params: Tree,
+    inputs: Float[Array, "batch height width channels"],
+    *,
+    state: Tree | None = None,
+) -> dict[str, Array]:
+    """Return what every layer hands on, by its name, the network not training.
+
+    Under `jax.jit` only what is used of it is computed.
+
+    Args:
+      params: as `init` draws them.
+      inputs: images of the size that the parameters were drawn for.
+      state: the running statistics, with batch normalisation.
+
+    Returns:
+      ``{"block1/conv1": [batch, height, width, 64], ..., "block1/pool": ..., "dense3": logits}``,
+      after the ReLU where one follows: with batch normalisation behind ``block1/norm1``.
+
+    Raises:
+      ValueError: as for `apply`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> params = init(jax.random.key(0), ((4,),), image_size=8, classes=3, hidden=())
+      >>> shapes = jax.eval_shape(features, params, jnp.ones((2, 8, 8, 3)))
+      >>> {name: shape.shape for name, shape in shapes.items()}
+      {'block1/conv1': (2, 8, 8, 4), 'block1/pool': (2, 4, 4, 4), 'dense1': (2, 3)}
+    """
+    table = [row for row in rows_of(params) if not isinstance(row, Dropout)]
+    return stack.features(params, inputs, table, state=state)
+
+
+def probabilities(
+    params: Tree,
+    inputs: Float[Array, "batch height width channels"],
+    *,
+    state: Tree | None = None,
+) -> Float[Array, "batch classes"]:
+    """Return the softmax of the logits, the network not training.
+
+    Args:
+      params: as `init` draws them.
+      inputs: images of the size that the parameters were drawn for.
+      state: the running statistics, with batch normalisation.
+
+    Returns:
+      Rows that sum to 1.
+
+    Raises:
+      ValueError: as for `apply`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> params = init(jax.random.key(0), ((4,),), image_size=8, classes=4, hidden=())
+      >>> jax.jit(probabilities)(params, jnp.zeros((1, 8, 8, 3)))
+      Array([[0.25, 0.25, 0.25, 0.25]], dtype=float32)
+    """
+    return jax.nn.softmax(stack.apply(params, inputs, rows_of(params), state=state))
+
+
+def rows_of(params: Tree, *, dropout: float = 0.5) -> tuple[Row, ...]:
+    """Return the rows of the network that some parameters belong to.
+
+    Args:
+      params: as `init` draws them, or their shapes.
+      dropout: as for `rows`.
+
+    Returns:
+      As `rows` does.
+
+    Raises:
+      ValueError: parameters of another network.
+
+    Example:
+      >>> shapes = jax.eval_shape(lambda key: init(key, "C"), jax.random.key(0))
+      >>> rows_of(shapes) == rows("C")
+      True
+    """
+    blocks, batch_norm = [], False
+    for block in _numbered(params, "block"):
+        kernels = [conv["kernel"].shape for conv in _numbered(block, "conv")]
+        blocks.append([(width, size) for size, *_, width in kernels])
+        batch_norm = "norm1" in block
+    *hidden, classes = (dense["kernel"].shape[1] for dense in _numbered(params, "dense"))
+    return rows(blocks, classes=classes, hidden=hidden, batch_norm=batch_norm, dropout=dropout)
+
+
+def _numbered(tree: Tree, name: str) -> list[Tree]:
+    """Return ``tree["name1"]``, ``tree["name2"]``, ...: a dict that went through jit is sorted."""
+    count = sum(key.startswith(name) for key in tree)
+    wanted = [f"{name}{index}" for index in range(1, max(count, 1) + 1)]
+    if missing := [key for key in wanted if key not in tree]:
+        raise ValueError(f"no VGG's parameters: there is no {missing[0]} in {sorted(tree)}")
+    return [tree[key] for key in wanted]
