@@ -9,7 +9,7 @@ descent: $(VENV)/installed
 	$(BIN)/python experiments/descent.py
 
 test: $(VENV)/tested lint types
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --dist loadfile
 
 lint: $(VENV)/tested
 	$(BIN)/ruff format --check .

@@ -21,7 +21,9 @@ def sleeper(seconds, answer):
 def test_a_ratio_is_ours_over_the_peers_pair_by_pair():
     row = Row("work", "peer", sleeper(0.01, 1), sleeper(0.04, 1), np.testing.assert_equal, 0.5)
     timing = measure(row)
-    assert timing.low <= timing.ratio <= timing.high < 1
+    # Another process may take the machine for the length of a pair, not of most of them.
+    assert timing.low <= timing.ratio <= timing.high
+    assert timing.ratio < 1
     assert (timing.pairs, timing.target) == (7, 0.5)
     assert measure(row, long_seconds=0.001).pairs == 3
 
