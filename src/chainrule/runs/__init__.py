@@ -5,6 +5,8 @@ A run is a folder ``<root>/<experiment>/<YYYYmmdd-HHMMSS>-s<seed>/`` that holds
 * ``run.json``: what ran (arguments, seed, versions, commit, device, data), how long, and its final
   numbers, each beside the one it is expected to be near;
 * ``trace.csv``: one row a step, one column a series, the first column is the step;
+* ``metrics.jsonl``: where something was trained, one record an epoch, written as it goes; the same
+  as ``metrics.csv`` in the end;
 * the figures, each as ``.png`` and ``.svg``, and pages (``.html``) that open without a network.
 
 It is written under a temporary name and renamed when it is whole, so that a folder without the
@@ -12,7 +14,21 @@ It is written under a temporary name and renamed when it is whole, so that a fol
 """
 
 from chainrule.runs.compare import Comparison, Gap, compare, text
+from chainrule.runs.metrics import Metrics
+from chainrule.runs.metrics import read as read_metrics
 from chainrule.runs.read import Loaded, load
 from chainrule.runs.write import Run, dumps, start
 
-__all__ = ["Comparison", "Gap", "Loaded", "Run", "compare", "dumps", "load", "start", "text"]
+__all__ = [
+    "Comparison",
+    "Gap",
+    "Loaded",
+    "Metrics",
+    "Run",
+    "compare",
+    "dumps",
+    "load",
+    "read_metrics",
+    "start",
+    "text",
+]

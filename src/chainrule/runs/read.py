@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainrule.runs import metrics
+from chainrule.runs.metrics import Record
+
 JSON = Any
 
 
@@ -18,11 +21,13 @@ class Loaded(NamedTuple):
       path: the folder.
       record: what ``run.json`` holds.
       trace: the columns of ``trace.csv`` as float64 arrays, the step left out.
+      metrics: the records of ``metrics.jsonl``, none where there is no such file.
     """
 
     path: pathlib.Path
     record: dict[str, JSON]
     trace: dict[str, np.ndarray]
+    metrics: tuple[Record, ...] = ()
 
 
 def load(path: str | os.PathLike[str]) -> Loaded:
@@ -30,7 +35,7 @@ def load(path: str | os.PathLike[str]) -> Loaded:
 
     Raises:
       FileNotFoundError: the folder holds no ``run.json``.
-      ValueError: ``run.json`` or ``trace.csv`` cannot be read; the file and line are named.
+      ValueError: one of its files cannot be read; the file and line are named.
     """
     path = pathlib.Path(path)
     file = path / "run.json"
@@ -45,7 +50,11 @@ def load(path: str | os.PathLike[str]) -> Loaded:
         raise ValueError(f"{file} is not JSON, line {error.lineno}: {error.msg}") from None
     if not isinstance(record, dict) or "experiment" not in record:
         raise ValueError(f"{file} names no experiment: it was not written as a run")
-    return Loaded(path, record, _read_trace(path / "trace.csv"))
+    log = path / "metrics.jsonl"
+    found = metrics.read(log) if log.is_file() else metrics.Metrics((), ())
+    if found.problems:
+        raise ValueError("; ".join(found.problems))
+    return Loaded(path, record, _read_trace(path / "trace.csv"), found.records)
 
 
 def _read_trace(path: pathlib.Path) -> dict[str, np.ndarray]:

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import datetime
+import fcntl
 import json
 import math
 import os
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.runs import metrics
 from chainrule.runs.surroundings import surroundings
 
 JSON = Any
@@ -25,6 +27,7 @@ class Run:
     def __init__(self, path: pathlib.Path, record: dict[str, JSON]):
         self.path = path
         self.record = record
+        self._records: list[metrics.Record] = []
 
     def save_figure(self, name: str, figure: Any) -> None:
         """Save a matplotlib figure as ``<name>.png`` and ``<name>.svg``."""
@@ -57,6 +60,37 @@ class Run:
                 cells = [str(c[step]) if step < len(c) else "" for c in columns.values()]
                 writer.writerow([step, *cells])
 
+    def append(self, record: Mapping[str, JSON]) -> None:
+        """Append one record to ``metrics.jsonl``, at once: it is there if the run is killed.
+
+        When the run ends, the same records stand in ``metrics.csv``. Where a training is taken up
+        at an earlier step, its records come again: one with a ``step`` takes the place of those at
+        this step or later (and of the same ``seed``, if it has one).
+
+        Example:
+          ``training.fit(..., report=run.append)``
+        """
+        plain = _plain(record)
+        stale = [old for old in self._records if _supersedes(plain, old)]
+        self._records = [old for old in self._records if old not in stale] + [plain]
+        if stale:
+            self._rewrite_metrics()
+        else:
+            with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
+                file.write(_line(plain))
+
+    def _reopen_metrics(self) -> None:
+        """Take up the records of a run that was stopped, without the half line at their end."""
+        file = self.path / "metrics.jsonl"
+        if file.is_file():
+            self._records = [_plain(record) for record in metrics.read(file).records]
+            self._rewrite_metrics()
+
+    def _rewrite_metrics(self) -> None:
+        partial = self.path / "metrics.jsonl.partial"
+        partial.write_text("".join(map(_line, self._records)), encoding="utf-8")
+        partial.replace(self.path / "metrics.jsonl")
+
     def compile(self, jitted: Any, *arguments: Any) -> Any:
         """Compile a ``jax.jit`` function for some arguments, and count the time it takes.
 
@@ -86,6 +120,7 @@ def start(
     seed: int,
     arguments: Mapping[str, JSON],
     root: str | os.PathLike[str] = "runs",
+    resume: str | os.PathLike[str] | None = None,
 ) -> Iterator[Run]:
     """Open a new run folder; it gets its name when the block ends without an exception.
 
@@ -94,9 +129,14 @@ def start(
       seed: the first seed of the run, a part of the folder's name.
       arguments: all settings of the run, for ``run.json``.
       root: where the runs are kept.
+      resume: the folder of a run that was stopped, ending in ``.partial``, to go on in.
 
     Yields:
       A `Run`. After the block its ``path`` is the finished folder.
+
+    Raises:
+      ValueError: the folder to resume is none of a stopped run of this experiment, or a process
+        is still writing it.
 
     If the block raises, what was written stays in a folder that ends in ``.partial``; an empty
     one is removed.
@@ -116,7 +156,8 @@ def start(
     folder.mkdir(parents=True, exist_ok=True)
     now = datetime.datetime.now().astimezone()
     name = f"{now:%Y%m%d-%H%M%S}-s{seed}"
-    partial = _claim(folder, name)
+    partial = _claim(folder, name) if resume is None else _stopped(resume, experiment)
+    lock = _lock(partial)
     run = Run(
         partial,
         {
@@ -128,16 +169,24 @@ def start(
             "results": {},
         },
     )
+    if resume is not None:
+        run.note(resumed=True)
+        run._reopen_metrics()
+        folder, name = partial.parent, partial.stem
     clock = time.perf_counter()
     try:
         yield run
+        run.note(wall_seconds=round(time.perf_counter() - clock, 3), **surroundings())
+        if run._records:
+            metrics.to_csv(run.path / "metrics.csv", run._records)
+        run.save_text("run.json", dumps(run.record) + "\n")
+        run.path = _rename(partial, folder, name)
     except BaseException:
         with contextlib.suppress(OSError):  # not empty: what was written stays
             partial.rmdir()
         raise
-    run.note(wall_seconds=round(time.perf_counter() - clock, 3), **surroundings())
-    run.save_text("run.json", dumps(run.record) + "\n")
-    run.path = _rename(partial, folder, name)
+    finally:
+        os.close(lock)
 
 
 def dumps(record: JSON) -> str:
@@ -167,6 +216,38 @@ def _plain(value: JSON) -> JSON:
     if isinstance(value, Sequence | set | frozenset):
         return [_plain(item) for item in value]
     return str(value)
+
+
+def _line(record: JSON) -> str:
+    return json.dumps(record, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _supersedes(record: Mapping[str, JSON], old: Mapping[str, JSON]) -> bool:
+    same = record.get("seed") == old.get("seed")
+    return same and "step" in record and "step" in old and old["step"] >= record["step"]
+
+
+def _stopped(folder: str | os.PathLike[str], experiment: str) -> pathlib.Path:
+    path = pathlib.Path(folder).resolve()
+    if not path.is_dir() or path.suffix != ".partial" or path.parent.name != experiment:
+        raise ValueError(
+            f"{folder} is no stopped run of {experiment!r}: "
+            f"name a folder <root>/{experiment}/<time>-s<seed>.partial"
+        )
+    return path
+
+
+def _lock(folder: pathlib.Path) -> int:
+    """Take a folder for this process, as long as the descriptor that is returned is open."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise ValueError(
+            f"{folder} is being written by another process: wait for it, or start a run anew"
+        ) from None
+    return descriptor
 
 
 def _claim(folder: pathlib.Path, name: str) -> pathlib.Path:
