@@ -419,3 +419,24 @@ def test_what_does_not_fit_is_refused_while_tracing(refused, operator):
 def test_a_bias_of_another_length_is_refused(operator):
     with pytest.raises(ValueError, match=r"bias \(1,\) for kernel \(3, 3, 1, 2\): .*\(2,\)"):
         inspect.unwrap(operator)(jnp.zeros((1, 8, 8, 1)), jnp.zeros((3, 3, 1, 2)), jnp.zeros(1))
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("dtypes", "message"),
+    [
+        (("float32", "bfloat16"), "conv: inputs float32, kernel bfloat16: cast them to one dtype"),
+        (
+            ("bfloat16", "bfloat16", "float32"),
+            "conv: inputs bfloat16, kernel bfloat16 and bias float32: cast",
+        ),
+        (("uint8", "float32"), "conv: inputs of dtype uint8: they must be floating-point"),
+        (("float32", "int32"), "conv: inputs float32, kernel int32: cast"),
+    ],
+)
+@both
+def test_dtypes_that_do_not_fit_are_refused(dtypes, message, operator):
+    shapes = ((1, 8, 8, 1), (3, 3, 1, 2), (2,))
+    arrays = [jnp.zeros(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=False)]
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(inspect.unwrap(operator), *arrays)

@@ -325,3 +325,11 @@ def test_what_does_not_fit_is_refused_while_tracing(refused, name):
     operator = functools.partial(inspect.unwrap(getattr(pooling, name)), **settings)
     with pytest.raises(ValueError, match=f"{name}: .*{message}"):
         jax.eval_shape(operator, jnp.zeros(shape))
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("name", ["max_pool", "avg_pool", "max_pool_with_indices"])
+def test_whole_numbers_are_refused(name):
+    operator = functools.partial(inspect.unwrap(getattr(pooling, name)), window=2)
+    with pytest.raises(ValueError, match=f"{name}: inputs of dtype uint8: they must be floating"):
+        jax.eval_shape(operator, jnp.zeros((1, 8, 8, 1), jnp.uint8))

@@ -140,12 +140,17 @@ def space(name: str, inputs: Array) -> tuple[int, ...]:
     """Return the sizes between the batch and the channels, of which there are one to three.
 
     Raises:
-      ValueError: there are fewer or more.
+      ValueError: there are fewer or more, or the inputs are no floating-point numbers.
     """
     if not 3 <= inputs.ndim <= 5:
         raise ValueError(
             f"{name}: inputs of shape {inputs.shape}: they must be [batch, *space, channels] with "
             "one to three axes of space"
+        )
+    if not jnp.issubdtype(inputs.dtype, jnp.floating):
+        raise ValueError(
+            f"{name}: inputs of dtype {inputs.dtype}: they must be floating-point numbers, "
+            "images / 255 for example"
         )
     return inputs.shape[1:-1]
 

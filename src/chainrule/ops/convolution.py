@@ -62,7 +62,7 @@ def conv(
     Raises:
       ValueError: no or more than three axes of space, a kernel with other axes or larger than the
         padded inputs, channels or features that do not divide into the groups, a stride or
-        dilation below 1, a padding below 0.
+        dilation below 1, a padding below 0, or dtypes that differ or are no floating-point ones.
 
     Example:
       The difference of each value and the one before it, with the slope of a kernel of two weights:
@@ -168,6 +168,11 @@ def _place(
         raise ValueError(
             f"{name}: bias {bias.shape} for kernel {kernel.shape}: it must be ({features},), one "
             "number a feature"
+        )
+    if {kernel.dtype, *([] if bias is None else [bias.dtype])} != {inputs.dtype}:
+        also = "" if bias is None else f" and bias {bias.dtype}"
+        raise ValueError(
+            f"{name}: inputs {inputs.dtype}, kernel {kernel.dtype}{also}: cast them to one dtype"
         )
     return _windows.place(
         name, space, kernel.shape[:-2], stride=stride, padding=padding, dilation=dilation

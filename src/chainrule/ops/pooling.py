@@ -63,8 +63,8 @@ def max_pool(
 
     Raises:
       ValueError: no or more than three axes of space, a window, stride or dilation below 1, a
-        padding below 0 or so wide that some position holds nothing but padding, or a window larger
-        than the padded inputs.
+        padding below 0 or so wide that some position holds nothing but padding, a window larger
+        than the padded inputs, or inputs that are no floating-point numbers.
 
     Example:
       >>> max_pool(jnp.array([5.0, 5.0, 1.0, 2.0, 0.0, 7.0])[None, :, None], 3)[0, :, 0]
