@@ -1,0 +1,214 @@
+"""Pictures of convolutions: what filters make of an image, what an output sees, what is learned."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from chainrule.plots import CYCLE, VERMILLION, grid, styled
+
+_SIGNED: dict[str, Any] = {"cmap": "RdBu_r"}  # as in `chainrule.plots.features`
+
+
+@styled
+def filtered(
+    image: np.ndarray, kernels: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]
+) -> Figure:
+    """Draw kernels with their weights, and below each what it makes of an image.
+
+    Args:
+      image: ``[height, width]``, black where largest.
+      kernels: name to ``[h, w]``.
+      outputs: the same names to ``[height, width]``; drawn like the image where no weight is
+        negative or all of them add up to 1, else signed.
+
+    Returns:
+      The figure.
+
+    Example:
+      >>> figure = filtered(np.ones((9, 9)), {"same": np.ones((1, 1))}, {"same": np.ones((9, 9))})
+      >>> [ax.get_title("left") for ax in figure.axes[:2]]
+      ['image', 'same']
+    """
+    count = 1 + len(kernels)
+    figure, axes = grid(2, count, width=1.25 * count, height=2.75, height_ratios=[1, 1])
+    axes[0, 0].set_title("image")
+    axes[0, 0].axis("off")
+    axes[1, 0].imshow(image, cmap="gray_r", vmin=0, vmax=image.max())
+    signed = [name for name, kernel in kernels.items() if abs(kernel.sum()) < 1e-6]
+    limit = max((np.abs(outputs[name]).max() for name in signed), default=1)
+    for column, (name, kernel) in zip(axes.T[1:], kernels.items(), strict=True):
+        column[0].set_title(name)
+        _weights(column[0], kernel)
+        if name in signed:
+            column[1].imshow(outputs[name], vmin=-limit, vmax=limit, **_SIGNED)
+        else:
+            column[1].imshow(outputs[name], cmap="gray_r", vmin=0, vmax=image.max())
+    for ax in axes.flat:
+        _frame(ax)
+    return figure
+
+
+def _weights(ax: Axes, kernel: np.ndarray) -> None:
+    limit = np.abs(kernel).max()
+    ax.imshow(kernel, vmin=-1.5 * limit, vmax=1.5 * limit, **_SIGNED)
+    # Fractions of one denominator, which the numbers would hide.
+    share = next(
+        n for n in (1, 2, 4, 8, 9, 16, 25, 0) if np.allclose(kernel * n, np.rint(kernel * n))
+    )
+    if share and len(kernel) <= 3:
+        for (row, column), weight in np.ndenumerate(np.rint(kernel * share).astype(int)):
+            ax.text(column, row, f"{weight}", ha="center", va="center", size=7)
+    if share > 1:
+        ax.set_xlabel(f"/ {share}")
+
+
+@styled
+def fields(
+    gradients: Mapping[str, np.ndarray],
+    boxes: Mapping[str, tuple[tuple[int, int], tuple[int, int]]],
+) -> Figure:
+    """Draw the gradient of one output by the image, and the field that the output can see.
+
+    Args:
+      gradients: name of a layer to ``[height, width]``, how large the gradient is at every pixel.
+      boxes: the same names to ``((top, left), (rows, columns))`` of the field, which may reach
+        beyond the image.
+
+    Returns:
+      The figure.
+
+    Example:
+      >>> figure = fields({"conv": np.eye(9)}, {"conv": ((3, 3), (3, 3))})
+      >>> figure.axes[0].get_title("left")
+      'conv: 3 x 3'
+    """
+    count = len(gradients)
+    figure, axes = grid(1, count, width=1.45 * count + 0.5, height=2.0)
+    for ax, (name, gradient) in zip(axes[0], gradients.items(), strict=True):
+        drawn = ax.imshow(gradient / gradient.max(), cmap="gray_r", vmin=0, vmax=1)
+        (top, left), (rows, columns) = boxes[name]
+        ax.add_patch(
+            Rectangle((left - 0.5, top - 0.5), columns, rows, fill=False, color=VERMILLION, lw=1.2)
+        )
+        height, width = gradient.shape
+        ax.set(xlim=(-1.5, width + 0.5), ylim=(height + 0.5, -1.5))
+        ax.set_title(f"{name}: {rows} x {columns}")
+        _frame(ax)
+    figure.colorbar(drawn, ax=axes[0], label="|gradient| / largest", shrink=0.75, pad=0.01)
+    return figure
+
+
+@styled
+def spread(
+    layers: np.ndarray, extents: Mapping[str, np.ndarray], deviations: Mapping[str, np.ndarray]
+) -> Figure:
+    """Draw how far an output sees, and how far its gradient lies around the middle, by depth.
+
+    Args:
+      layers: ``[depths]``, how many convolutions.
+      extents: name to ``[depths]``, the side of the field.
+      deviations: name to ``[depths]``, the standard deviation of the gradient along an axis.
+
+    Returns:
+      The figure.
+
+    Example:
+      >>> len(spread(np.arange(3), {"all": np.arange(3)}, {"some": np.arange(3)}).axes[0].lines)
+      2
+    """
+    figure, axes = grid(width=4.6, height=2.9)
+    ax = axes[0, 0]
+    for color, (name, values) in zip(CYCLE, extents.items(), strict=False):
+        ax.plot(layers, values, "-o", ms=3.5, color=color, label=name)
+    for color, (name, values) in zip(CYCLE[len(extents) :], deviations.items(), strict=False):
+        ax.plot(layers, values, "-s", ms=3.5, color=color, label=name)
+    ax.set(xlim=(0, None), ylim=(0, None))
+    ax.set_xlabel("convolutions of 3 x 3")
+    ax.set_ylabel("pixels")
+    ax.legend()
+    return figure
+
+
+@styled
+def kernels(layers: Mapping[str, np.ndarray], *, columns: int = 8) -> Figure:
+    """Draw the filters of a layer that sees one channel, before and after training for example.
+
+    Args:
+      layers: name to kernels ``[h, w, features]``; white is 0, red positive, blue negative, each
+        filter on a scale of its own.
+      columns: how many stand in a row.
+
+    Returns:
+      The figure.
+
+    Example:
+      >>> len(kernels({"drawn": np.ones((5, 5, 8)), "trained": np.ones((5, 5, 8))}).axes)
+      2
+    """
+    figure, axes = grid(1, len(layers), width=3.4 * len(layers), height=2.1)
+    for ax, (name, kernel) in zip(axes[0], layers.items(), strict=True):
+        scaled = kernel / np.abs(kernel).max(axis=(0, 1), keepdims=True)
+        ax.imshow(_mosaic(scaled, columns), vmin=-1, vmax=1, **_SIGNED)
+        ax.set_title(name)
+        _bare(ax)
+    return figure
+
+
+@styled
+def activations(
+    image: np.ndarray, layers: Mapping[str, np.ndarray], *, columns: int = 16
+) -> Figure:
+    """Draw what the channels of each layer make of an image.
+
+    Args:
+      image: ``[height, width]``, black where largest.
+      layers: name to ``[rows, columns, channels]``; white is 0, red positive, blue negative, all
+        channels of a layer on one scale.
+      columns: how many channels stand in a row.
+
+    Returns:
+      The figure.
+
+    Example:
+      >>> len(activations(np.ones((28, 28)), {"conv1": np.ones((24, 24, 32))}).axes)
+      2
+    """
+    mosaics = {name: _mosaic(maps, columns) for name, maps in layers.items()}
+    heights = [6.2 * len(mosaic) / len(mosaic[0]) for mosaic in mosaics.values()]
+    figure, axes = grid(
+        1 + len(layers), 1, width=6.4, height=1.5 + sum(heights), height_ratios=[1.1, *heights]
+    )
+    axes[0, 0].imshow(image, cmap="gray_r")
+    _bare(axes[0, 0])
+    for ax, (name, mosaic) in zip(axes[1:, 0], mosaics.items(), strict=True):
+        limit = np.nanmax(np.abs(mosaic))
+        ax.imshow(mosaic, vmin=-limit, vmax=limit, **_SIGNED)
+        rows, across, channels = layers[name].shape
+        ax.set_title(f"{name}: {rows} x {across} x {channels}")
+        _bare(ax)
+    return figure
+
+
+def _mosaic(maps: np.ndarray, columns: int) -> np.ndarray:
+    """Lay ``[h, w, n]`` side by side with a pixel of nothing between them."""
+    height, width, count = maps.shape
+    rows = -(-count // columns)
+    mosaic = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1), np.nan)
+    for index in range(count):
+        top, left = index // columns * (height + 1), index % columns * (width + 1)
+        mosaic[top : top + height, left : left + width] = maps[:, :, index]
+    return mosaic
+
+
+def _bare(ax: Axes) -> None:
+    ax.set(xticks=(), yticks=(), facecolor="#d9d9d9")
+    ax.spines[:].set_visible(False)
+
+
+def _frame(ax: Axes) -> None:
+    ax.set(xticks=(), yticks=())
+    ax.spines[["top", "right"]].set_visible(True)
