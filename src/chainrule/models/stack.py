@@ -341,7 +341,8 @@ def _run(
             layer = {} if isinstance(row, Pool | Dropout) else _get(params, row.name, "parameters")
             statistics = _get(state, row.name, "state") if isinstance(row, Norm) else {}
             once = jax.random.fold_in(key, index) if train and key is not None else None
-            inputs, statistics = _rows.run(row, layer, statistics, inputs, once, train)
+            with jax.named_scope(row.name):  # what profiles and x-rays call it
+                inputs, statistics = _rows.run(row, layer, statistics, inputs, once, train)
         yield row.name, inputs, statistics
 
 
