@@ -32,12 +32,13 @@ def test_no_file_of_the_package_is_left_out(wheel):
     assert expected - set(wheel.namelist()) == set()
 
 
-def test_both_licences_are_stated_and_enclosed(wheel):
+def test_all_licences_are_stated_and_enclosed(wheel):
     (metadata,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
     text = wheel.read(metadata).decode()
-    assert "License-Expression: Apache-2.0 AND CC-BY-SA-3.0\n" in text
+    assert "License-Expression: Apache-2.0 AND CC-BY-SA-3.0 AND MIT\n" in text
     folder = metadata.removesuffix("METADATA") + "licenses/"
     assert b"Apache License" in wheel.read(folder + "LICENSE")
+    assert b"Chris Pettitt" in wheel.read(folder + "src/chainrule/xray/page/LICENSE.dagre")
     notice = wheel.read(folder + "src/chainrule/data/embedded/LICENSE").decode()
     for needed in ("Yann LeCun and Corinna Cortes", "by-sa/3.0", "first 6,000", "NIST"):
         assert needed in notice

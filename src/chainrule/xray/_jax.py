@@ -148,6 +148,21 @@ def lines(eqn: Any) -> tuple[str, str]:
     return (own or frames)[-1], frames[-1]
 
 
+def functions(eqn: Any) -> tuple[tuple[str, str], ...]:
+    """Return the user's functions around an equation, outermost first, with the call of each.
+
+    They begin with the function that is recorded, if it is still known who called whom.
+    """
+    text = source_info_util.summarize(eqn.source_info, num_frames=64)
+    frames = [_without_column(frame) for frame in text.split("\n") if ":" in frame]
+    ours = [k for k, frame in enumerate(frames) if frame.startswith(_HERE)]
+    frames = frames[ours[-1] + 1 :] if ours else frames[-1:]
+    own = [frame for frame in frames if not in_library(frame)]
+    calls = ["", *(frame.partition(" (")[0] for frame in own)]
+    names = [frame.partition(" (")[2].removesuffix(")").rpartition(".")[2] for frame in own]
+    return tuple(zip(names, calls, strict=False))
+
+
 def _without_column(frame: str) -> str:
     place, _, function = frame.strip().partition(" (")
     file, line, *_ = place.rsplit(":", 2) if place.count(":") > 1 else place.rsplit(":", 1)

@@ -35,6 +35,7 @@ class Operator:
       within: the line inside an installed library that it came through, "" if none.
       scope: the `jax.named_scope` around it, outermost first, separated by slashes.
       calls: the jitted or rematerialized functions around it, outermost first.
+      path: scopes and functions around it, outermost first, each with what tells two calls apart.
       equation: what JAX runs; None for inputs and constants.
       value: the number of a constant.
     """
@@ -48,6 +49,7 @@ class Operator:
     within: str = ""
     scope: str = ""
     calls: tuple[str, ...] = ()
+    path: tuple[tuple[str, str], ...] = ()
     equation: Any = None
     value: Any = None
 
@@ -72,6 +74,7 @@ class _Place(NamedTuple):
     line: str = ""  # the call of a library's function, in whose body all lines are the library's
     within: str = ""
     around: str = ""  # the scan whose steps stand here, for what only unrolling adds
+    path: tuple[tuple[str, str], ...] = ()
 
 
 class _Builder:
@@ -110,10 +113,11 @@ class _Builder:
         for eqn in closed.jaxpr.eqns:
             inputs = [slot(v) for v in eqn.invars]
             here = _at(eqn, place)
+            path = here.path + _functions(eqn, place)
             body = _jax.group(eqn)
             steps = _jax.unrolled(eqn) if self.unroll else None
             if steps is not None:
-                into = _Place(place.calls, here.scope, place.line, place.within, here.line)
+                into = _Place(place.calls, here.scope, place.line, place.within, here.line, path)
                 outputs = self.walk(steps, inputs, into)
             elif body is None:
                 node = Operator(
@@ -126,29 +130,46 @@ class _Builder:
                     within=here.within,
                     scope=here.scope,
                     calls=place.calls,
+                    path=path,
                     equation=eqn,
                 )
                 index = self.add(node)
                 outputs = [Slot(index, k) for k in range(len(eqn.outvars))]
             else:
-                outputs = self.walk(body, inputs, _into(body, here, place))
+                call = (_jax.function_name(body), str(len(self.operators)))
+                outputs = self.walk(body, inputs, _into(body, here, place, (*path, call)))
             where.update(zip(eqn.outvars, outputs, strict=True))
         return [slot(v) for v in closed.jaxpr.outvars]
 
 
 def _at(eqn: Any, place: _Place) -> _Place:
-    scope = "/".join(part for part in (place.scope, _jax.scope(eqn)) if part)
+    own = _jax.scope(eqn)
+    scope = "/".join(part for part in (place.scope, own) if part)
+    path = place.path + tuple((part, "scope") for part in own.split("/") if part)
     line, within = _jax.lines(eqn)
     line, within = place.line or line or place.around, place.within or within or place.around
-    return _Place(place.calls, scope, line, within, place.around)
+    return _Place(place.calls, scope, line, within, place.around, path)
 
 
-def _into(body: _jax.ClosedJaxpr, here: _Place, place: _Place) -> _Place:
+def _into(body: _jax.ClosedJaxpr, here: _Place, place: _Place, path: Any) -> _Place:
     calls = (*place.calls, _jax.function_name(body))
     if place.line or _jax.is_library(body):
         # JAX traces a jitted function once: lines in its body would name its first caller.
-        return _Place(calls, here.scope, here.line, here.within, here.around)
-    return _Place(calls, here.scope, around=here.around)
+        return _Place(calls, here.scope, here.line, here.within, here.around, path)
+    return _Place(calls, here.scope, around=here.around, path=path)
+
+
+def _functions(eqn: Any, place: _Place) -> tuple[tuple[str, str], ...]:
+    """The plain Python functions below the last jitted one, with the line that calls each."""
+    if place.line:
+        return ()
+    functions = _jax.functions(eqn)
+    if place.calls:
+        names = [name for name, _ in functions]
+        last = place.calls[-1]
+        below = len(names) - names[::-1].index(last) if last in names else max(len(names) - 1, 0)
+        return functions[below:]
+    return functions[1:]  # the first is the function that is recorded
 
 
 def build(

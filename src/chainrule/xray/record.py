@@ -11,11 +11,13 @@ import jax
 import numpy as np
 from rich.console import Console, ConsoleOptions
 
-from chainrule.xray import nonfinite
+from chainrule.xray import draw, nonfinite
 from chainrule.xray.births import Nonfinite
+from chainrule.xray.dot import dot
 from chainrule.xray.graph import Graph, Operator, Slot, differentiable
 from chainrule.xray.inside import look, scan_constants
 from chainrule.xray.passes import Numbers
+from chainrule.xray.picture import picture
 from chainrule.xray.program import argument_names, incoming, program, trace
 from chainrule.xray.stats import Stats, measure, stats
 from chainrule.xray.table import brief, nodes_table, shared_table
@@ -202,6 +204,34 @@ class Report:
     def nonfinite(self) -> Nonfinite:
         """Return where every NaN and Inf is born, forward and backward, and why."""
         return nonfinite.find(self)
+
+    def to_svg(
+        self,
+        *,
+        open: Literal["auto", "all", "none"] | Sequence[str] = "auto",
+        direction: Literal["right", "down"] | None = None,
+    ) -> str:
+        """Return the picture as SVG: on every node its value above and its gradient below.
+
+        Scopes and functions are groups. A closed one shows what it hands on.
+
+        Args:
+          open: "all" groups, "none", "auto" for all of a small graph, or the names of some.
+          direction: where values flow; None chooses by the length of the graph.
+
+        Returns:
+          The text of a self-contained file.
+
+        Example:
+          >>> svg = xray(lambda x, y, z: (x + y) * z, -2.0, 5.0, -4.0).to_svg()
+          >>> svg[:4], "−12" in svg
+          ('<svg', True)
+        """
+        return draw.svg(picture(self), open, direction)
+
+    def to_dot(self) -> str:
+        """Return the picture as DOT, the language of Graphviz, with groups as clusters."""
+        return dot(picture(self))
 
     def open(self, node: Node | str) -> "Report":
         """Return what is inside a node: a custom rule, the branch a cond took, a scan's steps.

@@ -1,0 +1,90 @@
+"""A picture as a file: SVG, one self-contained page, DOT."""
+
+import functools
+import importlib.resources
+import json
+import threading
+from collections.abc import Sequence
+from typing import Any, Literal
+
+Open = Literal["auto", "all", "none"] | Sequence[str]
+Direction = Literal["right", "down"]
+
+_STACK = 2**22  # bytes; dagre walks its graphs by recursion
+
+
+def svg(data: dict[str, Any], open: Open = "auto", direction: Direction | None = None) -> str:
+    """Return a picture as SVG text, drawn by the very code that the page runs.
+
+    Args:
+      data: from `picture.picture`.
+      open: "all" groups, "none", "auto" for all if the graph is small, or the names of some.
+      direction: where the values flow; None chooses by the length of the graph.
+
+    Returns:
+      The text of a self-contained file.
+    """
+    state = {"open": opened(data, open), "step": None, "selected": None, "found": None}
+    style = _text("draw.css")
+    arguments = [data, state, style, direction]
+    return _run(json.dumps(arguments))
+
+
+def opened(data: dict[str, Any], open: Open) -> list[int]:
+    """Return the numbers of the groups that start open.
+
+    Raises:
+      ValueError: a name that no group has.
+    """
+    groups = data["groups"]
+    if open == "all":
+        return [group["id"] for group in groups]
+    if open == "none":
+        return []
+    if open == "auto":
+        return [group["id"] for group in groups if group["open"]]
+    names = {group["name"] for group in groups}
+    unknown = [name for name in open if name not in names]
+    if isinstance(open, str) or unknown:
+        raise ValueError(
+            f"open is {open!r}: give 'auto', 'all', 'none' or a list of names of groups, which "
+            f"are {sorted(names)}"
+        )
+    chosen = {group["id"] for group in groups if group["name"] in open}
+    for group in reversed(groups):  # inner before outer
+        if group["id"] in chosen and group["parent"] is not None:
+            chosen.add(group["parent"])
+    return sorted(chosen)
+
+
+# quickjs-ng's contexts belong to the thread that made them.
+_local = threading.local()
+
+
+def _run(arguments: str) -> str:
+    if not hasattr(_local, "context"):
+        import quickjs
+
+        context = quickjs.Context()
+        context.set_max_stack_size(_STACK)
+        context.eval(_CLONE)
+        for name in ("dagre.min.js", "draw.js"):
+            context.eval(_text(name))
+        context.eval(_FILE)
+        _local.context = context
+    text: str = json.loads(_local.context.get("file")(arguments))
+    return text
+
+
+# What browsers have and the engine lacks; dagre clones plain data only.
+_CLONE = "globalThis.structuredClone = (x) => x === undefined ? x : JSON.parse(JSON.stringify(x))"
+_FILE = """function file(text) {
+  const [data, state, style, direction] = JSON.parse(text);
+  state.direction = direction ?? draw.direction(data, state.open);
+  return JSON.stringify(draw.file(data, state, style));  // the engine's joined strings stay inside
+}"""
+
+
+@functools.cache
+def _text(name: str) -> str:
+    return (importlib.resources.files("chainrule.xray") / "page" / name).read_text("utf-8")

@@ -1,0 +1,252 @@
+"""The pictures show the numbers of the course, and group what stands together."""
+
+import importlib.metadata
+import re
+import subprocess
+import xml.etree.ElementTree as ET
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from chainrule.xray import xray
+from chainrule.xray.groups import Group, tree
+from chainrule.xray.picture import picture
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def sigmoid_neuron(w, x):
+    return 1 / (1 + jnp.exp(-(w[0] * x[0] + w[1] * x[1] + w[2])))
+
+
+def squared_norm(W, x):
+    return jnp.sum(jnp.square(W @ x))
+
+
+# Label, value, gradient: as printed in the course, whose second picture keeps two decimals (and
+# goes on computing with what it rounded: its 0.39 and -0.59 are -0.20 times x).
+COURSE = {
+    "product": (
+        lambda x, y, z: (x + y) * z,
+        (-2.0, 5.0, -4.0),
+        "x -2 -4; y 5 -4; z -4 3; add -2+5=3 -4; mul -12 1",
+        0,
+    ),
+    "sigmoid": (
+        sigmoid_neuron,
+        ([2.0, -3.0, -3.0], [-1.0, -2.0]),
+        "w[0] 2.00 -0.20; w[1] -3.00 -0.39; w[2] -3.00 0.20; x[0] -1.00 0.39; x[1] -2.00 -0.59; "
+        "mul -2.00 0.20; mul 6.00 0.20; add 4.00 0.20; add 1.00 0.20; neg -1.00 -0.20; "
+        "exp 0.37 -0.53; add 1.37 -0.53; div 0.73 1.00",
+        2,
+    ),
+    "norm": (
+        squared_norm,
+        (jnp.array([[0.1, 0.5], [-0.3, 0.8]]), jnp.array([0.2, 0.4])),
+        "W 0.1,0.5,-0.3,0.8 0.088,0.176,0.104,0.208; x 0.2,0.4 -0.112,0.636; "
+        "dot_general 0.22,0.26 0.44,0.52; square 0.0484,0.0676 1,1; reduce_sum 0.116 1",
+        4,
+    ),
+}
+
+
+def numbers(text):
+    """The numbers in what is drawn, true minus signs and spaces of fixed width included."""
+    return [float(x.replace("−", "-")) for x in re.findall(r"−?[0-9.]+(?:e[+−][0-9]+)?", text)]
+
+
+@pytest.mark.parametrize("case", COURSE)
+def test_the_pictures_of_the_course_number_by_number(case):
+    f, args, printed, decimals = COURSE[case]
+    report = xray(f, *args)
+    rows = [row.split() for row in printed.split("; ")]
+    shown = {n["label"]: n for n in picture(report)["nodes"] if n["kind"] != "constant"}
+    assert [re.sub(r"_\d+$", "", label) for label in shown] == [row[0] for row in rows]
+    # The same in the file, where every card is a group of texts.
+    svg = ET.fromstring(report.to_svg())
+    cards = {
+        card.find(f"{SVG}title").text: [
+            (text.get("class"), text.text) for text in card.iter(f"{SVG}text")
+        ]
+        for card in svg.iter(f"{SVG}g")
+        if card.get("data-id", "").startswith("n")
+    }
+    for (label, node), (_, value, gradient) in zip(shown.items(), rows, strict=True):
+        for kind, expected in (("value", value), ("gradient", gradient)):
+            expected = [float(x) for x in expected.rpartition("=")[2].split(",")]
+            for texts in (
+                node[kind]["text"],
+                [text for kinds, text in cards[label] if kind in kinds.split()],
+            ):
+                got = numbers(" ".join(texts))
+                assert np.round(got, decimals).tolist() == expected, (label, kind)
+
+
+def test_value_stands_above_the_name_and_gradient_below():
+    svg = ET.fromstring(xray(lambda x, y, z: (x + y) * z, -2.0, 5.0, -4.0).to_svg())
+    for card in svg.iter(f"{SVG}g"):
+        if card.get("data-id"):
+            height = {text.get("class"): float(text.get("y")) for text in card.iter(f"{SVG}text")}
+            assert height["value"] < height["name"] < height["gradient"]
+
+
+def test_each_branch_of_a_fan_out_shows_its_part_and_the_node_their_sum():
+    report = xray(lambda x, y: x * y + x, 2.0, -3.0)
+    svg = report.to_svg()
+    assert sorted(re.findall(r'<text class="part"[^>]*>([^<]*)<', svg)) == ["1", "−3"]
+    assert picture(report)["nodes"][0]["sum"] == "−3 + 1 = −2"
+    assert ">−3 + 1 = −2<" in svg
+
+
+def test_arguments_parameters_and_constants_are_told_apart():
+    report = xray(lambda p, x: jnp.sum(p["w"] * x + 3.0), {"w": jnp.ones(3)}, jnp.ones(3))
+    svg = ET.fromstring(report.to_svg())
+    kinds = {
+        card.find(f"{SVG}title").text: card.get("class").split()[1]
+        for card in svg.iter(f"{SVG}g")
+        if card.get("data-id")
+    }
+    assert kinds["p['w']"] == "parameter"
+    assert kinds["x"] == "input"
+    assert "constant" in kinds.values()
+
+
+def layer(w, x):
+    h = jnp.dot(w, x)
+    return jnp.tanh(h)
+
+
+def network(params, x):
+    for name in ("one", "two"):
+        with jax.named_scope(name):
+            x = layer(params[name], x)
+    return jnp.sum(x * x)
+
+
+PARAMS = {"one": jnp.full((3, 3), 0.1), "two": jnp.full((3, 3), -0.2)}
+
+
+def test_groups_follow_scopes_and_functions_and_hold_their_own_parameters():
+    report = xray(network, PARAMS, jnp.ones(3))
+    root = tree(report)
+    scopes = [c for c in root.children if isinstance(c, Group)]
+    assert [(g.name, g.kind) for g in scopes] == [("one", "scope"), ("two", "scope")]
+    inside = [[report.nodes[n].label.partition("_")[0] for n in g.nodes()] for g in scopes]
+    assert inside == [["params['one']", "dot", "tanh"], ["params['two']", "dot", "tanh"]]
+
+
+def test_two_calls_of_one_function_are_two_groups():
+    @jax.jit
+    def square(x):
+        return x * x + x
+
+    def f(x):
+        return layer(square(square(x)), 2.0)
+
+    root = tree(xray(f, 0.5))
+    assert [c.name for c in root.children if isinstance(c, Group)] == ["square", "square", "layer"]
+
+
+def test_a_scope_that_is_entered_again_is_another_group_so_that_no_box_waits_for_itself():
+    def f(x):
+        with jax.named_scope("a"):
+            x = jnp.sin(x) * x
+        x = jnp.exp(x)
+        with jax.named_scope("a"):
+            return jnp.cos(x) * x
+
+    root = tree(xray(f, 0.5))
+    assert [c.name for c in root.children if isinstance(c, Group)] == ["a", "a"]
+
+
+def test_a_long_row_is_cut_into_parts():
+    def f(x):
+        for _ in range(300):
+            x = jnp.sin(x)
+        return x
+
+    report = xray(f, 0.5, compiled=False)
+    root = tree(report)
+    assert sorted(root.nodes()) == list(range(301))
+    assert len(root.children) <= 48
+    parts = [c for c in root.children if isinstance(c, Group)]
+    assert parts[0].name == "x … sin_" + parts[0].name.rpartition("_")[2]
+    assert report.to_svg(open="all").count('data-id="n') == 301
+
+
+def test_large_graphs_start_closed_and_groups_open_by_name():
+    def f(x):
+        for k in range(9):
+            with jax.named_scope(f"block{k}"):
+                for _ in range(5):
+                    x = jnp.sin(x)
+        return x
+
+    report = xray(f, 0.5, compiled=False)
+    closed = ET.fromstring(report.to_svg())
+    ids = [g.get("data-id") for g in closed.iter(f"{SVG}g") if g.get("data-id")]
+    assert sorted(ids) == sorted(["n0", *(f"g{k}" for k in range(9))])
+    one = report.to_svg(open=["block3"])
+    assert one.count('data-id="n') == 6
+    assert one.count('data-id="o3"') == 1
+    assert report.to_svg(open="none").count('data-id="g') == 9
+    with pytest.raises(ValueError, match=r"open is \['block9'\].*'block8'"):
+        report.to_svg(open=["block9"])
+
+
+def test_a_birth_is_marked_on_its_node_and_on_the_group_around_it():
+    def distance(a, b):
+        return jnp.sqrt(jnp.sum((a - b) ** 2))
+
+    def f(a, b):
+        return distance(a, b) * 2.0
+
+    report = xray(f, jnp.ones(3), jnp.ones(3))
+    svg = report.to_svg()
+    assert svg.count(">Inf born backward<") == 1
+    assert re.search(r'class="box operator[^"]*born', svg)
+    assert re.search(r'class="box closed[^"]*born', report.to_svg(open="none"))
+    assert "Inf born backward" in report.to_dot()
+
+
+def test_every_wire_ends_at_the_border_of_a_card():
+    svg = ET.fromstring(xray(network, PARAMS, jnp.ones(3)).to_svg(direction="down"))
+    tops, bottoms = [], []
+    for card in svg.iter(f"{SVG}g"):
+        if card.get("data-id"):
+            x, y = map(float, re.findall(r"[-0-9.]+", card.get("transform")))
+            rect = card.findall(f"{SVG}rect")[-1]
+            wide, high = float(rect.get("width")), float(rect.get("height"))
+            tops.append((x, x + wide, y))
+            bottoms.append((x, x + wide, y + high))
+    wires = [p for p in svg.iter(f"{SVG}path") if "edge" in (p.get("class") or "")]
+    assert len(wires) > 8
+    borders = tops + bottoms
+    for wire in wires:
+        points = re.findall(r"(-?[0-9.]+),(-?[0-9.]+)", wire.get("d"))
+        for x, y in (map(float, points[0]), map(float, points[-1])):
+            assert any(a - 1 <= x <= b + 1 and abs(y - h) <= 1 for a, b, h in borders)
+
+
+def test_only_statistics_are_drawn_where_only_those_are_kept():
+    args = (PARAMS, jnp.ones(3))
+    stats = picture(xray(network, *args, keep="stats"))
+    values = picture(xray(network, *args))
+    assert stats["nodes"][-1]["value"] == values["nodes"][-1]["value"]
+    assert "mean" in stats["nodes"][0]["value"]["text"][0]
+    assert len(stats["steps"]) == len(values["steps"]) == 6
+
+
+def test_graphviz_reads_the_dot_text():
+    report = xray(network, PARAMS, jnp.ones(3))
+    files = importlib.metadata.files("graphviz-pure") or ()
+    (program,) = (file.locate() for file in files if file.stem == "graphviz-pure")
+    answer = subprocess.run(
+        [program, "-Tsvg"], input=report.to_dot(), capture_output=True, text=True, timeout=60
+    )
+    assert answer.returncode == 0, answer.stderr
+    texts = [text.text for text in ET.fromstring(answer.stdout).iter(f"{SVG}text")]
+    assert {"one", "two", "params['one']", f"tanh_{report.nodes[-3].index}"} & set(texts)
+    assert answer.stdout.count('class="cluster"') == 2
