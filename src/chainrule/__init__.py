@@ -23,6 +23,7 @@ _SUBMODULES = (
     "check",
     "data",
     "descent",
+    "export",
     "features",
     "landscapes",
     "losses",

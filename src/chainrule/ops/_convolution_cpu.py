@@ -181,6 +181,9 @@ def _in_chunks(
     def some(samples: Array) -> Array:
         return f(samples.astype(wide), kernel).astype(dtype)
 
+    # As `jax.export` has it, a batch may be of any size: then it goes in one piece.
+    if not isinstance(batch, int):
+        return some(inputs)
     fit = max(1, min(batch, _CHUNK // max(1, values * wide.itemsize)))
     size = max(n for n in range(1, fit + 1) if batch % n == 0)
     if size >= batch:
