@@ -21,13 +21,17 @@ The parts know nothing of models: a model is whatever the loss calls. Training e
 dict an epoch, and `chainrule.runs` writes them.
 """
 
+from chainrule.training.checkpoints import Checkpoints
 from chainrule.training.evaluation import predict
+from chainrule.training.interrupt import Interrupted
 from chainrule.training.loop import NonFiniteError, fit
 from chainrule.training.progress import Progress
 from chainrule.training.step import TrainState, create, make_step
 from chainrule.training.weights import load_weights, save_weights
 
 __all__ = [
+    "Checkpoints",
+    "Interrupted",
     "NonFiniteError",
     "Progress",
     "TrainState",

@@ -6,13 +6,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
 from chainrule.data.batches import Batches
+from chainrule.training import interrupt
+from chainrule.training.checkpoints import Checkpoints
+from chainrule.training.saving import Loop, Saves
 from chainrule.training.step import Augment, Loss, TrainState, make_step
 
 PyTree = Any
@@ -35,22 +37,6 @@ class NonFiniteError(ArithmeticError):
         self.train_state = train_state
 
 
-class Loop(flax.struct.PyTreeNode):
-    """What the loop carries: enough to go on from anywhere within an epoch.
-
-    Attributes:
-      train_state: the training itself.
-      log: float32 ``[per_epoch]`` for every metric, NaN for the steps of the epoch to come.
-      failures: int32 ``[]``, the steps in a row, up to now, that were not finite.
-      stopped: bool ``[]``, whether there were too many of them.
-    """
-
-    train_state: TrainState
-    log: dict[str, Any]
-    failures: Any
-    stopped: Any
-
-
 def fit(
     train_state: TrainState,
     loss: Loss,
@@ -63,6 +49,7 @@ def fit(
     report: Callable[[Record], object] | None = None,
     tick: Callable[[int, int], object] | None = None,
     skip_nonfinite: int = 0,
+    checkpoints: Checkpoints | None = None,
 ) -> TrainState:
     """Train until ``epochs`` epochs are done, counted from step 0, whatever step the state is at.
 
@@ -86,15 +73,23 @@ def fit(
       tick: called as ``tick(step, steps)`` about twice a second, see `chainrule.training.Progress`.
       skip_nonfinite: how many steps in a row may be not finite. Such a step changes nothing but
         the count of the steps, so that the next batch follows.
+      checkpoints: where the training is saved, at the end of each epoch after its ``report``, and
+        from where it is resumed. A resumed training is the whole one to the bit, its records too
+        but for the times. SIGTERM and SIGINT are answered as described below.
 
     Returns:
       The state after the last step.
 
+    With checkpoints, the first SIGTERM or SIGINT ends the call in progress (half a second) and
+    raises `Interrupted`, a `SystemExit` with the code 143 or 130, when the state is saved; a second
+    Ctrl-C stops at once.
+
     Raises:
-      ValueError: a setting is out of range, the state is past the last epoch, or the loss returns
-        something else than it should.
+      ValueError: a setting is out of range, the state is past the last epoch, the loss returns
+        something else than it should, or the checkpoints are another training's.
       NonFiniteError: one step more than ``skip_nonfinite`` in a row was not finite. It holds the
-        last finite state.
+        last finite state, which is saved too.
+      OSError: a checkpoint could not be written.
 
     Example:
       >>> from chainrule.training import create
@@ -112,12 +107,6 @@ def fit(
     """
     _check_count("epochs", epochs, 1)
     _check_count("skip_nonfinite", skip_nonfinite, 0)
-    steps, step = epochs * batches.per_epoch, int(train_state.step)
-    if step > steps:
-        raise ValueError(
-            f"the state is at step {step}, past the {steps} steps of {epochs} epochs of "
-            f"{batches.per_epoch} batches: epochs counts from step 0"
-        )
     settings = {
         "loss": loss,
         "optimizer": optimizer,
@@ -126,41 +115,61 @@ def fit(
     }
     data = jax.tree.map(jnp.asarray, batches.data)
     loop = _begin(train_state, loss, augment, data, batches)
-    while step < steps:
-        epoch, first = divmod(step, batches.per_epoch)
-        end = (epoch + 1) * batches.per_epoch
-        order = batches.order(epoch)
-        clock = time.perf_counter()
-        # A call for no step compiles where that is needed, and else takes no time.
-        loop = _run(loop, data, order, step, **settings)
-        jax.block_until_ready(loop)
-        compile_seconds = time.perf_counter() - clock
-        clock, count = time.perf_counter(), 1
-        while step < end:
-            called = time.perf_counter()
-            loop = _run(loop, data, order, min(step + count, end), **settings)
-            step = int(loop.train_state.step)
-            if loop.stopped:
-                raise _stopped(loop, batches.per_epoch, skip_nonfinite)
-            if tick is not None:
-                tick(step, steps)
-            spent = max(time.perf_counter() - called, 1e-9)
-            count = max(1, min(2 * count, int(count * SECONDS_A_CALL / spent)))
-        seconds = time.perf_counter() - clock
-        record: Record = {
-            "epoch": epoch + 1,
-            "step": step,
-            "seconds": seconds,
-            "compile_seconds": compile_seconds,
-            "examples_per_second": (batches.per_epoch - first) * batches.size / seconds,
-            **_means(loop.log, first, skip_nonfinite > 0),
-        }
-        loop = loop.replace(log=jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), loop.log))
-        found = {} if evaluate is None else evaluate(loop.train_state)
-        if twice := record.keys() & found.keys():
-            raise ValueError(f"evaluate returns {sorted(twice)}, which are the loop's: rename them")
-        if report is not None:
-            report(record | found)
+    first = int(train_state.step) % batches.per_epoch
+    saves = Saves(checkpoints, batches, train_state.key)
+    if (resumed := saves.resume(loop)) is not None:
+        loop, first = resumed, 0
+    steps, step = epochs * batches.per_epoch, int(loop.train_state.step)
+    if step > steps:
+        raise ValueError(
+            f"the state is at step {step}, past the {steps} steps of {epochs} epochs of "
+            f"{batches.per_epoch} batches: epochs counts from step 0"
+        )
+    with saves, interrupt.caught(checkpoints is not None) as caught:
+        while step < steps:
+            epoch, begun = step // batches.per_epoch, step
+            end = (epoch + 1) * batches.per_epoch
+            order = batches.order(epoch)
+            clock = time.perf_counter()
+            # A call for no step compiles where that is needed, and else takes no time.
+            loop = _run(loop, data, order, step, **settings)
+            jax.block_until_ready(loop)
+            compile_seconds = time.perf_counter() - clock
+            clock, count = time.perf_counter(), 1
+            while step < end:
+                called = time.perf_counter()
+                stop = min(step + count, end, saves.next_after(step))
+                loop = _run(loop, data, order, stop, **settings)
+                step = int(loop.train_state.step)
+                if loop.stopped:
+                    saves.save(loop)
+                    raise _stopped(loop, batches.per_epoch, skip_nonfinite)
+                if tick is not None:
+                    tick(step, steps)
+                if step < end and (caught.number is not None or step == saves.next_after(step - 1)):
+                    saves.save(loop, caught.number)
+                spent = max(time.perf_counter() - called, 1e-9)
+                count = max(1, min(2 * count, int(count * SECONDS_A_CALL / spent)))
+            seconds = time.perf_counter() - clock
+            record: Record = {
+                "epoch": epoch + 1,
+                "step": step,
+                "seconds": seconds,
+                "compile_seconds": compile_seconds,
+                "examples_per_second": (step - begun) * batches.size / seconds,
+                **_means(loop.log, first, skip_nonfinite > 0),
+            }
+            loop, first = loop.replace(log=jax.tree.map(_unknown, loop.log)), 0
+            found = {} if evaluate is None else evaluate(loop.train_state)
+            if twice := record.keys() & found.keys():
+                raise ValueError(
+                    f"evaluate returns {sorted(twice)}, which are the loop's: rename them"
+                )
+            record |= found
+            if report is not None:
+                report(record)
+            # After the report: of a record that is lost the epoch is run again, not the reverse.
+            saves.save(loop, caught.number, record)
     return loop.train_state
 
 
@@ -178,6 +187,10 @@ def _begin(
     names = jax.eval_shape(metrics, state, data)
     log = {name: jnp.full(batches.per_epoch, jnp.nan) for name in names}
     return Loop(train_state, log, jnp.int32(0), jnp.asarray(False))
+
+
+def _unknown(values: jax.Array) -> jax.Array:
+    return jnp.full_like(values, jnp.nan)
 
 
 @functools.partial(
