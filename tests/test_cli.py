@@ -19,9 +19,36 @@ def test_compare_prints_the_gap_and_leaves_the_overlay(tmp_path, capsys):
     assert cli.main(["compare", str(a), str(b)]) == 0
     printed = capsys.readouterr().out
     assert "step 1" in printed
-    assert printed.split("diverged")[1].split()[-2].endswith("overlay:")
     (picture,) = b.glob("compare-*.png")
     assert picture.read_bytes()[:4] == b"\x89PNG"
+    (page,) = b.glob("compare-*.html")
+    assert printed.endswith(f"overlay: {picture}\npage: {page}\n")
+    text = page.read_text()
+    assert f'src="{picture.name}"' in text
+    for address in (f"../{a.name}/report.html", "report.html"):
+        assert f'href="{address}"' in text
+        assert (b / address).is_file()
+    assert '<td class="number">step 1</td>' in text
+
+
+def test_runs_lists_what_there_is_and_names_what_is_broken(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    with runs.start("demo", seed=7, arguments={}, root=tmp_path) as run:
+        run.result("final loss [x]", 0.25, expected=0.2)
+    cut = run_of(tmp_path, "cut", x_loss=[1.0])
+    (cut / "run.json").write_text('{"experiment":')
+    (tmp_path / "demo" / "20261125-000000-s0.partial").mkdir()
+    assert cli.main(["runs", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "1 run in" in printed
+    assert "final loss [x]: 0.25 (0.2)" in printed
+    assert f"left out {cut}: {cut / 'run.json'} is not JSON, line 1" in printed
+    assert "s0.partial: it is still running, or it was stopped" in printed
+    assert cli.main(["runs", str(tmp_path / "nothing")]) == 2
+    assert "name the one where runs are kept" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert cli.main(["runs", str(tmp_path / "empty")]) == 0
+    assert "no run in" in capsys.readouterr().out
 
 
 def test_compare_of_two_experiments_is_one_clear_line_and_exit_code_2(tmp_path, capsys):
@@ -53,7 +80,7 @@ def test_data_show_describes_both_splits(capsys):
 
 
 @pytest.mark.parametrize(
-    "command", [["--help"], ["--version"], ["compare", "--help"], ["data", "--help"]]
+    "command", [["--help"], ["--version"], ["compare", "--help"], ["runs", "--help"]]
 )
 def test_help_answers_without_importing_anything_heavy(command):
     code = (

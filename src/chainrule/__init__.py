@@ -29,6 +29,7 @@ _SUBMODULES = (
     "losses",
     "models",
     "ops",
+    "pages",
     "plots",
     "runs",
     "timing",

@@ -49,6 +49,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     compare.set_defaults(run=_compare)
 
+    listing = commands.add_parser("runs", help="list the runs below a folder")
+    listing.add_argument(
+        "folder", type=pathlib.Path, nargs="?", default=pathlib.Path("runs"), metavar="FOLDER",
+        help="where they are kept (default runs)",
+    )  # fmt: skip
+    listing.add_argument(
+        "--results", type=int, default=3, help="how many results of each to show (default 3)"
+    )
+    listing.set_defaults(run=_runs)
+
     data = commands.add_parser("data", help="get, prepare and describe the digits")
     verbs = data.add_subparsers(title="verbs", required=True, metavar="VERB")
     fetch = verbs.add_parser("fetch", help="download the four MNIST files (the only network use)")
@@ -93,6 +103,27 @@ def _compare(options: argparse.Namespace) -> None:
     out = options.out or options.b / f"compare-{options.a.resolve().name}.png"
     figure.savefig(out, dpi=150)
     print(f"overlay: {out}")
+    page = out.with_suffix(".html")
+    page.write_text(
+        runs.page(result, containing=options.series, picture=out.name, folder=out.parent),
+        encoding="utf-8",
+    )
+    print(f"page: {page}")
+
+
+def _runs(options: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from chainrule import runs
+
+    found = runs.find(options.folder)
+    console = Console()
+    if found.runs:
+        console.print(runs.table(found, results=options.results))
+    elif not found.broken:
+        print(f"no run in {options.folder}: an experiment leaves one")
+    for path, reason in found.broken:
+        print(f"left out {path}: {reason}")
 
 
 def _fetch(options: argparse.Namespace) -> None:

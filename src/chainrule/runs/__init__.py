@@ -7,28 +7,36 @@ A run is a folder ``<root>/<experiment>/<YYYYmmdd-HHMMSS>-s<seed>/`` that holds
 * ``trace.csv``: one row a step, one column a series, the first column is the step;
 * ``metrics.jsonl``: where something was trained, one record an epoch, written as it goes; the same
   as ``metrics.csv`` in the end;
-* the figures, each as ``.png`` and ``.svg``, and pages (``.html``) that open without a network.
+* the figures, each as ``.png`` and ``.svg``, and pages (``.html``) that open without a network;
+* ``report.html``: all of this to be read, with what is expected beside what was measured.
 
 It is written under a temporary name and renamed when it is whole, so that a folder without the
 ``.partial`` ending is a finished run. Nothing is ever overwritten. No server is needed to read one.
 """
 
-from chainrule.runs.compare import Comparison, Gap, compare, text
+from chainrule.runs.compare import Comparison, Gap, compare, page, text
+from chainrule.runs.listing import Listing, find, table
 from chainrule.runs.metrics import Metrics
 from chainrule.runs.metrics import read as read_metrics
 from chainrule.runs.read import Loaded, load
+from chainrule.runs.report import report
 from chainrule.runs.write import Run, dumps, start
 
 __all__ = [
     "Comparison",
     "Gap",
+    "Listing",
     "Loaded",
     "Metrics",
     "Run",
     "compare",
     "dumps",
+    "find",
     "load",
+    "page",
     "read_metrics",
+    "report",
     "start",
+    "table",
     "text",
 ]

@@ -2,12 +2,17 @@
 
 import collections
 import os
+import pathlib
 import re
+import urllib.parse
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainrule import pages
+from chainrule.pages import Element, element
 from chainrule.runs.read import Loaded, load
+from chainrule.runs.report import measured, short
 
 JSON = Any
 
@@ -169,3 +174,74 @@ def text(comparison: Comparison, containing: str = "") -> str:
         if names:
             lines.append(f"only in {which}: {', '.join(names)}")
     return "\n".join(lines)
+
+
+def page(
+    comparison: Comparison,
+    *,
+    containing: str = "",
+    picture: str | None = None,
+    folder: str | os.PathLike[str] = ".",
+) -> str:
+    """Return the same as `text` as a page, with the final numbers of both and the overlay.
+
+    Args:
+      comparison: what `compare` returns.
+      containing: show only the series with this in their name.
+      picture: the address of the overlay, from where the page will lie.
+      folder: where the page will lie, to find the reports of the two runs from there.
+
+    Returns:
+      The page; all text is escaped.
+    """
+    a, b = comparison.a, comparison.b
+    experiment = str(a.record["experiment"])
+    body = [element("h1", f"{experiment}: two runs side by side")]
+    for which, run in (("A", a), ("B", b)):
+        address = urllib.parse.quote(
+            pathlib.Path(os.path.relpath(run.path.resolve(), pathlib.Path(folder).resolve()))
+            .joinpath("report.html")
+            .as_posix()
+        )
+        link = element("a", str(run.path), href=address)
+        started = f", started {run.record.get('started', 'at an unknown time')}"
+        body += [element("p", element("b", which), " ", link, started)]
+    if comparison.arguments:
+        rows = [(name, short(x), short(y)) for name, (x, y) in comparison.arguments.items()]
+        body += [element("h2", "Set differently"), pages.table(("setting", "A ", "B "), rows)]
+    if picture is not None:
+        image = element("img", src=urllib.parse.quote(picture), alt="the series of both runs")
+        body += [element("h2", "Side by side"), element("figure", image)]
+    rows = [
+        (
+            gap.series,
+            "never" if gap.parts_at is None else f"step {gap.parts_at}",
+            *(f"{x:.6g}" for x in (gap.final_a, gap.final_b, gap.gap)),
+            gap.diverged or "-",
+        )
+        for gap in comparison.gaps
+        if containing in gap.series
+    ]
+    header = ("series", "parts at ", "final A ", "final B ", "B - A ", "diverged")
+    body += [element("h2", "Series"), pages.table(header, rows)]
+    for which, names in (("A", comparison.only_a), ("B", comparison.only_b)):
+        if names:
+            body += [element("p", f"Only in {which}: {', '.join(names)}", class_="soft")]
+    results = [run.record.get("results") or {} for run in (a, b)]
+    cells = []
+    for name in dict.fromkeys([*results[0], *results[1]]):
+        (in_a, expected_a), (in_b, expected_b) = (_result(each.get(name)) for each in results)
+        cells.append((name, in_a, in_b, expected_a or expected_b))
+    if cells:
+        body += [element("h2", "Results"), pages.table(("", "A ", "B ", "expected "), cells)]
+    return pages.document(f"{experiment}: {a.path.name} against {b.path.name}", *body)
+
+
+def _result(result: JSON) -> tuple[Element | str, str]:
+    """Return what was measured and what was expected, in words; a run need not have it."""
+    if result is None:
+        return "-", ""
+    if not isinstance(result, dict):
+        return measured(result), ""
+    expected = result.get("expected")
+    return measured(result.get("value")), "" if expected is None else short(expected)

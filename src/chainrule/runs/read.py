@@ -38,6 +38,16 @@ def load(path: str | os.PathLike[str]) -> Loaded:
       ValueError: one of its files cannot be read; the file and line are named.
     """
     path = pathlib.Path(path)
+    record = read_record(path)
+    log = path / "metrics.jsonl"
+    found = metrics.read(log) if log.is_file() else metrics.Metrics((), ())
+    if found.problems:
+        raise ValueError("; ".join(found.problems))
+    return Loaded(path, record, _read_trace(path / "trace.csv"), found.records)
+
+
+def read_record(path: pathlib.Path) -> dict[str, JSON]:
+    """Read the ``run.json`` of a run folder; raises as `load`."""
     file = path / "run.json"
     if not file.is_file():
         raise FileNotFoundError(
@@ -48,13 +58,11 @@ def load(path: str | os.PathLike[str]) -> Loaded:
         record = json.loads(file.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{file} is not JSON, line {error.lineno}: {error.msg}") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is not text in UTF-8: {error.reason}") from None
     if not isinstance(record, dict) or "experiment" not in record:
         raise ValueError(f"{file} names no experiment: it was not written as a run")
-    log = path / "metrics.jsonl"
-    found = metrics.read(log) if log.is_file() else metrics.Metrics((), ())
-    if found.problems:
-        raise ValueError("; ".join(found.problems))
-    return Loaded(path, record, _read_trace(path / "trace.csv"), found.records)
+    return record
 
 
 def _read_trace(path: pathlib.Path) -> dict[str, np.ndarray]:

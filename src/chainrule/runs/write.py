@@ -8,6 +8,7 @@ import json
 import math
 import os
 import pathlib
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.runs import metrics
+from chainrule.runs.report import report
 from chainrule.runs.surroundings import surroundings
 
 JSON = Any
@@ -132,7 +134,7 @@ def start(
       resume: the folder of a run that was stopped, ending in ``.partial``, to go on in.
 
     Yields:
-      A `Run`. After the block its ``path`` is the finished folder.
+      A `Run`. After the block its ``path`` is the finished folder, with its ``report.html``.
 
     Raises:
       ValueError: the folder to resume is none of a stopped run of this experiment, or a process
@@ -163,7 +165,8 @@ def start(
         {
             "experiment": experiment,
             "started": now.isoformat(timespec="seconds"),
-            "command": " ".join([pathlib.Path(sys.executable).name, *sys.argv]),
+            "about": _about(experiment),
+            "command": shlex.join([pathlib.Path(sys.executable).name, *sys.argv]),
             "arguments": dict(arguments),
             "seed": seed,
             "results": {},
@@ -179,7 +182,11 @@ def start(
         run.note(wall_seconds=round(time.perf_counter() - clock, 3), **surroundings())
         if run._records:
             metrics.to_csv(run.path / "metrics.csv", run._records)
-        run.save_text("run.json", dumps(run.record) + "\n")
+        written = dumps(run.record)
+        run.save_text("run.json", written + "\n")
+        files = (file for file in partial.rglob("*") if file.is_file())
+        names = [file.relative_to(partial).as_posix() for file in files]
+        run.save_text("report.html", report(json.loads(written), names))
         run.path = _rename(partial, folder, name)
     except BaseException:
         with contextlib.suppress(OSError):  # not empty: what was written stays
@@ -187,6 +194,13 @@ def start(
         raise
     finally:
         os.close(lock)
+
+
+def _about(experiment: str) -> str | None:
+    """Return what the experiment's script says of itself, when it is the program that runs."""
+    program = sys.modules["__main__"]
+    named = pathlib.Path(getattr(program, "__file__", None) or "").stem
+    return program.__doc__ if named == experiment else None
 
 
 def dumps(record: JSON) -> str:

@@ -1,0 +1,90 @@
+"""Pages that open without a network: self-contained HTML from text, numbers and arrays.
+
+A page is built of elements, not of strings, so that no text can get into one unescaped:
+
+>>> print(document("a < b", element("p", "1 & 2 ", element("b", "<3"))).split("<body>")[1])
+<main><p>1 &amp; 2 <b>&lt;3</b></p></main></body></html>
+
+They are legible in light and in dark, as the reader's system asks, and in print. The colours are
+those of `chainrule.plots`, and mean the same.
+"""
+
+import importlib.resources
+from collections.abc import Iterable, Sequence
+from xml.etree import ElementTree
+
+Element = ElementTree.Element
+
+
+def element(tag: str, *children: Element | str, **attributes: str) -> Element:
+    """Return an element with its children and attributes.
+
+    Args:
+      tag: its name.
+      children: elements and text, in this order; text is escaped when it is written.
+      attributes: by name; ``class_`` stands for ``class``, ``aria_label`` for ``aria-label``.
+    """
+    named = {name.rstrip("_").replace("_", "-"): value for name, value in attributes.items()}
+    made = ElementTree.Element(tag, named)
+    for child in children:
+        if not isinstance(child, str):
+            made.append(child)
+        elif len(made):
+            made[-1].tail = (made[-1].tail or "") + child
+        else:
+            made.text = (made.text or "") + child
+    return made
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[Element | str]]) -> Element:
+    """Return a table in a box of its own, which scrolls where the window is narrower.
+
+    Args:
+      header: the names of the columns; one that ends in a space is of numbers, set to the right.
+        Where all are empty, none is shown.
+      rows: a cell a column, the first one the name of the row.
+
+    Raises:
+      ValueError: a row has more or fewer cells than the header.
+    """
+    kinds = [{"class_": "number"} if name.endswith(" ") else {} for name in header]
+    made = element("table")
+    if any(header):
+        names = (
+            element("th", name.strip(), scope="col", **kind)
+            for name, kind in zip(header, kinds, strict=True)
+        )
+        made.append(element("thead", element("tr", *names)))
+    body = element("tbody")
+    for row in rows:
+        if len(row) != len(header):
+            raise ValueError(f"{len(row)} cells in a row under {len(header)} names: {list(header)}")
+        first = element("th", row[0], scope="row")
+        rest = (element("td", cell, **kind) for cell, kind in zip(row[1:], kinds[1:], strict=True))
+        body.append(element("tr", first, *rest))
+    made.append(body)
+    return element("div", made, class_="scroll")
+
+
+def document(title: str, *body: Element) -> str:
+    """Return a whole page.
+
+    Args:
+      title: what the window is called.
+      body: what is in it.
+    """
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("title", title),
+        element("style", resource("page.css")),
+    )
+    page = element("html", head, element("body", element("main", *body)), lang="en")
+    return "<!DOCTYPE html>\n" + ElementTree.tostring(page, encoding="unicode", method="html")
+
+
+def resource(name: str) -> str:
+    """Return the text of a file of this package: a style, a script or a template."""
+    files = importlib.resources.files(__package__ or "chainrule.pages")
+    return files.joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,183 @@
+"""The page of a run folder: what ran, on what, with which numbers, and how to run it again."""
+
+import math
+import pathlib
+import statistics
+import urllib.parse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from chainrule import pages
+from chainrule.pages import Element, element
+
+JSON = Any
+
+# What has its own place on the page; whatever else an experiment noted is listed under its name.
+_PLACED = {
+    *("experiment", "about", "started", "command", "arguments", "seed", "results", "data"),
+    *("wall_seconds", "compile_seconds", "versions", "commit", "machine", "device"),
+}
+
+
+def report(record: Mapping[str, JSON], files: Sequence[str]) -> str:
+    """Return the page of a run, to lie in its folder as ``report.html``.
+
+    It shows the figures and links to the pages among ``files`` by their relative addresses, so
+    that the folder can be moved as a whole. All text is escaped.
+
+    Args:
+      record: what ``run.json`` holds.
+      files: the names of the files in the folder.
+
+    Example:
+      >>> record = {"experiment": "demo", "results": {"loss": {"value": 0.25, "expected": 0.2}}}
+      >>> page = report(record, ["loss.png", "loss.svg"])
+      >>> '<td class="number">+25 %</td>' in page, '<img src="loss.png"' in page
+      (True, True)
+    """
+    experiment = str(record["experiment"])
+    body = [element("h1", experiment), element("p", _summary(record), class_="soft")]
+    if record.get("about"):
+        body += [element("pre", str(record["about"]).strip(), class_="about")]
+    body += _results(record.get("results") or {})
+    body += _files(files)
+    if record.get("data"):
+        body += [element("h2", "The data"), _value(record["data"])]
+    body += _again(record)
+    noted = {name: value for name, value in record.items() if name not in _PLACED}
+    if noted:
+        body += [element("h2", "Also noted"), _value(noted)]
+    return pages.document(f"{experiment}, {record.get('started', '')}", *body)
+
+
+def _summary(record: Mapping[str, JSON]) -> str:
+    parts = [f"started {record.get('started', 'at an unknown time')}"]
+    parts += [f"seed {record['seed']}"] if "seed" in record else []
+    parts += [f"{record['wall_seconds']} s"] if "wall_seconds" in record else []
+    if "compile_seconds" in record:
+        parts += [f"of which {record['compile_seconds']} s compiling"]
+    return ", ".join(parts)
+
+
+def _results(results: Mapping[str, JSON]) -> list[Element]:
+    if not results:
+        return []
+    rows = []
+    for name, result in results.items():
+        if not isinstance(result, Mapping):  # written by other hands
+            result = {"value": result}
+        value, expected = result.get("value"), result.get("expected")
+        beside = "" if expected is None else short(expected)
+        rows.append((name, measured(value), beside, _difference(value, expected)))
+    return [
+        element("h2", "Results"),
+        pages.table(("", "measured ", "expected ", "difference "), rows),
+        element(
+            "p",
+            "Expected is what the notes print, or what theory predicts; where nothing stands, "
+            "nothing was printed. Of several values: the median, the lowest and the highest.",
+            class_="soft",
+        ),
+    ]
+
+
+def measured(value: JSON) -> Element | str:
+    """Return a result: of several numbers the median and the range, with all of them below."""
+    if isinstance(value, list) and len(value) > 1 and all(_is_number(x) for x in value):
+        low, middle, high = min(value), statistics.median(value), max(value)
+        spread = f"{middle:.4g} ({low:.4g} to {high:.4g})"
+        return element("span", spread, element("small", short(value)))
+    return short(value)
+
+
+def _difference(value: JSON, expected: JSON) -> str:
+    if not (_is_number(value) and _is_number(expected)):
+        return ""
+    return f"{100 * (value / expected - 1):+.3g} %" if expected else f"{value:+.3g}"
+
+
+def _is_number(value: JSON) -> bool:
+    known = isinstance(value, int | float) and not isinstance(value, bool)
+    return known and math.isfinite(value)
+
+
+def _files(files: Sequence[str]) -> list[Element]:
+    names = sorted(set(files) - {"report.html"})
+    pictures = [name for name in names if name.endswith(".png")]
+    drawn = {pathlib.PurePath(name).with_suffix(".svg").as_posix() for name in pictures}
+    links = [name for name in names if name.endswith(".html")]
+    others = [n for n in names if n not in {*pictures, *links, *(drawn & set(names))}]
+    body = []
+    if links:
+        body += [element("h2", "To play with"), _list(links)]
+    if pictures:
+        body += [element("h2", "Figures")]
+    for name in pictures:
+        sharp = pathlib.PurePath(name).with_suffix(".svg").as_posix()
+        title = pathlib.PurePath(name).with_suffix("").as_posix().replace("_", " ")
+        image = element("img", src=_address(name), alt=title, loading="lazy")
+        target = sharp if sharp in names else name
+        body += [
+            element(
+                "figure",
+                element("a", image, href=_address(target)),
+                element("figcaption", title),
+            )
+        ]
+    if others:
+        body += [element("h2", "Numbers and other files"), _list(others)]
+    return body
+
+
+def _list(names: Sequence[str]) -> Element:
+    return element(
+        "ul", *(element("li", element("a", name, href=_address(name))) for name in names)
+    )
+
+
+def _address(name: str) -> str:
+    # A colon in the first part would read as a scheme.
+    return urllib.parse.quote(name, safe="/")
+
+
+def _again(record: Mapping[str, JSON]) -> list[Element]:
+    body = [element("h2", "Run it again")]
+    if record.get("command"):
+        body += [element("pre", str(record["command"]))]
+    commit = record.get("commit")
+    if commit:
+        changed = str(commit).endswith("+")
+        where = "It ran at commit "
+        after = ", with changes that were not committed." if changed else "."
+        body += [element("p", where, element("code", str(commit).rstrip("+")), after)]
+    for title, name in (("Settings", "arguments"), ("Versions", "versions")):
+        if record.get(name):
+            body += [element("h2", title), _value(record[name])]
+    machine = {name: record[name] for name in ("machine", "device") if record.get(name)}
+    return body + ([element("h2", "Machine"), _value(machine)] if machine else [])
+
+
+def _value(value: JSON) -> Element:
+    """Return any JSON value as a table of names and values, or as text."""
+    if not isinstance(value, Mapping):
+        return element("span", short(value))
+    rows = [(str(name), _value(item)) for name, item in value.items()]
+    return pages.table(("", ""), rows)
+
+
+def short(value: JSON) -> str:
+    """Return a JSON value in a few words: six digits of a number, a list with commas.
+
+    Example:
+      >>> short([0.1234567, 3, None, "inf", {"a": True}])
+      '0.123457, 3, none, inf, a: True'
+    """
+    if value is None:
+        return "none"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name}: {short(item)}" for name, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(short(item) for item in value)
+    return str(value)

@@ -1,0 +1,118 @@
+import html.parser
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from chainrule import pages, runs
+
+WORD = '<script>alert("&")</script>'
+
+
+class Reader(html.parser.HTMLParser):
+    """The text of a page, its links and its tags."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.words, self.links, self.tags = [], [], set()
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.links += [value for name, value in attrs if name in ("href", "src")]
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def test_the_report_of_a_run_shows_ours_beside_the_notes_and_links_to_every_file(tmp_path):
+    with runs.start("demo", seed=3, arguments={"eta": 0.5}, root=tmp_path) as run:
+        run.note(data={"source": "embedded", "sha256": {"images": "abc"}}, epochs=[1, 2])
+        run.result("final loss", 0.25, expected=0.2)
+        run.result("errors", 0, expected=0)
+        run.result("by seed", [3.0, 1.0, 2.0])
+        run.result("edge", float("inf"), expected="none")
+        run.save_trace({"loss": [1.0, 0.25]})
+        for name in ("loss.png", "loss.svg", "play it: 1.html"):
+            run.save_text(name, "")
+    page = Reader((run.path / "report.html").read_text())
+    rows = " | ".join(page.words)
+    assert "final loss | 0.25 | 0.2 | +25 %" in rows
+    assert "errors | 0 | 0 | +0" in rows
+    assert "by seed | 2 (1 to 3) | 3, 1, 2" in rows
+    assert "edge | inf | none" in rows
+    assert "sha256 | images | abc" in rows
+    assert "epochs | 1, 2" in rows
+    assert "eta | 0.5" in rows
+    assert json.loads((run.path / "run.json").read_text())["command"] in rows
+    assert page.links == ["play%20it%3A%201.html", "loss.svg", "loss.png", "run.json", "trace.csv"]
+
+
+def test_no_text_of_a_run_becomes_a_tag(tmp_path):
+    with runs.start("demo", seed=0, arguments={WORD: WORD}, root=tmp_path) as run:
+        run.note(data={WORD: WORD}, about=WORD, **{WORD: WORD})
+        run.result(WORD, WORD, expected=WORD)
+        run.save_trace({f"{WORD}/loss": [1.0]})
+    for page in (
+        (run.path / "report.html").read_text(),
+        runs.page(runs.compare(run.path, run.path), picture='"><script>.png'),
+    ):
+        assert "script" not in Reader(page).tags
+        assert WORD in Reader(page).words
+
+
+def test_the_report_tells_what_the_script_says_of_itself(tmp_path, monkeypatch):
+    program = sys.modules["__main__"]
+    monkeypatch.setattr(program, "__file__", "/somewhere/demo.py", raising=False)
+    monkeypatch.setattr(program, "__doc__", "Is it a 5?")
+    for experiment in ("demo", "another"):
+        with runs.start(experiment, seed=0, arguments={}, root=tmp_path) as run:
+            pass
+        assert (experiment == "demo") == ("Is it a 5?" in (run.path / "report.html").read_text())
+
+
+def test_a_record_by_other_hands_is_shown_as_far_as_it_goes():
+    page = runs.report({"experiment": "x", "results": {"a": 1, "b": None}}, ["report.html"])
+    words = Reader(page).words
+    assert "started at an unknown time" in words
+    assert words[words.index("a") :][:4] == ["a", "1", "b", "none"]
+
+
+def test_runs_are_found_oldest_first_and_a_run_folder_lists_itself(tmp_path):
+    paths = []
+    for started in ("2026-02-01T00:00:00", "2026-01-01T00:00:00"):
+        with runs.start("demo", seed=0, arguments={}, root=tmp_path) as run:
+            run.note(started=started)
+        paths.append(run.path)
+    (tmp_path / "demo" / "binary").mkdir()
+    (tmp_path / "demo" / "binary" / "run.json").write_bytes(b"\xff\xfe{}")
+    found = runs.find(tmp_path)
+    assert [path for path, _ in found.runs] == paths[::-1]
+    assert [reason.split(" is ")[1] for _, reason in found.broken] == [
+        "not text in UTF-8: invalid start byte"
+    ]
+    assert [path for path, _ in runs.find(paths[0]).runs] == paths[:1]
+    assert runs.table(found).row_count == 2
+
+
+def test_the_comparison_page_has_the_results_of_both(tmp_path):
+    paths = []
+    for eta, value in ((0.125, 1.0), (0.5, np.nan)):
+        with runs.start("demo", seed=0, arguments={"eta": eta}, root=tmp_path) as run:
+            run.save_trace({f"w/eta={eta}/loss": [2.0, value], "x/loss": [1.0, 1.0]})
+            run.result("final", value, expected=1.5)
+            if eta == 0.5:
+                run.result("new", 7)
+        paths.append(run.path)
+    words = " | ".join(Reader(runs.page(runs.compare(*paths), containing="w/")).words)
+    assert "eta | 0.125 | 0.5" in words
+    assert "w/eta=0.125|0.5/loss | step 1 | 1 | nan | nan | B" in words
+    assert "x/loss" not in words
+    assert "final | 1 | nan | 1.5" in words
+    assert "new | - | 7" in words
+
+
+def test_a_table_refuses_a_row_that_does_not_fit_its_header():
+    with pytest.raises(ValueError, match=r"1 cells in a row under 2 names: \['a', 'b'\]"):
+        pages.table(("a", "b"), [("only",)])
