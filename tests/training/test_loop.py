@@ -88,13 +88,17 @@ def test_fit_is_the_step_called_in_a_python_loop_with_adam_and_a_schedule():
     assert jax.tree.structure(grads) == jax.tree.structure(end.params)
 
 
-def test_a_state_is_taken_up_at_every_step_to_the_bit():
-    whole = training.fit(start(), loss, SGD, BATCHES, 2)
+def test_a_state_is_taken_up_within_an_epoch():
+    whole, records = training.fit(start(), loss, SGD, BATCHES, 2), []
     step, state = jax.jit(training.make_step(loss, SGD)), start()
-    for _ in range(10):
-        equal(training.fit(state, loss, SGD, BATCHES, 2), whole)
-        state, _ = step(state, BATCHES(int(state.step)))
-    assert int(training.fit(whole, loss, SGD, BATCHES, 2).step) == 10  # nothing left to do
+    for index in range(8):
+        state, _ = step(state, BATCHES(index))
+    end = training.fit(state, loss, SGD, BATCHES, 2, report=records.append)
+    np.testing.assert_allclose(end.params["kernel"], whole.params["kernel"], rtol=1e-5)
+    assert (int(end.step), float(end.state["calls"])) == (10, 10)
+    # The mean is that of the two steps that were taken here.
+    assert records[0]["loss"] == pytest.approx(np.mean(by_hand(10)[2][8:]), rel=1e-4)
+    equal(training.fit(whole, loss, SGD, BATCHES, 2), whole)  # nothing left to do
 
 
 def test_the_calls_into_which_an_epoch_is_cut_change_no_bit(monkeypatch):
@@ -169,6 +173,38 @@ def test_repeating_the_data_and_doubling_the_batch_changes_no_step():
         np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
+def test_a_batch_cut_into_parts_gives_the_same_step_and_metrics():
+    def quiet(params, state, batch, key):
+        error = batch["inputs"] @ params["kernel"] + params["bias"] - batch["targets"]
+        return jnp.mean(error**2), (state + 1, {"error": jnp.mean(jnp.abs(error))})
+
+    begin = training.create(PARAMS, SGD, key=jax.random.key(0), state=jnp.float32(0))
+    whole, metrics = training.make_step(quiet, SGD)(begin, BATCHES(0))
+    for parts in (2, 4):
+        step = training.make_step(quiet, SGD, accumulate=parts)
+        cut, of_parts = jax.jit(step)(begin, BATCHES(0))
+        assert float(cut.state) == parts
+        for a, b in zip(
+            jax.tree.leaves((whole.params, metrics)),
+            jax.tree.leaves((cut.params, of_parts)),
+            strict=True,
+        ):
+            np.testing.assert_allclose(a, b, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"accumulate=3 does not divide the batch size 4"):
+        training.fit(begin, quiet, SGD, BATCHES, 1, accumulate=3)
+
+
+def test_the_parts_of_a_batch_draw_different_numbers():
+    def draws(params, state, batch, key):
+        drawn = jax.random.normal(key)
+        return params * drawn, (state, {"square": drawn**2, "drawn": drawn})
+
+    begin = training.create(jnp.asarray(1.0), SGD, key=jax.random.key(0))
+    _, metrics = training.make_step(draws, SGD, accumulate=2)(begin, jnp.zeros(2))
+    # Of two equal numbers the mean square is the squared mean.
+    assert float(metrics["square"]) > float(metrics["drawn"]) ** 2 + 1e-3
+
+
 # --- what is not finite ------------------------------------------------------------------------
 
 
@@ -230,6 +266,7 @@ def test_a_finite_loss_with_a_step_beyond_all_numbers_stops_too():
     [
         ({"epochs": 0}, r"epochs must be an int of at least 1, not 0"),
         ({"epochs": 1.0}, r"epochs must be an int of at least 1, not 1\.0"),
+        ({"accumulate": 0}, r"accumulate must be an int of at least 1, not 0"),
         ({"skip_nonfinite": -1}, r"skip_nonfinite must be an int of at least 0, not -1"),
     ],
 )

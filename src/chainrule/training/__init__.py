@@ -25,6 +25,7 @@ from chainrule.training.checkpoints import Checkpoints
 from chainrule.training.evaluation import predict
 from chainrule.training.interrupt import Interrupted
 from chainrule.training.loop import NonFiniteError, fit
+from chainrule.training.optimizers import optimizer
 from chainrule.training.progress import Progress
 from chainrule.training.step import TrainState, create, make_step
 from chainrule.training.weights import load_weights, save_weights
@@ -39,6 +40,7 @@ __all__ = [
     "fit",
     "load_weights",
     "make_step",
+    "optimizer",
     "predict",
     "save_weights",
 ]

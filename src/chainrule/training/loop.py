@@ -48,6 +48,7 @@ def fit(
     evaluate: Callable[[TrainState], Record] | None = None,
     report: Callable[[Record], object] | None = None,
     tick: Callable[[int, int], object] | None = None,
+    accumulate: int = 1,
     skip_nonfinite: int = 0,
     checkpoints: Checkpoints | None = None,
 ) -> TrainState:
@@ -71,6 +72,7 @@ def fit(
         of each metric (``loss``, ``grad_norm`` and those of the loss), ``skipped`` where
         ``skip_nonfinite`` is given, and what ``evaluate`` returned.
       tick: called as ``tick(step, steps)`` about twice a second, see `chainrule.training.Progress`.
+      accumulate: see `chainrule.training.make_step`.
       skip_nonfinite: how many steps in a row may be not finite. Such a step changes nothing but
         the count of the steps, so that the next batch follows.
       checkpoints: where the training is saved, at the end of each epoch after its ``report``, and
@@ -106,11 +108,13 @@ def fit(
       (4, 3.8125)
     """
     _check_count("epochs", epochs, 1)
+    _check_count("accumulate", accumulate, 1)
     _check_count("skip_nonfinite", skip_nonfinite, 0)
     settings = {
         "loss": loss,
         "optimizer": optimizer,
         "augment": augment,
+        "accumulate": accumulate,
         "skip_nonfinite": skip_nonfinite,
     }
     data = jax.tree.map(jnp.asarray, batches.data)
@@ -195,7 +199,7 @@ def _unknown(values: jax.Array) -> jax.Array:
 
 @functools.partial(
     jax.jit,
-    static_argnames=("loss", "optimizer", "augment", "skip_nonfinite"),
+    static_argnames=("loss", "optimizer", "augment", "accumulate", "skip_nonfinite"),
     donate_argnums=0,
 )
 def _run(
@@ -207,6 +211,7 @@ def _run(
     loss: Loss,
     optimizer: optax.GradientTransformation,
     augment: Augment | None,
+    accumulate: int,
     skip_nonfinite: int,
 ) -> Loop:
     """Take the steps up to ``stop``, within one epoch.
@@ -214,7 +219,7 @@ def _run(
     A loop with a length that is data, and not a scan, is one program for every length: also a
     resumed run goes through the very same instructions, to the bit.
     """
-    step = make_step(loss, optimizer, augment=augment)
+    step = make_step(loss, optimizer, augment=augment, accumulate=accumulate)
 
     def body(loop: Loop) -> Loop:
         before = loop.train_state

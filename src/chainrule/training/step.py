@@ -83,24 +83,27 @@ def make_step(
     optimizer: optax.GradientTransformation,
     *,
     augment: Augment | None = None,
+    accumulate: int = 1,
 ) -> Callable[[TrainState, PyTree], tuple[TrainState, Metrics]]:
     """Return ``step(train_state, batch) -> (train_state, metrics)``: pure, to be jitted or scanned.
 
     The metrics are those of the loss, with ``loss`` and ``grad_norm`` (Euclidean, of the whole
     gradient, before the optimizer), at the parameters *before* the step.
 
-    Whatever optax does to a gradient is a part of the optimizer. Clipping, for example, is
-    ``optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3))``, a schedule is a learning
-    rate: ``optax.adam(optax.cosine_decay_schedule(1e-3, steps))``.
+    Clipping and schedules are the optimizer's: see `chainrule.training.optimizer`.
 
     Args:
       loss: ``loss(params, state, batch, key) -> (scalar, (new_state, metrics))``, the scalar a mean
         over the batch, the metrics a dict of scalars.
       optimizer: any optax optimizer.
       augment: ``augment(key, batch) -> batch``, applied first.
+      accumulate: into how many equal parts the batch is cut, one after the other, to take the
+        memory of one part. Gradient, loss and metrics are the means over the parts, which are
+        those of the batch if the loss is a mean; batch statistics see a part at a time.
 
     Returns:
-      The step. It raises a ValueError when traced with a loss that returns anything else.
+      The step. It raises a ValueError when traced with a loss that returns anything else, or a
+      batch that cannot be cut so.
 
     Example:
       >>> def loss(params, state, batch, key):
@@ -120,12 +123,16 @@ def make_step(
         if augment is not None:
             batch = augment(keys[0], batch)
 
-        def at(params: PyTree) -> Any:
-            result = loss(params, train_state.state, batch, keys[1])
-            check_result(result, train_state.state)
+        def at(params: PyTree, state: PyTree, batch: PyTree, key: Array) -> Any:
+            result = loss(params, state, batch, key)
+            check_result(result, state)
             return result
 
-        (value, (state, metrics)), grads = jax.value_and_grad(at, has_aux=True)(train_state.params)
+        here = (train_state.params, train_state.state, batch, keys[1])
+        if accumulate == 1:
+            (value, (state, metrics)), grads = jax.value_and_grad(at, has_aux=True)(*here)
+        else:
+            (value, metrics), grads, state = _by_parts(at, accumulate, *here)
         # adam, schedules and others mix dtypes, which strict promotion would refuse.
         with jax.numpy_dtype_promotion("standard"):
             updates, opt_state = optimizer.update(
@@ -134,7 +141,7 @@ def make_step(
                 train_state.params,
                 value=value,
                 grad=grads,
-                value_fn=lambda params: at(params)[0],
+                value_fn=lambda params: at(params, *here[1:])[0],
             )
             params = optax.apply_updates(train_state.params, updates)
         moved = train_state.replace(
@@ -143,6 +150,30 @@ def make_step(
         return moved, {"loss": value, "grad_norm": optax.tree.norm(grads), **metrics}
 
     return step
+
+
+def _by_parts(
+    at: Loss, parts: int, params: PyTree, state: PyTree, batch: PyTree, key: Array
+) -> Any:
+    """Return the mean (loss, metrics) and gradient over the parts of a batch, and the state."""
+    size = jax.tree.leaves(batch)[0].shape[0]
+    if parts < 1 or size % parts:
+        raise ValueError(f"accumulate={parts} does not divide the batch size {size}")
+    cut = jax.tree.map(lambda leaf: leaf.reshape(parts, size // parts, *leaf.shape[1:]), batch)
+
+    def part(carry: Any, at_part: Any) -> Any:
+        state, total = carry
+        batch, index = at_part
+        (value, (state, metrics)), grads = jax.value_and_grad(at, has_aux=True)(
+            params, state, batch, jax.random.fold_in(key, index)
+        )
+        return (state, jax.tree.map(jnp.add, total, ((value, metrics), grads))), None
+
+    first = jax.tree.map(lambda leaf: leaf[0], cut)
+    value, (_, metrics) = jax.eval_shape(at, params, state, first, key)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), ((value, metrics), params))
+    (state, total), _ = jax.lax.scan(part, (state, zeros), (cut, jnp.arange(parts)))
+    return *jax.tree.map(lambda x: x / parts, total), state
 
 
 def check_result(result: object, state: PyTree) -> None:
