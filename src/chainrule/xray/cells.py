@@ -36,7 +36,7 @@ def number(x: Any, digits: int = 4) -> str:
         return "NaN"
     if math.isinf(x):
         return "∞" if x > 0 else "−∞"
-    text = f"{x:.{digits}g}"
+    text = f"{x + 0.0:.{digits}g}"  # no -0
     if "e" in text:
         mantissa, _, exponent = text.partition("e")
         text = f"{mantissa}e{exponent[0]}{exponent[1:].lstrip('0')}"
@@ -51,36 +51,45 @@ def cell(x: Any, of: Stats | None) -> Cell | None:
       of: its statistics; None of what holds no numbers.
 
     Returns:
-      ``{"text": lines, "facts": [[name, value], ...], "bad": whether a NaN or Inf is in it}``, of
-      a small matrix or vector with an ``"image"``; None for None.
+      ``{"text": lines, "short": one line, "facts": [[name, value], ...], "bad": whether a NaN or
+      Inf is in it}``, of a matrix that is not too large with an ``"image"``; None for None.
     """
     if x is None:
         return None
     if of is None:
-        return {"text": ["a key"], "facts": [], "bad": False}
+        return _line("a key")
     size = math.prod(of.shape)
     bad = of.nans + of.infs > 0
     if size == 0:
-        return {"text": ["empty"], "facts": [], "bad": False}
+        return _line("empty")
     array = None if isinstance(x, Stats) else np.asarray(x)
     if array is None and size == 1 and not bad:
         array = np.asarray(of.mean).astype(of.dtype).reshape(of.shape)
     if array is not None and size == 1:
         value = array.ravel()[0]
-        facts = [["value", number(value, 8)]]
-        return {"text": [number(value)], "facts": facts, "bad": bad}
-    drawn: Cell = {"text": _statistics(of), "facts": _facts(of), "bad": bad}
+        return _line(number(value)) | {"facts": [["value", number(value, 8)]], "bad": bad}
+    text = _statistics(of)
+    drawn: Cell = {"text": text, "short": _short(of), "facts": _facts(of), "bad": bad}
     if array is None:
         return drawn
     matrix = _matrix(array)
     if size <= _FULL and matrix is not None:
-        return drawn | {"text": _rows(matrix)}
+        rows = _rows(matrix)
+        return drawn | {"text": rows, "full": True} | ({"short": rows[0]} if len(rows) == 1 else {})
     if matrix is not None and _MAP[0] <= matrix.shape[1] and max(matrix.shape) <= _MAP[1]:
         rows, columns = matrix.shape
-        text = [f"{number(of.min, 3)} … {number(of.max, 3)}"] if of.min <= of.max else []
         image = {"image": _image(matrix), "rows": rows, "columns": columns}
-        return drawn | image | {"text": text + drawn["text"][2:]}
+        return drawn | image | {"text": [text[0].partition(",")[0], *text[2:]]}  # no mean, no norm
     return drawn
+
+
+def _line(text: str) -> Cell:
+    return {"text": [text], "short": text, "facts": [], "bad": False}
+
+
+def _short(of: Stats) -> str:
+    bad = [f"{n:,} {what}" for n, what in ((of.nans, "NaN"), (of.infs, "Inf")) if n]
+    return bad[0] if bad else f"norm {number(of.norm, 3)}"
 
 
 def _matrix(array: np.ndarray) -> np.ndarray | None:

@@ -3,8 +3,10 @@
 import functools
 import importlib.resources
 import json
+import re
 import threading
 from collections.abc import Sequence
+from html import escape as html_escape
 from typing import Any, Literal
 
 Open = Literal["auto", "all", "none"] | Sequence[str]
@@ -28,6 +30,28 @@ def svg(data: dict[str, Any], open: Open = "auto", direction: Direction | None =
     style = _text("draw.css")
     arguments = [data, state, style, direction]
     return _run(json.dumps(arguments))
+
+
+def html(data: dict[str, Any], open: Open = "auto", direction: Direction | None = None) -> str:
+    """Return a picture as one page with everything in it, for any browser and without a network.
+
+    Args:
+      data: from `picture.picture`.
+      open: as for `svg`.
+      direction: as for `svg`.
+
+    Returns:
+      The text of the page.
+    """
+    # JSON that holds no "<" can end no script.
+    parts = {
+        "title": html_escape(data["title"]),
+        "data": json.dumps(data).replace("<", "\\u003c"),
+        "start": json.dumps({"open": opened(data, open), "direction": direction}),
+    }
+    files = ("draw.css", "page.css", "draw.js", "page.js", "dagre.min.js")
+    parts |= {name: _text(name).partition("//# sourceMappingURL")[0] for name in files}
+    return re.sub(r"%([a-z.]+)%", lambda match: parts[match[1]], _text("page.html"))
 
 
 def opened(data: dict[str, Any], open: Open) -> list[int]:

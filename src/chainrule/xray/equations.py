@@ -159,7 +159,8 @@ def _rules(node: "Node", count: int) -> tuple[str, ...]:
         letters = ", ".join(_LETTERS[:count])
         return f"{letters} joined", *(["its part of g"] * count)
     rules = _RULES.get(node.op)
-    if rules is not None and len(rules) > count:
+    flows = [k for k, part in enumerate(node.contributions) if part is not None]
+    if rules is not None and len(rules) > max(flows, default=-1) + 1:  # indices have no gradient
         return rules
     inputs = ", ".join(_LETTERS[:count]) + (", …" if count > len(_LETTERS) else "")
     by = "its own rule" if node.operator.equation.primitive.name.startswith("custom") else "jax.vjp"

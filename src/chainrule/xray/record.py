@@ -5,6 +5,7 @@ import functools
 import inspect
 import io
 from collections.abc import Callable, Iterator, Sequence
+from html import escape
 from typing import Any, Literal
 
 import jax
@@ -228,6 +229,27 @@ class Report:
           ('<svg', True)
         """
         return draw.svg(picture(self), open, direction)
+
+    def to_html(
+        self,
+        *,
+        open: Literal["auto", "all", "none"] | Sequence[str] = "auto",
+        direction: Literal["right", "down"] | None = None,
+    ) -> str:
+        """Return the picture as a page that zooms, opens groups, searches and goes backward.
+
+        Args:
+          open: the groups that are open at first, as for `to_svg`.
+          direction: as for `to_svg`.
+
+        Returns:
+          The text of one file, which needs no network.
+        """
+        return draw.html(picture(self), open, direction)
+
+    def _repr_html_(self) -> str:
+        page = escape(self.to_html())
+        return f'<iframe srcdoc="{page}" style="width: 100%; height: 480px; border: 0"></iframe>'
 
     def to_dot(self) -> str:
         """Return the picture as DOT, the language of Graphviz, with groups as clusters."""

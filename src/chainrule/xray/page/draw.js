@@ -147,7 +147,7 @@ globalThis.draw = (() => {
       const key = label || (last && link.edges.length === 1) ? links.indexOf(link) : "";
       const name = `${from} ${to} ${source} ${key}`;
       const { wires } = level(g);
-      if (!wires.has(name)) wires.set(name, { from, to, source, label, edges: [], last });
+      if (!wires.has(name)) wires.set(name, { from, to, source, label, edges: [], first: from === source, last });
       wires.get(name).edges.push(...link.edges);
     };
     for (const link of links) {
@@ -175,7 +175,7 @@ globalThis.draw = (() => {
   function contribution(link) {
     const [edge] = link.edges;
     if (!edge.fan || !edge.part || link.edges.length > 1) return "";
-    return edge.part.text.length === 1 ? edge.part.text[0] : edge.part.text[1].split(",")[0];
+    return edge.part.short;
   }
 
   function place(g, levels, direction) {
@@ -201,8 +201,7 @@ globalThis.draw = (() => {
       const room = label ? { width: width(label, SIZE.label) + 8, height: SIZE.label * 1.5 } : {};
       graph.setEdge(from, to, { labelpos: "c", ...room }, name);
     }
-    dagre.layout(graph);
-    mirror(graph, children, wires, down);
+    arrange(graph, wires);
 
     // Ports and their hidden ends take no place of their own.
     let [left, top, right, bottom] = [Infinity, Infinity, -Infinity, -Infinity];
@@ -248,7 +247,7 @@ globalThis.draw = (() => {
       // dagre bends a wire between any two ranks, too: of those bends only a label's is needed.
       const bends = edge.points.filter(
         ({ x, y }, k) => k % 2 === 0 || (wire.label && x === edge.x && y === edge.y));
-      paths.push({ points: bends.map(at), label, edges: wire.edges, last: wire.last, wire });
+      paths.push({ points: bends.map(at), label, edges: wire.edges, wire });
     }
     // A wire runs straight along the whole depth of a rank, so that it cuts no neighbour's corner.
     const ranks = new Map();
@@ -310,25 +309,48 @@ globalThis.draw = (() => {
     return { items, paths, ports, width: wide, height: high };
   }
 
-  // A drawing and its mirror image are equally good: take the one with the arguments in order.
-  function mirror(graph, children, wires, down) {
-    const across = down ? "x" : "y";
-    const turn = new Map(); // when a box is first used, and as which operand
-    for (const { from, edges } of wires.values())
-      for (const { target, position } of edges)
-        turn.set(from, Math.min(turn.get(from) ?? Infinity, target * 100 + position));
-    const starts = [...children.values()]
-      .filter(({ id, node }) => graph.inEdges(id).length === 0 && turn.has(id) && node?.kind !== "constant")
-      .sort((a, b) => turn.get(a.id) - turn.get(b.id)).map(({ id }) => graph.node(id)[across]);
-    let order = 0;
-    starts.forEach((x, k) => { for (const later of starts.slice(k + 1)) order += Math.sign(later - x); });
-    if (order >= 0) return;
-    for (const id of graph.nodes()) graph.node(id)[across] *= -1;
-    for (const id of graph.edges()) {
-      const edge = graph.edge(id);
-      for (const point of edge.points) point[across] *= -1;
-      if (edge[across] !== undefined) edge[across] *= -1;
+  // What leads to one box only stands in the order of that box's operands, where this crosses no
+  // more wires than dagre's own order does.
+  function arrange(graph, wires) {
+    const uses = new Map(), takes = new Map();
+    for (const { from, to } of wires.values()) {
+      uses.set(from, (uses.get(from) ?? 0) + 1);
+      takes.set(to, [...(takes.get(to) ?? []), from]);
     }
+    const constraints = [];
+    const tree = (root) => {
+      const parts = (takes.get(root) ?? []).filter((from) => uses.get(from) === 1)
+        .map((from) => [from, ...tree(from)]);
+      parts.forEach((part, k) => {
+        for (const left of part)
+          for (const right of parts.slice(k + 1).flat()) constraints.push({ left, right });
+      });
+      return parts.flat();
+    };
+    for (const id of graph.nodes()) if (uses.get(id) !== 1) tree(id);
+    dagre.layout(graph, { constraints });
+    const crossed = crossings(graph);
+    if (crossed === 0) return;
+    const other = graph.nodes().map((id) => [id, { ...graph.node(id) }]);
+    const bends = graph.edges().map((id) => [id, { ...graph.edge(id) }]);
+    dagre.layout(graph);
+    if (crossings(graph) < crossed) return;
+    for (const [id, place] of other) Object.assign(graph.node(id), place);
+    for (const [id, place] of bends) Object.assign(graph.edge(id), place);
+  }
+
+  function crossings(graph) {
+    const pieces = graph.edges().flatMap((id) => {
+      const { points } = graph.edge(id);
+      return points.slice(1).map((p, k) => [points[k], p]);
+    });
+    const side = (p, q, r) => Math.sign((q.x - p.x) * (r.y - p.y) - (q.y - p.y) * (r.x - p.x));
+    let count = 0;
+    pieces.forEach(([a, b], k) => {
+      for (const [c, d] of pieces.slice(k + 1))
+        if (side(a, b, c) * side(a, b, d) < 0 && side(c, d, a) * side(c, d, b) < 0) count += 1;
+    });
+    return count;
   }
 
   const ends = ({ from, to }) => ({ v: from, w: to });
@@ -416,11 +438,12 @@ globalThis.draw = (() => {
     const down = state.direction === "down";
     const open = drawing.items.filter((item) => item.frame);
     const edges = [], labels = [];
-    for (const { points, label, edges: uses, last } of drawing.paths) {
+    for (const { points, label, edges: uses, wire } of drawing.paths) {
       const active = uses.some((e) => e.target === known.current && e.part);
       const bad = uses.some((e) => e.part?.bad && known.edge(e));
       const kind = `edge${active ? " active" : ""}${bad ? " bad" : ""}`;
-      const arrow = last ? ' marker-end="url(#arrow)"' : "";
+      const arrow = active // a gradient goes against the arrow of the value
+        ? wire.first ? ' marker-start="url(#back)"' : "" : wire.last ? ' marker-end="url(#arrow)"' : "";
       edges.push(`<path class="${kind}" d="${curve(points, down)}"${arrow}/>`);
       if (label && uses.every(known.edge))
         labels.push(`<text class="part${bad ? " bad" : ""}" x="${round(label.x)}" y="${round(label.y + 3.5)}">` +
@@ -434,8 +457,10 @@ globalThis.draw = (() => {
     };
   }
 
-  const ARROW = '<defs><marker id="arrow" viewBox="0 0 8 8" refX="7.5" refY="4" markerWidth="7" ' +
-    'markerHeight="7" orient="auto-start-reverse"><path class="head" d="M0,0.8L8,4L0,7.2z"/></marker></defs>';
+  const marker = (id) => `<marker id="${id}" viewBox="0 0 8 8" refX="7.5" refY="4" markerWidth="8" ` +
+    `markerHeight="8" markerUnits="userSpaceOnUse" orient="auto-start-reverse">` +
+    `<path class="${id}" d="M0,0.8L8,4L0,7.2z"/></marker>`;
+  const DEFS = `<defs>${marker("arrow")}${marker("back")}</defs>`;
 
   // A file of its own: with its style, a white ground and a legend.
   function file(data, state, style) {
@@ -458,7 +483,7 @@ globalThis.draw = (() => {
     const [w, h] = [Math.ceil(Math.max(wide, x) + 24), Math.ceil(high + 50)];
     const middle = round(Math.max(0, (x - wide) / 2));
     return `<svg xmlns="http://www.w3.org/2000/svg" class="xray" viewBox="-12 -12 ${w} ${h}" ` +
-      `width="${w}" height="${h}"><title>${escape(data.title)}</title><style>${style}</style>${ARROW}\n` +
+      `width="${w}" height="${h}"><title>${escape(data.title)}</title><style>${style}</style>${DEFS}\n` +
       `<rect class="ground" x="-12" y="-12" width="${w}" height="${h}"/>\n` +
       `<g transform="translate(${middle},0)">\n${text}\n</g>\n${legend.join("\n")}\n</svg>\n`;
   }
@@ -468,5 +493,5 @@ globalThis.draw = (() => {
     return scene(data, { open, step: null, direction: "right" }).width <= 1000 ? "right" : "down";
   }
 
-  return { scene, file, direction, ARROW, visible, escape };
+  return { scene, file, direction, DEFS };
 })();

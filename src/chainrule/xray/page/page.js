@@ -1,0 +1,359 @@
+"use strict";
+// The page around a drawing: zoom, groups, search, and the backward pass one operator at a time.
+(() => {
+  const $ = (id) => document.getElementById(id);
+  const data = JSON.parse($("data").textContent);
+  const start = JSON.parse($("start").textContent);
+  const state = {
+    open: new Set(start.open), step: null, selected: null, found: null, direction: start.direction,
+  };
+  const followed = new Set(); // groups that stepping opened, and closes again
+  const view = { x: 0, y: 0, scale: 1 };
+  let scene = null;
+
+  const groupsOf = (node) => {
+    const up = [];
+    for (let g = node.group; g !== null; g = data.groups[g].parent) up.unshift(g);
+    return up;
+  };
+  const node = (id) => data.nodes[id];
+
+  // --- drawing ------------------------------------------------------------------------------------
+
+  function render() {
+    const focus = document.activeElement?.closest?.("[data-id]")?.dataset.id;
+    scene = draw.scene(data, { ...state, open: [...state.open] });
+    $("view").innerHTML = scene.text;
+    if (focus) document.querySelector(`#view [data-id="${focus}"]`)?.focus({ preventScroll: true });
+    place();
+    panel();
+    steps();
+  }
+
+  const place = () =>
+    $("view").setAttribute("transform", `translate(${view.x},${view.y}) scale(${view.scale})`);
+
+  const size = () => $("picture").getBoundingClientRect();
+
+  function fit() {
+    const { width, height } = size();
+    const room = Math.min((width - 40) / scene.width, (height - 40) / scene.height, 1.4);
+    view.scale = Math.max(room, Math.min(0.8, (width - 40) / scene.width)); // a tall graph: its top
+    view.x = (width - scene.width * view.scale) / 2;
+    view.y = Math.max(20, (height - scene.height * view.scale) / 2);
+    if (scene.width * view.scale > width) view.x = 20;
+    place();
+  }
+
+  function zoom(factor, x, y) {
+    const scale = Math.min(4, Math.max(0.05, view.scale * factor));
+    view.x = x - ((x - view.x) * scale) / view.scale;
+    view.y = y - ((y - view.y) * scale) / view.scale;
+    view.scale = scale;
+    place();
+  }
+
+  function center(id) {
+    const box = scene.places.get(id);
+    if (!box) return;
+    const { width, height } = size();
+    if (view.scale < 0.7) view.scale = 1;
+    const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
+    view.x = width / 2 - x * view.scale;
+    view.y = height / 2 - y * view.scale;
+    place();
+  }
+
+  // --- groups ---------------------------------------------------------------------------------------
+
+  function toggle(g) {
+    const before = scene.places.get(state.open.has(g) ? `o${g}` : `g${g}`);
+    if (state.open.has(g)) {
+      for (const h of [...state.open])
+        for (let up = h; up !== null; up = data.groups[up].parent) if (up === g) state.open.delete(h);
+    } else state.open.add(g);
+    followed.delete(g);
+    render();
+    const after = scene.places.get(state.open.has(g) ? `o${g}` : `g${g}`);
+    if (before && after) { // what was touched stays under the pointer
+      view.x += (before.x - after.x) * view.scale;
+      view.y += (before.y - after.y) * view.scale;
+      place();
+    }
+  }
+
+  function reveal(id, follow) {
+    const up = groupsOf(node(id));
+    if (follow)
+      for (const g of [...followed])
+        if (!up.includes(g)) { followed.delete(g); state.open.delete(g); }
+    for (const g of up)
+      if (!state.open.has(g)) { state.open.add(g); if (follow) followed.add(g); }
+  }
+
+  // --- the backward pass -------------------------------------------------------------------------
+
+  function go(step) {
+    const last = data.steps.length;
+    state.step = step === null ? null : Math.max(0, Math.min(last, step));
+    if (state.step) {
+      const current = data.steps[state.step - 1];
+      reveal(current, true);
+      state.selected = `n${current}`;
+      render();
+      center(`n${current}`);
+    } else render();
+  }
+
+  function steps() {
+    const last = data.steps.length;
+    const box = $("equation");
+    $("count").textContent = state.step === null ? `backward: ${last} steps` : `${state.step} of ${last}`;
+    box.hidden = state.step === null;
+    if (state.step === null) return;
+    if (state.step === 0) {
+      const results = data.edges.filter((e) => e.target === null && e.part);
+      fill(box, [
+        line("where", "the backward pass starts at the result"),
+        ...results.map((e) => line("backward", `∂${node(e.source).label} = ${e.part.text.join(", ")}`)),
+      ]);
+      return;
+    }
+    const current = node(data.steps[state.step - 1]);
+    const where = [...groupsOf(current).map((g) => data.groups[g].name), current.label].join(" › ");
+    fill(box, [
+      line("where", where),
+      line("forward", current.forward),
+      ...current.backward.map((text) => line("backward", text)),
+    ]);
+  }
+
+  // --- search ----------------------------------------------------------------------------------------
+
+  let hit = -1;
+  function search() {
+    const query = $("search").value.trim().toLowerCase();
+    hit = -1;
+    state.found = null;
+    if (query) {
+      const names = (n) => groupsOf(n).map((g) => data.groups[g].name);
+      const text = (n) => [n.label, n.op, n.kind, n.line, ...names(n)].join(" ").toLowerCase();
+      state.found = data.nodes.filter((n) => text(n).includes(query)).map((n) => n.id);
+    }
+    $("found").textContent = state.found ? `${state.found.length} found` : "";
+    render();
+  }
+
+  function next(by) {
+    if (!state.found?.length) return;
+    hit = (hit + by + state.found.length) % state.found.length;
+    const id = state.found[hit];
+    reveal(id, false);
+    state.selected = `n${id}`;
+    render();
+    center(`n${id}`);
+    $("found").textContent = `${hit + 1} of ${state.found.length}`;
+  }
+
+  // --- the panel -----------------------------------------------------------------------------------
+
+  function make(tag, kind, text) {
+    const element = document.createElement(tag);
+    if (kind) element.className = kind;
+    if (text !== undefined) element.textContent = text;
+    return element;
+  }
+  const line = (kind, text) => make("div", kind, text);
+  const fill = (parent, children) => parent.replaceChildren(...children.filter(Boolean));
+
+  function link(id) {
+    const button = make("button", "link", node(id).label);
+    button.onclick = () => select(id);
+    return button;
+  }
+
+  function select(id) {
+    reveal(id, false);
+    state.selected = `n${id}`;
+    render();
+    center(`n${id}`);
+  }
+
+  function facts(cell, kind, name) {
+    if (!cell) return null;
+    const box = make("section", kind);
+    box.append(make("h3", "", name));
+    if (cell.image) {
+      const image = make("img", "map");
+      image.src = cell.image;
+      image.alt = `${name}, ${cell.rows} × ${cell.columns}: red above 0, blue below`;
+      const pixel = Math.max(2, Math.floor(260 / Math.max(cell.rows, cell.columns)));
+      image.style.width = `${pixel * cell.columns}px`;
+      image.style.height = `${pixel * cell.rows}px`;
+      box.append(image);
+    } else if (cell.full) box.append(make("pre", "", cell.text.join("\n")));
+    const table = make("table");
+    for (const [what, value] of cell.facts) {
+      const row = make("tr");
+      row.append(make("th", "", what), make("td", "", value));
+      table.append(row);
+    }
+    box.append(table);
+    return box;
+  }
+
+  function panel() {
+    const box = $("panel");
+    if (state.selected === null) {
+      fill(box, [
+        make("h2", "", data.title),
+        make("p", "", `${data.nodes.length} nodes, ${data.compiled ? "run compiled" : "run operator by operator"}.`),
+        make("p", "", "Click a node for its numbers, a group to open it. → goes through the backward pass."),
+        ...births(),
+      ]);
+      return;
+    }
+    const n = node(Number(state.selected.slice(1)));
+    const uses = data.edges.filter((e) => e.source === n.id);
+    const parts = uses.filter((e) => e.part);
+    const table = make("table", "uses");
+    for (const e of parts.length > 1 ? parts : []) {
+      const row = make("tr"), to = make("td");
+      if (e.target === null) to.textContent = "the result"; else to.append(link(e.target));
+      row.append(to, make("td", "gradient", e.part.text.join(", ")));
+      table.append(row);
+    }
+    if (parts.length > 1) {
+      const row = make("tr", "sum");
+      row.append(make("td", "", "sum"), make("td", "gradient", n.gradient.text.join(", ")));
+      table.append(row);
+    }
+    const about = [n.kind, n.kind === "operator" ? n.op : "", n.shape].filter(Boolean).join(" · ");
+    const several = n.outputs.flatMap((output, k) => [
+      facts(output.value, "value", `value ${k}, ${output.shape || "scalar"}`),
+      facts(output.gradient, "gradient", `gradient ${k}`),
+    ]);
+    const inputs = data.edges.filter((e) => e.target === n.id);
+    const from = make("p", "", inputs.length ? "takes " : "");
+    inputs.forEach((e, k) => { if (k) from.append(", "); from.append(link(e.source)); });
+    fill(box, [
+      make("h2", "", n.label),
+      make("p", "about", about),
+      n.line ? make("p", "line", n.line) : null,
+      n.within ? make("p", "line", `inside ${n.within}`) : null,
+      ...n.births.map((b) => make("pre", "birth", b.text)),
+      n.forward ? make("p", "equation", n.forward) : null,
+      ...n.backward.map((text) => make("p", "equation gradient", text)),
+      inputs.length ? from : null,
+      n.note ? make("p", "note", n.note) : null,
+      ...(several.length ? several : [facts(n.value, "value", "value"), facts(n.gradient, "gradient", "gradient")]),
+      parts.length > 1 ? make("h3", "", "the gradient is the sum over the uses") : null,
+      parts.length > 1 ? table : null,
+    ]);
+  }
+
+  function births() {
+    const born = data.nodes.filter((n) => n.births.length);
+    if (!born.length) return data.nonfinite ? [make("pre", "birth", data.nonfinite)] : [];
+    const list = born.map((n) => {
+      const item = make("p");
+      item.append(link(n.id), ` ${n.births.map((b) => `${b.kind} born ${b.phase}`).join(", ")}`);
+      return item;
+    });
+    return [make("h3", "bad", "not finite"), ...list, make("pre", "birth", data.nonfinite)];
+  }
+
+  // --- what people do -------------------------------------------------------------------------------
+
+  function activate(id) {
+    if (id[0] === "n") { state.selected = state.selected === id ? null : id; render(); }
+    else toggle(Number(id.slice(1)));
+  }
+
+  const setAll = (open) => {
+    state.open = new Set(open ? data.groups.map((g) => g.id) : []);
+    followed.clear();
+    render();
+    fit();
+  };
+  const theme = () => {
+    const root = document.documentElement;
+    root.dataset.theme = root.dataset.theme === "dark" ? "light" : "dark";
+  };
+
+  const picture = $("picture");
+  let drag = null;
+  picture.addEventListener("pointerdown", (event) => {
+    drag = { x: event.clientX, y: event.clientY, from: { ...view }, moved: false };
+  });
+  picture.addEventListener("pointermove", (event) => {
+    if (!drag) return;
+    const [dx, dy] = [event.clientX - drag.x, event.clientY - drag.y];
+    if (!drag.moved && Math.hypot(dx, dy) < 4) return;
+    if (!drag.moved) picture.setPointerCapture(event.pointerId);
+    drag.moved = true;
+    [view.x, view.y] = [drag.from.x + dx, drag.from.y + dy];
+    place();
+  });
+  picture.addEventListener("pointerup", (event) => {
+    const moved = drag?.moved;
+    drag = null;
+    if (moved) return;
+    const target = event.target.closest("[data-id]");
+    if (target) activate(target.dataset.id);
+    else if (state.selected !== null) { state.selected = null; render(); }
+  });
+  picture.addEventListener("pointercancel", () => { drag = null; });
+  picture.addEventListener("wheel", (event) => {
+    event.preventDefault();
+    const { left, top } = size();
+    zoom(Math.exp(-event.deltaY * 0.0015), event.clientX - left, event.clientY - top);
+  }, { passive: false });
+
+  const middle = (factor) => { const { width, height } = size(); zoom(factor, width / 2, height / 2); };
+  const forward = () => go(state.step === null ? 0 : state.step + 1);
+  const back = () => { if (state.step !== null) go(state.step === 0 ? null : state.step - 1); };
+  const keys = {
+    ArrowRight: forward, ArrowLeft: back, Home: () => go(0), End: () => go(data.steps.length),
+    "+": () => middle(1.25), "=": () => middle(1.25), "-": () => middle(0.8), 0: fit, f: fit,
+    "/": () => $("search").focus(), n: () => next(1), N: () => next(-1),
+    o: () => setAll(true), c: () => setAll(false), t: theme, "?": () => $("help").showModal(),
+    Escape: () => {
+      $("search").value = "";
+      state.selected = null;
+      search();
+      go(null);
+    },
+  };
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || $("help").open) return;
+    if (event.target === $("search")) {
+      if (event.key === "Enter") next(event.shiftKey ? -1 : 1);
+      else if (event.key === "Escape") { keys.Escape(); $("search").blur(); }
+      return;
+    }
+    if ((event.key === "Enter" || event.key === " ") && event.target.dataset?.id) {
+      event.preventDefault();
+      activate(event.target.dataset.id);
+    } else if (keys[event.key]) {
+      event.preventDefault();
+      keys[event.key]();
+    }
+  });
+  $("search").addEventListener("input", search);
+  for (const [id, act] of Object.entries({
+    first: keys.Home, back, forward, last: keys.End, finish: () => go(null), fit, theme,
+    open: () => setAll(true), close: () => setAll(false), bigger: keys["+"], smaller: keys["-"],
+    keys: keys["?"],
+  })) $(id).addEventListener("click", act);
+
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const follow = () => { document.documentElement.dataset.theme = dark.matches ? "dark" : "light"; };
+  dark.addEventListener("change", follow);
+  follow();
+  $("picture").insertAdjacentHTML("afterbegin", draw.DEFS);
+  state.direction ??= draw.direction(data, [...state.open]);
+  render();
+  fit();
+  addEventListener("resize", fit);
+})();

@@ -1,0 +1,204 @@
+"""The page, clicked through in a browser: it needs nothing but itself."""
+
+import re
+import shutil
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from chainrule.xray import xray
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+)
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if not CHROMIUM:
+        pytest.skip("needs a Chromium on the path: apt-get install chromium")
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser, tmp_path):
+    """Open a page; what it asks the network for and what it complains about must be nothing."""
+    requests, complaints, pages = [], [], []
+
+    def open_page(text):
+        path = tmp_path / "page.html"
+        path.write_text(text, encoding="utf-8")
+        page = browser.new_page(viewport={"width": 1200, "height": 800})
+        page.on("request", lambda request: requests.append(request.url))
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(path.as_uri())
+        pages.append(page)
+        return page
+
+    yield open_page
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+    assert complaints == []
+    for page in pages:
+        page.close()
+
+
+def layer(w, x):
+    h = jnp.dot(w, x)
+    return jnp.tanh(h) * x
+
+
+def network(params, x):
+    for name in params:
+        with jax.named_scope(name):
+            x = layer(params[name], x)
+    return jnp.sum(x * x)
+
+
+@pytest.fixture(scope="module")
+def report():
+    params = {f"block{k}": jnp.full((3, 3), 0.1 * k) for k in range(1, 4)}
+    return xray(network, params, jnp.array([1.0, -2.0, 0.5]), compiled=False)
+
+
+def shown(page, kind="n"):
+    return page.eval_on_selector_all(
+        f"#view [data-id^={kind}]", "list => list.map((g) => g.dataset.id)"
+    )
+
+
+def test_groups_open_and_close_by_mouse_and_by_key(visit, report):
+    page = visit(report.to_html(open="none"))
+    assert shown(page, "g") == ["g0", "g1", "g2"]
+    closed = len(shown(page))
+    page.click("#view [data-id=g1]")
+    assert len(shown(page)) == closed + 4  # the weights, dot, tanh, mul
+    assert shown(page, "o") == ["o1"]
+    page.focus("#view [data-id=g2]")
+    page.keyboard.press("Enter")
+    assert shown(page, "o") == ["o1", "o2"]
+    page.click("#view [data-id=o1]", position={"x": 4, "y": 4})
+    assert shown(page, "g") == ["g0", "g1"]
+    page.keyboard.press("o")
+    assert shown(page, "g") == []
+    page.keyboard.press("c")
+    assert shown(page, "g") == ["g0", "g1", "g2"]
+
+
+def test_search_finds_what_is_hidden_in_a_group(visit, report):
+    page = visit(report.to_html(open="none"))
+    page.keyboard.press("/")
+    page.keyboard.type("tanh")
+    assert page.inner_text("#found") == "3 found"
+    page.keyboard.press("Enter")
+    assert page.inner_text("#found") == "1 of 3"
+    label = page.inner_text("#panel h2")
+    assert label.startswith("tanh_")
+    assert page.get_attribute("#view .selected", "data-id") == f"n{report.node(label).index}"
+    page.fill("#search", "block2")
+    page.keyboard.press("Enter")
+    assert page.inner_text("#panel h2") == "params['block2']"
+    page.fill("#search", "no such thing")
+    assert page.inner_text("#found") == "0 found"
+
+
+def test_the_backward_pass_goes_one_operator_at_a_time_with_its_equation(visit, report):
+    page = visit(report.to_html(open="none"))
+    steps = int(re.search(r"\d+", page.inner_text("#count"))[0])
+    assert steps == sum(n.kind == "operator" for n in report.nodes)
+    assert page.is_hidden("#equation")
+    page.keyboard.press("ArrowRight")
+    assert f"∂{report.nodes[-1].label} = 1" in page.inner_text("#equation")
+    page.keyboard.press("o")
+    assert page.locator("#view text.gradient", has_text="?").count() > 10
+    page.keyboard.press("c")
+    seen = []
+    for step in range(1, steps + 1):
+        page.keyboard.press("ArrowRight")
+        assert page.inner_text("#count") == f"{step} of {steps}"
+        current = page.get_attribute("#view .current", "data-id")
+        label = page.inner_text("#panel h2")
+        assert current == f"n{report.node(label).index}"  # the group around it has opened
+        seen.append(page.inner_text("#equation"))
+    assert len(set(seen)) == steps
+    assert f"{report.nodes[-1].label} = Σ {report.nodes[-2].label} = " in seen[0]
+    last = seen[-1].split("\n")
+    assert last[0].startswith("block1 › dot_general_")
+    assert last[2].startswith("∂params['block1'] = ∂dot_general_")
+    assert last[2].endswith(" ⊗ x")
+    assert last[3].startswith("∂x += params['block1']ᵀ @ ∂dot_general_")
+    assert len(shown(page, "o")) == 1  # and those left behind have closed
+    page.keyboard.press("ArrowLeft")
+    assert page.inner_text("#equation") == seen[-2]
+    page.keyboard.press("Home")
+    page.keyboard.press("End")
+    page.keyboard.press("o")
+    assert page.locator("#view text.gradient", has_text="?").count() == 0
+    page.keyboard.press("Escape")
+    assert page.is_hidden("#equation")
+
+
+def test_the_page_zooms_pans_and_turns_dark(visit, report):
+    page = visit(report.to_html())
+    transform = page.get_attribute("#view", "transform")
+    page.mouse.move(300, 400)
+    page.mouse.wheel(0, -300)
+    page.wait_for_function(
+        "before => document.querySelector('#view').getAttribute('transform') !== before",
+        arg=transform,
+    )
+    zoomed = page.get_attribute("#view", "transform")
+    scale = [float(re.search(r"scale\((.*)\)", text)[1]) for text in (transform, zoomed)]
+    assert scale[1] > 1.2 * scale[0]
+    page.mouse.move(20, 700)
+    page.mouse.down()
+    page.mouse.move(80, 740, steps=3)
+    page.mouse.up()
+    panned = page.get_attribute("#view", "transform")
+    x = [float(re.search(r"translate\(([^,]*)", text)[1]) for text in (zoomed, panned)]
+    assert x[1] == pytest.approx(x[0] + 60, abs=1)
+    light = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.keyboard.press("t")
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert light == "rgb(255, 255, 255)"
+    assert dark == "rgb(22, 25, 29)"
+    page.keyboard.press("?")
+    assert page.is_visible("#help")
+
+
+def test_the_panel_holds_the_uses_their_sum_and_the_births(visit):
+    def distance(w, a, b):
+        return jnp.sqrt(jnp.sum((a * w - b * w) ** 2))
+
+    found = xray(distance, jnp.float32(2.0), jnp.ones(3), jnp.ones(3), compiled=False)
+    page = visit(found.to_html())
+    assert "Inf born backward" in page.inner_text("#panel")
+    assert "test_page.py" in page.inner_text("#panel")
+    page.click("#view [data-id=n0]")
+    uses = page.inner_text("#panel .uses")
+    assert uses.count("NaN") == 3
+    assert "sum" in uses
+    page.click("#panel .uses button >> nth=0")
+    assert 0 in [slot.node for slot in found.node(page.inner_text("#panel h2")).inputs]
+
+
+def test_names_cannot_break_out_of_the_page(visit):
+    name = "</script><img src=x onerror=alert(1)>"
+    page = visit(xray(lambda p: p[name] * 2.0, {name: 3.0}, compiled=False).to_html())
+    assert page.text_content("#view .parameter text.name") == f"p['{name}']"
+    assert page.locator("img").count() == 0
+
+
+def test_a_notebook_shows_the_page_in_a_frame(visit, report):
+    page = visit(f"<!doctype html><title>cell</title>{report._repr_html_()}")
+    frame = page.frame_locator("iframe")
+    assert frame.locator("#view [data-id]").count() > 5
