@@ -21,6 +21,7 @@ The parts know nothing of models: a model is whatever the loss calls. Training e
 dict an epoch, and `chainrule.runs` writes them.
 """
 
+from chainrule.training import devices
 from chainrule.training.checkpoints import Checkpoints
 from chainrule.training.evaluation import predict
 from chainrule.training.interrupt import Interrupted
@@ -37,6 +38,7 @@ __all__ = [
     "Progress",
     "TrainState",
     "create",
+    "devices",
     "fit",
     "load_weights",
     "make_step",

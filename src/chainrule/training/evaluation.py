@@ -7,12 +7,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 PyTree = Any
 
 
 def predict(
-    apply_fn: Callable[[PyTree, PyTree], PyTree], params: PyTree, inputs: PyTree, *, size: int
+    apply_fn: Callable[[PyTree, PyTree], PyTree],
+    params: PyTree,
+    inputs: PyTree,
+    *,
+    size: int,
+    mesh: Mesh | None = None,
 ) -> PyTree:
     """Return ``apply_fn(params, inputs)`` for as many inputs as there are, ``size`` at a time.
 
@@ -25,7 +31,8 @@ def predict(
       apply_fn: ``apply_fn(params, batch) -> outputs``, pytrees of arrays ``[size, ...]``.
       params: any pytree; with batch statistics for example ``(params, state)``.
       inputs: a pytree of arrays with one leading axis, ``[N, ...]``, on the host or a device.
-      size: how many at a time, at least 1.
+      size: how many at a time, at least 1; on a mesh, rounded up to a multiple of its devices.
+      mesh: devices over which each batch is spread, see `chainrule.training.devices`.
 
     Returns:
       The outputs, ``[N, ...]``.
@@ -47,11 +54,16 @@ def predict(
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise ValueError(f"size {size!r}: it must be an int of at least 1")
     (samples,) = lengths.pop()
-    size = min(size, samples)
-    run = jax.jit(apply_fn)
+    size, run = min(size, samples), jax.jit(apply_fn)
+    if mesh is not None:
+        size += -size % mesh.size
+        run = jax.jit(apply_fn, out_shardings=NamedSharding(mesh, PartitionSpec()))
     parts = []
     for start in range(0, samples, size):
         rows = np.minimum(np.arange(start, start + size), samples - 1)
-        outputs = run(params, jax.tree.map(operator.itemgetter(rows), inputs))
+        batch = jax.tree.map(operator.itemgetter(rows), inputs)
+        if mesh is not None:
+            batch = jax.device_put(batch, NamedSharding(mesh, PartitionSpec("batch")))
+        outputs = run(params, batch)
         parts.append(jax.tree.map(operator.itemgetter(slice(samples - start)), outputs))
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)

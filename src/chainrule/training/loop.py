@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from chainrule.data.batches import Batches
-from chainrule.training import interrupt
+from chainrule.training import devices, interrupt
 from chainrule.training.checkpoints import Checkpoints
 from chainrule.training.saving import Loop, Saves
 from chainrule.training.step import Augment, Loss, TrainState, make_step
@@ -51,6 +52,7 @@ def fit(
     accumulate: int = 1,
     skip_nonfinite: int = 0,
     checkpoints: Checkpoints | None = None,
+    mesh: Mesh | None = None,
 ) -> TrainState:
     """Train until ``epochs`` epochs are done, counted from step 0, whatever step the state is at.
 
@@ -78,6 +80,8 @@ def fit(
       checkpoints: where the training is saved, at the end of each epoch after its ``report``, and
         from where it is resumed. A resumed training is the whole one to the bit, its records too
         but for the times. SIGTERM and SIGINT are answered as described below.
+      mesh: devices over which each batch is spread, see `chainrule.training.devices`. The data and
+        the state are copied to all of them, unless they are spread over the mesh already.
 
     Returns:
       The state after the last step.
@@ -116,9 +120,12 @@ def fit(
         "augment": augment,
         "accumulate": accumulate,
         "skip_nonfinite": skip_nonfinite,
+        "mesh": mesh,
     }
     data = jax.tree.map(jnp.asarray, batches.data)
     loop = _begin(train_state, loss, augment, data, batches)
+    if mesh is not None:
+        data, loop = devices.replicate((data, loop), mesh)
     first = int(train_state.step) % batches.per_epoch
     saves = Saves(checkpoints, batches, train_state.key)
     if (resumed := saves.resume(loop)) is not None:
@@ -194,12 +201,13 @@ def _begin(
 
 
 def _unknown(values: jax.Array) -> jax.Array:
-    return jnp.full_like(values, jnp.nan)
+    # Not full_like, which would put it on one device.
+    return values * jnp.nan
 
 
 @functools.partial(
     jax.jit,
-    static_argnames=("loss", "optimizer", "augment", "accumulate", "skip_nonfinite"),
+    static_argnames=("loss", "optimizer", "augment", "accumulate", "skip_nonfinite", "mesh"),
     donate_argnums=0,
 )
 def _run(
@@ -213,6 +221,7 @@ def _run(
     augment: Augment | None,
     accumulate: int,
     skip_nonfinite: int,
+    mesh: Mesh | None,
 ) -> Loop:
     """Take the steps up to ``stop``, within one epoch.
 
@@ -224,7 +233,8 @@ def _run(
     def body(loop: Loop) -> Loop:
         before = loop.train_state
         at = before.step % len(order)
-        after, metrics = step(before, jax.tree.map(lambda leaf: leaf[order[at]], data))
+        batch = jax.tree.map(lambda leaf: leaf[order[at]], data)
+        after, metrics = step(before, devices.spread(batch, mesh))
         finite = _finite((metrics["loss"], after.params, after.state))
         failures = jnp.where(finite, 0, loop.failures + 1)
         kept = jax.tree.map(

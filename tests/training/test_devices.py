@@ -1,0 +1,63 @@
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from chainrule.training import devices
+from tests.training import on_devices
+
+
+@pytest.fixture(scope="module")
+def found():
+    """What `on_devices` measures, on eight devices that one CPU is divided into."""
+    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+    ran = subprocess.run(
+        [sys.executable, on_devices.__file__],
+        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=150,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout)
+
+
+@pytest.mark.parametrize("count", [2, 4, 8])
+def test_the_same_training_on_many_devices_as_on_one(found, count):
+    assert found["devices"] == 8
+    # After 20 steps; of the batches of 10, which 4 and 8 do not divide, no row counts twice.
+    assert found[str(count)]["gap"] < 1e-5
+    assert found[str(count)]["loss"] < 1e-4
+    assert found[str(count)]["largest"] < 1e-4
+
+
+def test_the_same_training_with_every_array_spread_over_all_devices(found):
+    assert found["shard"] == [6, 2]
+    assert found["spread"] < 1e-5
+
+
+def test_what_eight_devices_saved_one_resumes(found):
+    assert found["resumed on one"] < 1e-5
+
+
+def test_predictions_of_a_number_of_rows_that_the_devices_do_not_divide(found):
+    assert found["predict"] < 1e-6
+
+
+def test_more_devices_than_there_are_are_refused_with_both_numbers(found):
+    assert found["nine"].startswith("9 devices asked for, and there are 8 (cpu); XLA_FLAGS=--xla")
+    with pytest.raises(ValueError, match=r"0 devices asked for"):
+        devices.mesh(0)
+
+
+def test_what_lies_on_the_mesh_already_stays_there():
+    mesh = devices.mesh(1)
+    spread = devices.shard({"a": np.ones((2, 5), np.float32), "b": np.float32(1)}, mesh)
+    assert spread["a"].sharding.spec == jax.sharding.PartitionSpec(None, "batch")
+    assert spread["b"].sharding.spec == jax.sharding.PartitionSpec()
+    assert devices.replicate(spread, mesh)["a"] is spread["a"]
+    assert devices.replicate(np.ones(3, np.float32), mesh).sharding.is_fully_replicated
