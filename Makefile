@@ -20,7 +20,7 @@ types: $(VENV)/tested
 
 # All of them on the embedded digits, in the order of the course: about ten minutes.
 COURSE := xor perceptron eight_vs_rest hog descent mlp_digits worked_examples \
-	universal_approximation batch_processing backward_cost
+	graphs universal_approximation batch_processing backward_cost
 experiments: $(VENV)/installed
 	for name in $(COURSE); do $(BIN)/python experiments/$$name.py || exit 1; done
 

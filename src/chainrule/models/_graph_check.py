@@ -62,8 +62,7 @@ def check(
             else:
                 shapes[name] = found
     problems += [text + _sharing(name, graph, shapes) for name, text in failures.items()]
-    if not cycles:
-        problems += _outputs(graph, names, inputs, outputs)
+    problems += _outputs(graph, names, inputs, outputs, bool(cycles))
     if problems:
         raise _error(problems)
     return shapes
@@ -196,7 +195,11 @@ def _sharing(name: str, graph: Mapping[str, Any], shapes: Shapes) -> str:
 
 
 def _outputs(
-    graph: Mapping[str, Any], names: list[str], inputs: Mapping[str, Any], outputs: Sequence[str]
+    graph: Mapping[str, Any],
+    names: list[str],
+    inputs: Mapping[str, Any],
+    outputs: Sequence[str],
+    cut: bool,
 ) -> list[str]:
     reached = set(inputs)
     for name in names:
@@ -207,7 +210,7 @@ def _outputs(
     for output in outputs:
         if output not in graph and output not in inputs:
             problems.append(f"output {output!r} is not among the nodes {_few(graph)}")
-        elif output not in reached:
+        elif output not in reached and not cut:  # a cycle that was cut explains it
             problems.append(
                 f"output {output!r} is reached by none of the inputs {_few(inputs)}: "
                 "it is the same whatever they are"

@@ -44,13 +44,11 @@ def picture(report: "Report") -> dict[str, Any]:
     for birth in found.births:
         entry = {"phase": birth.phase, "kind": birth.kind, "text": str(birth)}
         births.setdefault(birth.node, []).append(entry)
-    root, alone = tree(report)
-    groups, homes = _flat(root)
+    groups, homes = _flat(tree(report))
     nodes = []
     for node in report.nodes:
-        place = {"group": homes[node.index], "scope": alone.get(node.index, "")}
-        born = births.get(node.index, [])
-        nodes.append(_node(report, node, uses) | place | {"births": born})
+        entry = _node(report, node, uses)
+        nodes.append(entry | {"group": homes[node.index], "births": births.get(node.index, [])})
     edges = [
         {
             "source": edge.source,

@@ -1,0 +1,286 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 5. Graphs, sharing and siamese networks
+#
+# A multi-layer perceptron is a chain: each layer feeds the next. Nothing in backpropagation asks for
+# that. A layer may feed several others, several may meet in one, and the same weight may serve in two
+# places. As long as nothing feeds itself, there is an order in which everything can be computed, and
+# the chain rule walks it backward. Only one thing is new, and it is an addition.
+
+# %%
+# %matplotlib inline
+import jax
+import jax.numpy as jnp
+import numpy as np
+from IPython.display import SVG
+
+from chainrule import data, losses
+from chainrule.models import dag, mlp
+from chainrule.models.dag import Node, layer
+from chainrule.ops.activations import relu, tanh
+from chainrule.ops.elementary import add, norm
+from chainrule.ops.linear import linear, matvec
+from chainrule.plots.backpropagation import heatmaps
+from chainrule.xray import xray
+
+# %% [markdown]
+# ## A graph is data
+#
+# The example of the notes has two branches that meet, and uses its first weight twice:
+#
+# $$ x^{(1)} = w^{(1)} x^{(0)}, \quad x^{(2)} = x^{(0)} + w^{(2)} x^{(1)}, \quad
+#    x^{(3)} = w^{(1)} \bigl(x^{(1)} + x^{(2)}\bigr), \quad q = \lVert x^{(3)} \rVert. $$
+#
+# In general, node $j$ applies an operator to what some other nodes made, and may have a weight:
+# $x^{(j)} = \phi^{(j)}(x^{(i)}, \ldots; w)$. Here a node says just that: an operator, the names of
+# what it takes, the name of its weight. `layer` makes an operator of `chainrule.ops` one of a graph and
+# takes the rule beside it along; any function `op(params, *inputs)` will do.
+
+
+# %%
+def phi2(w, x0, x1):
+    return x0 + w @ x1
+
+
+def phi3(w, x1, x2):
+    return w @ (x1 + x2)
+
+
+notes = {
+    "q": Node(layer(norm), ("x3",)),
+    "x1": Node(layer(matvec), ("x0",), "w1"),
+    "x3": Node(phi3, ("x1", "x2"), "w1"),
+    "x2": Node(phi2, ("x0", "x1"), "w2"),
+}
+params = {"w1": jnp.array([[1.0, 2.0], [0.0, 1.0]]), "w2": jnp.array([[0.0, 1.0], [-1.0, 3.0]])}
+inputs = {"x0": jnp.array([1.0, -2.0])}
+
+# %% [markdown]
+# The nodes stand in no order; `forward` finds one. $w^{(1)}$ is shared by naming it twice, and there is
+# one array of that name:
+
+# %%
+activations = dag.forward(notes, params, inputs)
+for name, value in activations.items():
+    print(f"{name:3}", value)
+
+# %% [markdown]
+# ## Backward: add what comes back
+#
+# A small change of $x^{(1)}$ reaches $q$ on two ways, through $x^{(2)}$ and through $x^{(3)}$, and to
+# first order the two effects add. So the gradient by an activation is the sum over the nodes that
+# take it, and the gradient by a weight the sum over the nodes that use it:
+#
+# $$ \frac{\partial q}{\partial x^{(i)}} = \sum_{j \text{ takes } i}
+#    J_{j | i}^\top \, \frac{\partial q}{\partial x^{(j)}}, \qquad
+#    \frac{\partial q}{\partial w} = \sum_{j \text{ uses } w}
+#    J_{j | w}^\top \, \frac{\partial q}{\partial x^{(j)}}, $$
+#
+# where $J_{j | i}$ is the Jacobian of $\phi^{(j)}$ by the thing named. The notes print these equations
+# without the transposes; with them the numbers come out. For our graph:
+
+# %%
+equations = dag.equations(notes, "q")
+print(*equations.forward.values(), "", *equations.backward.values(), "", sep="\n")
+print(*equations.params.values(), sep="\n")
+
+# %% [markdown]
+# `backward` computes just these, from the last line of the forward pass to its first. No Jacobian is
+# built: an operator is handed the gradient by its output and hands back the products.
+
+# %%
+grads = dag.backward(notes, params, activations, {"q": jnp.array(1.0)})
+for name in equations.backward:
+    print(f"dq/d{name:3}", np.round(grads.activations[name], 4))
+
+
+def flat(params, x0):
+    x1 = params["w1"] @ x0
+    x2 = x0 + params["w2"] @ x1
+    return jnp.linalg.norm(params["w1"] @ (x1 + x2))
+
+
+by_params, by_x0 = jax.grad(flat, argnums=(0, 1))(params, inputs["x0"])
+print("\nlargest difference from jax.grad of the same, written flat:")
+pairs = {**by_params, "x0": by_x0}, {**grads.params, "x0": grads.activations["x0"]}
+jax.tree.map(lambda a, b: float(jnp.max(jnp.abs(a - b))), *pairs)
+
+# %% [markdown]
+# ## A shared weight
+#
+# The gradient of $w^{(1)}$ is the sum over its two uses, and `backward` keeps the share of each. The
+# two need not agree; here the use in $x^{(1)}$ does most:
+
+# %%
+shares = {f"by {node}": np.asarray(part) for node, part in grads.contributions["w1"].items()}
+heatmaps([{**shares, "the sum": np.asarray(grads.params["w1"])}], digits=2)
+
+# %% [markdown]
+# There is a way to see that this is no convention. Give each use a copy of its own. Nothing changes
+# forward, and the gradients of the copies are ordinary ones, of weights that are used once. Tying
+# the copies means to move both by the same $\Delta$, and then $q$ changes by the sum:
+
+# %%
+untied = {**notes, "x3": notes["x3"]._replace(params="copy")}
+copies = {**params, "copy": params["w1"]}
+apart = dag.forward(untied, copies, inputs)
+parts = dag.backward(untied, copies, apart, {"q": jnp.array(1.0)}).params
+print("q:", activations["q"], apart["q"])
+print("sum of the copies' gradients:", *np.round(parts["w1"] + parts["copy"], 4))
+print("gradient of the shared one:  ", *np.round(grads.params["w1"], 4))
+
+# %% [markdown]
+# ## The other notation
+#
+# The notes also draw the graph with every elementary operation as a node. Weights are then inputs like
+# others, and there is one rule less: the gradient by a weight is the gradient by an input.
+
+# %%
+elementary = {
+    "x1": Node(layer(matvec), ("w1", "x0")),
+    "m": Node(layer(matvec), ("w2", "x1")),
+    "x2": Node(layer(add), ("x0", "m")),
+    "s": Node(layer(add), ("x1", "x2")),
+    "x3": Node(layer(matvec), ("w1", "s")),
+    "q": Node(layer(norm), ("x3",)),
+}
+same = dag.forward(elementary, {}, {**params, **inputs})
+back = dag.backward(elementary, {}, same, {"q": jnp.array(1.0)})
+print(dag.equations(elementary, "q").backward["w1"])
+print(*np.round(back.activations["w1"], 4))
+
+# %% [markdown]
+# `xray`, which knows nothing of our graphs, draws what JAX makes of this one: every value in blue, every
+# gradient in red, and at a fork the share of each way.
+
+
+# %%
+def q(w1, w2, x0):
+    return dag.forward(elementary, {}, {"w1": w1, "w2": w2, "x0": x0})["q"]
+
+
+report = xray(q, params["w1"], params["w2"], inputs["x0"])
+SVG(report.to_svg(open="none", direction="right"))
+
+# %% [markdown]
+# ## What can be wrong with a graph
+#
+# `dag.check` looks at shapes only, computes nothing, and reports everything at once. `forward` calls it.
+
+# %%
+wrong = {
+    "a": Node(layer(tanh), ("c",)),
+    "b": Node(layer(tanh), ("a",)),
+    "c": Node(layer(add), ("b", "x")),  # a cycle
+    "d": Node(layer(add), ("x", "y")),  # shapes that do not meet
+    "e": Node(layer(matvec), ("z",), "w"),  # neither z nor w is there
+}
+try:
+    dag.check(wrong, {}, {"x": jnp.ones(2), "y": jnp.ones(3)}, outputs="f")
+except ValueError as error:
+    print(error)
+
+# %% [markdown]
+# ## A network as a graph
+#
+# A multi-layer perceptron and its loss are four nodes, and the numbers are those of `mlp.apply`. A layer
+# that is a dict of arrays has one name:
+
+# %%
+network = {
+    "s1": Node(layer(linear), ("x0",), "layer1"),
+    "x1": Node(layer(relu), ("s1",)),
+    "s2": Node(layer(linear), ("x1",), "layer2"),
+    "loss": Node(layer(losses.cross_entropy), ("s2", "labels")),
+}
+digits = data.mnist("train", source="embedded")
+batch = {
+    "x0": jnp.asarray(data.standardize(digits.images[:64]).inputs),
+    "labels": jnp.asarray(digits.labels[:64], jnp.int32),
+}
+weights = mlp.init(jax.random.key(0), (784, 200, 10))
+
+
+@jax.jit
+def by_graph(weights, batch):
+    activations = dag.forward(network, weights, batch)
+    return dag.backward(network, weights, activations, {"loss": jnp.array(1.0)}).params
+
+
+def plain(weights):
+    return losses.cross_entropy(mlp.apply(weights, batch["x0"]), batch["labels"])
+
+
+gaps = jax.tree.map(
+    lambda a, b: float(jnp.max(jnp.abs(a - b))), by_graph(weights, batch), jax.grad(plain)(weights)
+)
+print(f"largest difference of any parameter's gradient: {max(jax.tree.leaves(gaps)):.0e}")
+
+# %% [markdown]
+# Compiled, the graph is gone: the walk happens while JAX traces, and XLA sees the operations of the flat
+# function, no more. (`experiments/graphs.py` counts and times them, for LeNet's graph as well.)
+
+# %%
+programs = (
+    jax.jit(by_graph).lower(weights, batch).compile(),
+    jax.jit(jax.grad(plain)).lower(weights).compile(),
+)
+print("operations:", *(f"{int(program.cost_analysis()['flops']):,}" for program in programs))
+
+# %% [markdown]
+# ## A graph is an operator
+#
+# Graphs nest: `dag.operator` makes one a node of another. Two nodes with the same inner graph and the same
+# weight name are two branches with one set of weights. This is all that a *siamese* network is: the
+# same network looks at two images, and a distance looks at what it makes of them.
+
+# %%
+embed = dag.operator(
+    {
+        "s1": Node(layer(linear), ("image",), "layer1"),
+        "x1": Node(layer(relu), ("s1",)),
+        "out": Node(layer(linear), ("x1",), "layer2"),
+    },
+    inputs=("image",),
+    output="out",
+)
+siamese = {
+    "left": Node(embed, ("a",), "embedding"),
+    "right": Node(embed, ("b",), "embedding"),
+    "difference": Node(lambda _, a, b: a - b, ("left", "right")),
+    "distance": Node(layer(norm), ("difference",)),
+}
+pair = {"a": batch["x0"][:1], "b": batch["x0"][1:2]}
+tree = {"embedding": weights}
+activations = dag.forward(siamese, tree, pair)
+grads = dag.backward(siamese, tree, activations, {"distance": jnp.ones(1)})
+print(f"distance of a {digits.labels[0]} and a {digits.labels[1]}:", activations["distance"][0])
+shares = grads.contributions["embedding"]
+for name in ("layer1", "layer2"):
+    sizes = (float(jnp.linalg.norm(part[name]["kernel"])) for part in shares.values())
+    total = float(jnp.linalg.norm(grads.params["embedding"][name]["kernel"]))
+    lengths = (f"{node} {size:.3f}" for node, size in zip(shares, sizes, strict=True))
+    print(f"{name}, length of the kernel's gradient:", ", ".join(lengths), f"sum {total:.3f}")
+
+# %% [markdown]
+# Each branch pulls at the weights in its own direction, and what they agree on is left. Swapping the
+# images swaps the shares, and changes neither the distance nor their sum:
+
+# %%
+swapped_pair = {"a": pair["b"], "b": pair["a"]}
+swapped = dag.forward(siamese, tree, swapped_pair)
+back = dag.backward(siamese, tree, swapped, {"distance": jnp.ones(1)})
+print("distance:", swapped["distance"][0])
+gaps = jax.tree.map(lambda a, b: float(jnp.max(jnp.abs(a - b))), back.params, grads.params)
+print(f"largest difference of any parameter's gradient: {max(jax.tree.leaves(gaps)):.0e}")
