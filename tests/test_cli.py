@@ -1,3 +1,5 @@
+import pathlib
+import re
 import subprocess
 import sys
 
@@ -128,9 +130,16 @@ def example_args():
 def test_xray_names_the_line_where_a_nan_is_born(tmp_path, capsys):
     file = tmp_path / "pairs.py"
     file.write_text(SOMEBODY_ELSES)
-    assert cli.main(["xray", f"{file}:loss"]) == 0
+    assert cli.main(["xray", f"{file}:loss", "--root", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     assert f"{file}:5 (loss)" in printed
     assert "born backward in sqrt at [1]" in printed
+    page = pathlib.Path(re.sub(r"\s", "", printed.rpartition("page: ")[2]))
+    assert page.parent.parent == tmp_path / "xray"
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert (page.parent / "graph.svg").read_text(encoding="utf-8").startswith("<svg")
+    assert (page.parent / "graph.dot").read_text(encoding="utf-8").startswith('digraph "loss"')
+    assert "Inf born backward in sqrt" in (page.parent / "report.txt").read_text(encoding="utf-8")
+    assert runs.load(page.parent).record["arguments"]["spec"] == f"{file}:loss"
     assert cli.main(["xray", f"{file}:nothing"]) == 2
     assert "defines no function nothing" in capsys.readouterr().err

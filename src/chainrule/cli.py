@@ -7,6 +7,7 @@ import argparse
 import pathlib
 import sys
 from collections.abc import Sequence
+from typing import Literal
 
 from chainrule import __version__
 
@@ -84,6 +85,15 @@ def _parser() -> argparse.ArgumentParser:
     xray.add_argument(
         "--eager", action="store_true", help="run operator by operator, nothing compiled together"
     )
+    xray.add_argument(
+        "--stats", action="store_true", help="keep statistics of each array only: little memory"
+    )
+    xray.add_argument(
+        "--root",
+        type=pathlib.Path,
+        default=pathlib.Path("runs"),
+        help="where run folders are kept, for the page and the pictures (default runs)",
+    )
     xray.set_defaults(run=_xray)
     return parser
 
@@ -148,9 +158,18 @@ def _show(options: argparse.Namespace) -> None:
 
 
 def _xray(options: argparse.Namespace) -> None:
+    from chainrule import runs
     from chainrule.xray import command
 
-    command.run(options.spec, options.shapes, compiled=not options.eager)
+    keep: Literal["values", "stats"] = "stats" if options.stats else "values"
+    report = command.run(options.spec, options.shapes, compiled=not options.eager, keep=keep)
+    arguments = {"spec": options.spec, "shapes": options.shapes, "compiled": report.compiled}
+    # Only shapes draw numbers, and those with key 0.
+    with runs.start("xray", seed=0, arguments=arguments, root=options.root) as run:
+        for name, text in command.files(report).items():
+            run.save_text(name, text)
+        run.result("births of NaN and Inf", len(report.nonfinite().births))
+    print(f"page: {run.path / 'xray.html'}")
 
 
 if __name__ == "__main__":

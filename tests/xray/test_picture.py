@@ -130,7 +130,7 @@ PARAMS = {"one": jnp.full((3, 3), 0.1), "two": jnp.full((3, 3), -0.2)}
 
 def test_groups_follow_scopes_and_functions_and_hold_their_own_parameters():
     report = xray(network, PARAMS, jnp.ones(3))
-    root = tree(report)
+    root, _ = tree(report)
     scopes = [c for c in root.children if isinstance(c, Group)]
     assert [(g.name, g.kind) for g in scopes] == [("one", "scope"), ("two", "scope")]
     inside = [[report.nodes[n].label.partition("_")[0] for n in g.nodes()] for g in scopes]
@@ -145,7 +145,7 @@ def test_two_calls_of_one_function_are_two_groups():
     def f(x):
         return layer(square(square(x)), 2.0)
 
-    root = tree(xray(f, 0.5))
+    root, _ = tree(xray(f, 0.5))
     assert [c.name for c in root.children if isinstance(c, Group)] == ["square", "square", "layer"]
 
 
@@ -157,8 +157,21 @@ def test_a_scope_that_is_entered_again_is_another_group_so_that_no_box_waits_for
         with jax.named_scope("a"):
             return jnp.cos(x) * x
 
-    root = tree(xray(f, 0.5))
+    root, _ = tree(xray(f, 0.5))
     assert [c.name for c in root.children if isinstance(c, Group)] == ["a", "a"]
+
+
+def test_a_scope_around_one_operator_is_its_name_and_no_group():
+    def f(x):
+        with jax.named_scope("hidden"):
+            h = jnp.tanh(x)
+        return h * x
+
+    report = xray(f, 0.5)
+    root, names = tree(report)
+    assert (root.children, names) == ((0, 1, 2), {1: "hidden"})
+    assert ">hidden · tanh_1<" in report.to_svg()
+    assert "hidden" in report.to_dot()
 
 
 def test_a_long_row_is_cut_into_parts():
@@ -168,7 +181,7 @@ def test_a_long_row_is_cut_into_parts():
         return x
 
     report = xray(f, 0.5, compiled=False)
-    root = tree(report)
+    root, _ = tree(report)
     assert sorted(root.nodes()) == list(range(121))
     assert len(root.children) <= 48
     parts = [c for c in root.children if isinstance(c, Group)]

@@ -1,11 +1,11 @@
-"""``chainrule xray FILE.py:FUNCTION``: the reports of a function in a file."""
+"""``chainrule xray FILE.py:FUNCTION``: the reports and the pictures of a function in a file."""
 
 import importlib.util
 import pathlib
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,12 @@ from chainrule.xray.record import Report, xray
 _SHAPE = re.compile(r"(?P<dtype>[a-z]+[0-9]*)?\[(?P<sizes>[0-9, ]*)\]")
 
 
-def run(spec: str, shapes: Sequence[str] = (), compiled: bool = True) -> Report:
+def run(
+    spec: str,
+    shapes: Sequence[str] = (),
+    compiled: bool = True,
+    keep: Literal["values", "stats"] = "values",
+) -> Report:
     """Record a function of a file, and print the table, the shared uses and the NaN report.
 
     Args:
@@ -25,6 +30,7 @@ def run(spec: str, shapes: Sequence[str] = (), compiled: bool = True) -> Report:
         called on normal numbers (integers: zeros) of these shapes, drawn with key 0. Without them
         on what ``example_args()`` of the file returns, a tuple.
       compiled: False runs operator by operator.
+      keep: "stats" keeps a few numbers about each array, in little memory.
 
     Returns:
       The report.
@@ -41,11 +47,21 @@ def run(spec: str, shapes: Sequence[str] = (), compiled: bool = True) -> Report:
         args = tuple(_example(shape, i) for i, shape in enumerate(shapes))
     else:
         args = _example_args(module, spec)
-    report = xray(f, *args, compiled=compiled, cotangent=_ones(f, args))
+    report = xray(f, *args, compiled=compiled, cotangent=_ones(f, args), keep=keep)
     console = Console()
     console.print(report)
     console.print(str(report.nonfinite()), markup=False, highlight=False, soft_wrap=True)
     return report
+
+
+def files(report: Report) -> dict[str, str]:
+    """Return what is kept of a report, by the name of the file."""
+    return {
+        "xray.html": report.to_html(),
+        "graph.svg": report.to_svg(),
+        "graph.dot": report.to_dot(),
+        "report.txt": f"{report}\n{report.nonfinite()}\n",
+    }
 
 
 def _load(spec: str) -> tuple[Any, str]:

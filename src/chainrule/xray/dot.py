@@ -63,8 +63,8 @@ def _node(node: dict[str, Any]) -> str:
     color, fill = _COLORS[node["kind"]]
     rows = _cell(node["value"], _VALUE)
     rows.append(f"<b>{escape(node['label'])}</b>")
-    if node["shape"]:
-        rows.append(_font(node["shape"], _QUIET))
+    if about := " · ".join(filter(None, (node["scope"], node["shape"]))):
+        rows.append(_font(about, _QUIET))
     if node["sum"]:
         rows.append(_font(node["sum"], _GRADIENT))
     else:

@@ -40,8 +40,15 @@ class Group:
                 yield child
 
 
-def tree(report: "Report") -> Group:
+def tree(report: "Report") -> tuple[Group, dict[int, str]]:
     """Return the groups of a report, inside one that has the name of the function.
+
+    Args:
+      report: the report.
+
+    Returns:
+      The groups; and, for an operator that has a scope for itself, the name of the scope, which is
+      then no group.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -50,22 +57,23 @@ def tree(report: "Report") -> Group:
       ...     with jax.named_scope("layer"):
       ...         y = jnp.tanh(2 * x)
       ...     return y + 1
-      >>> tree(xray(f, 0.5)).children[2]
+      >>> tree(xray(f, 0.5))[0].children[2]
       Group(name='layer', kind='scope', children=(1, 2, 3))
     """
     operators = [node for node in report.nodes if node.kind == "operator"]
-    children = _level([(node, node.operator.path) for node in operators], report)
+    alone: dict[int, str] = {}
+    children = _level([(node, node.operator.path) for node in operators], alone)
     while len(children) == 1 and isinstance(children[0], Group):  # a jitted function is one call
         children = children[0].children
     root = Group(report.function, "function", children)
     root = _furnish(root, _homes(root, report))
-    return dataclasses.replace(root, children=_cut(root.children, report))
+    return dataclasses.replace(root, children=_cut(root.children, report)), alone
 
 
 _Run = Sequence[tuple["Node", Sequence[tuple[str, str]]]]
 
 
-def _level(run: _Run, report: "Report") -> tuple[Child, ...]:
+def _level(run: _Run, alone: dict[int, str]) -> tuple[Child, ...]:
     """Return the children of one level: the runs below the same next step of the path."""
     children: list[Child] = []
     for step, part in itertools.groupby(run, key=lambda item: item[1][0] if item[1] else None):
@@ -73,13 +81,15 @@ def _level(run: _Run, report: "Report") -> tuple[Child, ...]:
         if step is None:
             children += [node.index for node, _ in rows]
             continue
-        inner = _level([(node, path[1:]) for node, path in rows], report)
+        inner = _level([(node, path[1:]) for node, path in rows], alone)
+        name, which = step
+        kind = "scope" if which == "scope" else "function"
         if len(inner) == 1:  # a group of one thing is that thing, under the outer name
             (only,) = inner
             if isinstance(only, Group):
                 inner = only.children
-        name, which = step
-        kind = "scope" if which == "scope" else "function"
+            elif kind == "scope":
+                alone.setdefault(only, name)
         children += [Group(name, kind, inner)] if len(inner) > 1 else inner
     return tuple(children)
 

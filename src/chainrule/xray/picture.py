@@ -44,11 +44,13 @@ def picture(report: "Report") -> dict[str, Any]:
     for birth in found.births:
         entry = {"phase": birth.phase, "kind": birth.kind, "text": str(birth)}
         births.setdefault(birth.node, []).append(entry)
-    groups, homes = _flat(tree(report))
+    root, alone = tree(report)
+    groups, homes = _flat(root)
     nodes = []
     for node in report.nodes:
-        entry = _node(report, node, uses)
-        nodes.append(entry | {"group": homes[node.index], "births": births.get(node.index, [])})
+        place = {"group": homes[node.index], "scope": alone.get(node.index, "")}
+        born = births.get(node.index, [])
+        nodes.append(_node(report, node, uses) | place | {"births": born})
     edges = [
         {
             "source": edge.source,

@@ -206,6 +206,10 @@ class Report:
         """Return where every NaN and Inf is born, forward and backward, and why."""
         return nonfinite.find(self)
 
+    @functools.cached_property
+    def _picture(self) -> dict[str, Any]:
+        return picture(self)
+
     def to_svg(
         self,
         *,
@@ -228,7 +232,7 @@ class Report:
           >>> svg[:4], "−12" in svg
           ('<svg', True)
         """
-        return draw.svg(picture(self), open, direction)
+        return draw.svg(self._picture, open, direction)
 
     def to_html(
         self,
@@ -245,7 +249,7 @@ class Report:
         Returns:
           The text of one file, which needs no network.
         """
-        return draw.html(picture(self), open, direction)
+        return draw.html(self._picture, open, direction)
 
     def _repr_html_(self) -> str:
         page = escape(self.to_html())
@@ -253,7 +257,7 @@ class Report:
 
     def to_dot(self) -> str:
         """Return the picture as DOT, the language of Graphviz, with groups as clusters."""
-        return dot(picture(self))
+        return dot(self._picture)
 
     def open(self, node: Node | str) -> "Report":
         """Return what is inside a node: a custom rule, the branch a cond took, a scan's steps.

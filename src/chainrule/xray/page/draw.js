@@ -76,7 +76,7 @@ globalThis.draw = (() => {
       const operator = main.kind === "operator";
       row(operator ? SYMBOLS[main.op] ?? main.op : main.kind === "constant" ? "constant" : main.label,
         main.kind === "constant" ? "small" : "name");
-      const about = [operator ? main.label : "", main.shape].filter(Boolean).join(" · ");
+      const about = [main.scope, operator ? main.label : "", main.shape].filter(Boolean).join(" · ");
       if (about && main.kind !== "constant") row(about, "small");
       if (main.kind === "constant" && main.shape) row(main.shape, "small");
     } else {

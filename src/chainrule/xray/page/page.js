@@ -137,7 +137,7 @@
     state.found = null;
     if (query) {
       const names = (n) => groupsOf(n).map((g) => data.groups[g].name);
-      const text = (n) => [n.label, n.op, n.kind, n.line, ...names(n)].join(" ").toLowerCase();
+      const text = (n) => [n.label, n.op, n.kind, n.line, n.scope, ...names(n)].join(" ").toLowerCase();
       state.found = data.nodes.filter((n) => text(n).includes(query)).map((n) => n.id);
     }
     $("found").textContent = state.found ? `${state.found.length} found` : "";
@@ -228,7 +228,7 @@
       row.append(make("td", "", "sum"), make("td", "gradient", n.gradient.text.join(", ")));
       table.append(row);
     }
-    const about = [n.kind, n.kind === "operator" ? n.op : "", n.shape].filter(Boolean).join(" · ");
+    const about = [n.scope, n.kind, n.kind === "operator" ? n.op : "", n.shape].filter(Boolean).join(" · ");
     const several = n.outputs.flatMap((output, k) => [
       facts(output.value, "value", `value ${k}, ${output.shape || "scalar"}`),
       facts(output.gradient, "gradient", `gradient ${k}`),
