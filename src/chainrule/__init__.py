@@ -26,6 +26,7 @@ _SUBMODULES = (
     "export",
     "features",
     "landscapes",
+    "launch",
     "losses",
     "models",
     "ops",

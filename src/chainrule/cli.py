@@ -95,6 +95,25 @@ def _parser() -> argparse.ArgumentParser:
         help="where run folders are kept, for the page and the pictures (default runs)",
     )
     xray.set_defaults(run=_xray)
+
+    launch = commands.add_parser("launch", help="run a script in several processes, supervised")
+    launch.add_argument("--processes", type=int, default=2, help="how many (default 2)")
+    launch.add_argument("--port", type=int, help="for rank 0, on 127.0.0.1 (default: a free one)")
+    launch.add_argument(
+        "--timeout", type=float, default=86_400.0, help="end all after so many seconds (a day)"
+    )
+    launch.add_argument(
+        "--linger",
+        type=float,
+        default=60.0,
+        help="end all so many seconds after the first one has ended (default 60)",
+    )
+    launch.add_argument(
+        "--join", type=int, default=30, help="seconds to wait for the last to come (default 30)"
+    )
+    launch.add_argument("script", type=pathlib.Path, help="a Python file")
+    launch.add_argument("arguments", nargs=argparse.REMAINDER, help="its command line")
+    launch.set_defaults(run=_launch)
     return parser
 
 
@@ -170,6 +189,20 @@ def _xray(options: argparse.Namespace) -> None:
             run.save_text(name, text)
         run.result("births of NaN and Inf", len(report.nonfinite().births))
     print(f"page: {run.path / 'xray.html'}")
+
+
+def _launch(options: argparse.Namespace) -> int:
+    from chainrule.launch import launch
+
+    return launch(
+        options.script,
+        options.arguments,
+        processes=options.processes,
+        port=options.port,
+        timeout=options.timeout,
+        linger=options.linger,
+        join=options.join,
+    )
 
 
 if __name__ == "__main__":

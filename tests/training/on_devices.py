@@ -33,11 +33,11 @@ def apply(params, inputs):
 def loss(params, state, batch, key):
     """With batch statistics, dropout and a running mean: all that could differ by the device."""
     hidden = apply(params, batch["inputs"])
-    mean = jnp.mean(hidden, axis=0)
+    mean = jnp.mean(hidden, axis=0, keepdims=True)
     hidden = jnp.where(jax.random.bernoulli(key, 0.9, hidden.shape), hidden - mean, 0)
-    outputs = (hidden @ params["layer2"]["kernel"])[:, 0] + params["layer2"]["bias"]
+    outputs = (hidden @ params["layer2"]["kernel"])[:, 0] + params["layer2"]["bias"][0]
     error = jnp.mean((outputs - batch["targets"]) ** 2)
-    return error, ({"mean": 0.9 * state["mean"] + 0.1 * mean}, {"largest": jnp.max(outputs)})
+    return error, ({"mean": 0.9 * state["mean"] + 0.1 * mean[0]}, {"largest": jnp.max(outputs)})
 
 
 def start():

@@ -9,7 +9,9 @@ import math
 import os
 import pathlib
 import shlex
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -141,7 +143,8 @@ def start(
         is still writing it.
 
     If the block raises, what was written stays in a folder that ends in ``.partial``; an empty
-    one is removed.
+    one is removed. Of several processes (`chainrule.launch`) the first one writes the run; the
+    folder of any other is a temporary one.
 
     Example:
       >>> import tempfile
@@ -154,6 +157,9 @@ def start(
       ...     loaded.record["arguments"], loaded.trace["loss"].tolist()
       ({'eta': 0.5}, [2.0, 1.0])
     """
+    first = os.environ.get("CHAINRULE_RANK", "0") == "0"
+    if not first:
+        root, resume = tempfile.mkdtemp(), None
     folder = pathlib.Path(root) / experiment
     folder.mkdir(parents=True, exist_ok=True)
     now = datetime.datetime.now().astimezone()
@@ -194,6 +200,8 @@ def start(
         raise
     finally:
         os.close(lock)
+        if not first:
+            shutil.rmtree(root)
 
 
 def _about(experiment: str) -> str | None:

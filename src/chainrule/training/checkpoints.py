@@ -23,7 +23,7 @@ import jax.numpy as jnp
 
 from chainrule.training import manifest
 from chainrule.training.manifest import DamagedError, Manifest
-from chainrule.training.step import TrainState
+from chainrule.training.step import TrainState, as_it_was, storable
 
 JSON = Any
 PyTree = Any
@@ -181,7 +181,7 @@ class Checkpoints:
         if step in self.steps():
             return
         # Of its own: the buffers of the state go into the next step.
-        tree = jax.tree.map(lambda leaf: jnp.copy(_storable(leaf)), train_state)
+        tree = jax.tree.map(lambda leaf: jnp.copy(storable(leaf)), train_state)
         says = Manifest(
             step,
             self._identity | dict(identity or {}),
@@ -246,7 +246,7 @@ class Checkpoints:
     def _read(
         self, path: pathlib.Path, says: Manifest, like: TrainState, identity: Mapping[str, JSON]
     ) -> TrainState:
-        tree = jax.tree.map(_storable, like)
+        tree = jax.tree.map(storable, like)
         wrong = manifest.differences(says.identity, self._identity | dict(identity))
         wrong += manifest.differences(says.arrays, manifest.describe(tree))
         if wrong:
@@ -255,7 +255,7 @@ class Checkpoints:
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), tree
         )
         restored = self._orbax.restore(path / "arrays", wanted)
-        return jax.tree.map(_as_it_was, restored, like)
+        return jax.tree.map(as_it_was, restored, like)
 
     def _set_aside(self, step: int) -> None:
         """Make room for a new checkpoint of this step."""
@@ -316,19 +316,6 @@ class Checkpoints:
 
 def _not_of_orbax(record: logging.LogRecord) -> bool:
     return "orbax" not in record.pathname
-
-
-def _storable(leaf: Any) -> jax.Array:
-    """Return a leaf as numbers: a key is its words."""
-    leaf = jnp.asarray(leaf)
-    is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-    return jax.random.key_data(leaf) if is_key else leaf
-
-
-def _as_it_was(stored: jax.Array, like: Any) -> jax.Array:
-    if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
-        return jax.random.wrap_key_data(stored, impl=jax.random.key_impl(like))
-    return stored
 
 
 def _lock(folder: pathlib.Path) -> int:

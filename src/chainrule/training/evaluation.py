@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from chainrule.training.devices import put
+
 PyTree = Any
 
 
@@ -63,7 +65,7 @@ def predict(
         rows = np.minimum(np.arange(start, start + size), samples - 1)
         batch = jax.tree.map(operator.itemgetter(rows), inputs)
         if mesh is not None:
-            batch = jax.device_put(batch, NamedSharding(mesh, PartitionSpec("batch")))
+            batch = jax.tree.map(lambda leaf: put(leaf, mesh, PartitionSpec("batch")), batch)
         outputs = run(params, batch)
         parts.append(jax.tree.map(operator.itemgetter(slice(samples - start)), outputs))
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)

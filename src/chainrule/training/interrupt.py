@@ -6,6 +6,10 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
 
 class Interrupted(SystemExit):
     """A signal ended the training after its state was saved; the exit code is 128 + the signal.
@@ -27,6 +31,13 @@ class Caught:
     """
 
     number: int | None = None
+
+    def agreed(self) -> int | None:
+        """Return the signal that any of the processes caught: all save, or none."""
+        if jax.process_count() == 1:
+            return self.number
+        numbers = multihost_utils.process_allgather(np.int32(self.number or 0))
+        return int(numbers.max()) or None
 
 
 @contextlib.contextmanager

@@ -157,10 +157,10 @@ def fit(
                     raise _stopped(loop, batches.per_epoch, skip_nonfinite)
                 if tick is not None:
                     tick(step, steps)
-                if step < end and (caught.number is not None or step == saves.next_after(step - 1)):
-                    saves.save(loop, caught.number)
-                spent = max(time.perf_counter() - called, 1e-9)
-                count = max(1, min(2 * count, int(count * SECONDS_A_CALL / spent)))
+                signal = caught.agreed()
+                if step < end and (signal is not None or step == saves.next_after(step - 1)):
+                    saves.save(loop, signal)
+                count = _next_count(count, time.perf_counter() - called)
             seconds = time.perf_counter() - clock
             record: Record = {
                 "epoch": epoch + 1,
@@ -180,7 +180,7 @@ def fit(
             if report is not None:
                 report(record)
             # After the report: of a record that is lost the epoch is run again, not the reverse.
-            saves.save(loop, caught.number, record)
+            saves.save(loop, caught.agreed(), record)
     return loop.train_state
 
 
@@ -258,6 +258,13 @@ def _run(
 def _finite(tree: PyTree) -> jax.Array:
     leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
     return functools.reduce(jnp.logical_and, [jnp.all(jnp.isfinite(x)) for x in leaves])
+
+
+def _next_count(count: int, seconds: float) -> int:
+    """Return how many steps the next call takes, after one of so many in so many seconds."""
+    if jax.process_count() > 1:
+        return 16  # by the clock, every process would choose another number
+    return max(1, min(2 * count, int(count * SECONDS_A_CALL / max(seconds, 1e-9))))
 
 
 def _means(log: dict[str, Any], first: int, skipping: bool) -> Record:

@@ -197,3 +197,17 @@ def check_result(result: object, state: PyTree) -> None:
     after: Any = jax.tree.structure(new_state)
     if before != after:
         raise ValueError(f"the loss turns the state {before} into {after}: return it in one form")
+
+
+def storable(leaf: Any) -> jax.Array:
+    """Return a leaf as numbers: a key is its words."""
+    leaf = jnp.asarray(leaf)
+    is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jax.random.key_data(leaf) if is_key else leaf
+
+
+def as_it_was(stored: jax.Array, like: Any) -> jax.Array:
+    """Return what `storable` was made of, given something like it."""
+    if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(stored, impl=jax.random.key_impl(like))
+    return stored
