@@ -39,6 +39,16 @@ def test_a_shape_from_an_argument():
         xray(lambda x, n: jnp.sum(x[:n]), X, 2)
 
 
+def test_a_mutable_array():
+    def f(x):
+        total = jax.new_ref(jnp.zeros(()))
+        total[...] = x[0]
+        return jax.jit(lambda y: y * 2.0)(total[...])
+
+    with pytest.raises(ValueError, match=r"f writes to a mutable array .* pass the value on"):
+        xray(f, X)
+
+
 def test_the_users_own_errors_pass_unchanged():
     def f(x):
         raise KeyError("mine")
@@ -102,6 +112,36 @@ def test_what_cannot_be_opened():
         report.node("y")
     with pytest.raises(ValueError, match="keep='values'"):
         xray(lambda x: jnp.sum(jax.nn.relu(x)), X, keep="stats").open("relu_1")
+
+
+def test_a_step_belongs_to_a_loop():
+    def f(x):
+        return jax.lax.scan(lambda c, v: (jax.nn.relu(c * v), None), 1.0, x)[0]
+
+    report = xray(f, X)
+    scan = report.open(next(node for node in report.nodes if node.op == "scan"))
+    relu = next(node for node in scan.nodes if node.op == "relu")
+    for step in (None, 3, -4):
+        with pytest.raises(ValueError, match=f"step is {step}, .* a loop of 3 steps: name one"):
+            scan.open(relu, step)
+    with pytest.raises(ValueError, match="step is 0, x stands in no loop"):
+        report.open("x", 0)
+    assert float(scan.open(relu, 1).node("input 0").value) == -0.75
+
+
+def test_a_loop_too_long_to_keep(monkeypatch):
+    def f(x):
+        return jnp.sum(jax.lax.fori_loop(0, 1000, lambda i, c: jnp.sqrt(c) - 1.0, x))
+
+    monkeypatch.setattr("chainrule.xray.inside._LARGEST", 2**12)
+    report = xray(f, jnp.ones(8))
+    loop = next(node for node in report.nodes if node.op in ("scan", "while"))
+    with pytest.raises(ValueError, match=r"the 1000 steps of .* GiB, more than .*: record a call"):
+        report.open(loop)
+    # Its births are then known to the line of the loop.
+    assert [birth.op for birth in report.nonfinite().births if birth.phase == "forward"] == [
+        loop.op
+    ]
 
 
 @pytest.fixture

@@ -228,7 +228,7 @@ def test_a_nan_that_comes_from_a_later_step_is_not_born_again():
         return jax.lax.scan(step, x, jnp.array([1.0, 0.0, 3.0]))[0]
 
     births = xray.xray(f, 5.0).nonfinite().births
-    assert [(birth.op, birth.phase, birth.index) for birth in births] == [
+    assert [(birth.op, birth.phase, birth.steps) for birth in births] == [
         ("sqrt", "backward", (1,))
     ]
 

@@ -5,6 +5,7 @@ import re
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
@@ -60,7 +61,7 @@ def deviation_of_a_constant(x):
     return jnp.std(x)  # born
 
 
-@case(jnp.array([1.0, 0.0]), phase="forward", rule="log of 0", source="jax#475")
+@case(jnp.array([1.0, 0.0]), phase="forward", rule="log of 0", source="probabilities by hand")
 def log_of_zero(x):
     y = 2.0 * x
     return jnp.sum(jnp.log(y))  # born
@@ -76,18 +77,42 @@ def root_of_a_negative_number(x):
     return jnp.sum(jnp.sqrt(x))  # born
 
 
-@case(jnp.array([4.0, 0.0]), phase="backward", rule="where trap", source="jax#1052")
+@case(0.0, phase="backward", rule="sqrt at 0", source="jax#25701")
+def root_of_a_square(x):
+    y = x**2
+    return jnp.sqrt(y)  # born
+
+
+@case(jnp.array([4.0, 0.0]), phase="backward", rule="where trap", source="jax#5798")
 def where_around_a_root(x):
     return jnp.sum(
         jnp.where(
-            x > 0,
+            x < 1,
+            x,
             jnp.sqrt(x),  # born
-            0.0,
         )
     )
 
 
-@case(jnp.array([4.0, 0.0]), phase="backward", rule="where trap", source="diffrax#742")
+@case(
+    jnp.array([[1.0, 2.0], [3.0, 4.0], [0.0, 0.0]]),
+    phase="backward",
+    rule="where trap",
+    source="jax#347",
+)
+def where_around_the_norms_of_rows(x):
+    norms = jnp.sqrt(jnp.sum(x**2, axis=1))  # born
+    return jnp.sum(jnp.where(norms > 0.5, norms, jnp.ones_like(norms)))
+
+
+@case(1.0, phase="backward", rule="where trap", source="jax#19089")
+def power_before_a_mask(x):
+    delta = jnp.array([0.0, 1.0]) * x
+    roots = delta**0.5  # born
+    return jnp.sum(jnp.where(delta > 0, roots, 0.0))
+
+
+@case(jnp.array([4.0, 0.0]), phase="backward", rule="where trap", source="JAX's FAQ")
 def where_around_a_logarithm(x):
     logarithm = jnp.log(x)  # born
     return jnp.sum(jnp.where(x > 0, logarithm, 0.0))
@@ -106,7 +131,13 @@ def sinc_by_hand(x):
     return jnp.sum(jnp.where(x == 0, 1.0, quotient))
 
 
-@case(0.0, 0.0, phase="backward", rule="arctan2", source="jax#1052")
+@case(jnp.array([3.0, 0.0, -5.0]), phase="backward", rule="where trap", source="jax#1052")
+def angle_behind_a_mask(a):
+    angles = jnp.arctan2(a, a)  # born
+    return jnp.sum(jnp.where(jnp.array([0.0, 1.0, 0.0]) > 0.5, 0.0, angles))
+
+
+@case(0.0, 0.0, phase="backward", rule="arctan2", source="an angle")
 def angle_of_nothing(y, x):
     return jnp.arctan2(y, x)  # born
 
@@ -124,6 +155,12 @@ def cube_root_by_power(x, y):
 @case(1.0, phase="backward", rule="ends of", source="jax#15798")
 def arccos_at_one(x):
     return jnp.arccos(x)  # born
+
+
+@case(10.0, phase="backward", rule="ends of.*0 \\* inf|ends of", source="jax#23649")
+def arccos_of_a_clipped_number(x):
+    inside = jnp.clip(x, -1.0, 1.0)
+    return jnp.arccos(inside)  # born
 
 
 @case(1.0000001, phase="forward", rule="live on", source="vectorz#102")
@@ -160,12 +197,20 @@ def logsumexp_of_a_masked_row(x):
     return jax.nn.logsumexp(masked)  # born
 
 
-@case(jnp.array([0.0, 100.0]), phase="forward", rule="overflow of exp", source="jax#23842")
+@case(jnp.array([0.0, 100.0]), phase="forward", rule="overflow of exp", source="logsumexp by hand")
 def naive_logsumexp(x):
     return jnp.log(jnp.sum(jnp.exp(x)))  # born
 
 
-@case(jnp.array([1.0, 200.0]), phase="forward", rule="overflow of exp", source="jax#777")
+@case(jnp.array([0.0, 100.0]), phase="forward", rule="overflow.*where trap", source="jax#23842")
+def logsumexp_behind_a_mask(x):
+    mask = jnp.array([True, False])
+    largest = jnp.max(x, initial=-jnp.inf, where=mask)
+    powers = jnp.exp(x - largest)  # born
+    return jnp.log(jnp.sum(jnp.where(mask, powers, 0.0)))
+
+
+@case(jnp.array([1.0, 200.0]), phase="forward", rule="overflow of exp", source="softmax by hand")
 def naive_softmax(x):
     e = jnp.exp(x)  # born
     return (e / jnp.sum(e))[0]
@@ -204,7 +249,12 @@ def eigenvectors_of_equal_eigenvalues(m):
     return vectors[0, 0] + vectors[1, 1]
 
 
-@case(-jnp.eye(2), phase="forward", rule="positive definite", source="jax#6752")
+@case(
+    jnp.arange(9.0).reshape(3, 3),
+    phase="forward",
+    rule="positive definite",
+    source="jax#775",
+)
 def cholesky_of_no_covariance(m):
     return jnp.sum(jnp.linalg.cholesky(m))  # born
 
@@ -227,21 +277,39 @@ def cross_entropy_of_probabilities(p, target):
     return -jnp.sum(target * logarithms)
 
 
-@case(jnp.ones((4, 2)), phase="backward", rule="where trap", source="jax#25701")
+@case(jnp.ones((4, 2)), phase="backward", rule="where trap", source="layer normalization")
 def layer_norm_by_hand(x):
     centred = x - x.mean(axis=-1, keepdims=True)
     deviation = jnp.sqrt(jnp.mean(centred**2, axis=-1, keepdims=True))  # born
     return jnp.sum(centred / jnp.where(deviation == 0.0, 1.0, deviation))
 
 
-@case(jnp.array([[0.0, 1.0], [0.0, 1.0]]), phase="backward", rule="norm", source="jax#475")
+@case(jnp.array([[0.0, 1.0], [0.0, 1.0]]), phase="backward", rule="norm", source="a clustering")
 def pairwise_distances(points):
     differences = points[:, None] - points[None, :]
     distances = jnp.sqrt(jnp.sum(differences**2, axis=-1))  # born
     return jnp.sum(distances)
 
 
-@case(jnp.array([3.0, 0.5]), phase="forward", rule="negative", source="diffrax#742")
+@case(
+    jnp.full((2, 2), 0.5),
+    jnp.ones((4, 2)).at[2].set(0.0),
+    phase="forward",
+    rule="log of 0",
+    source="jax#475",
+)
+def forward_pass_of_a_hidden_markov_model(transitions, likelihoods):
+    def step(state, likelihood):
+        alpha, log_probability = state
+        alpha = alpha * likelihood
+        z = jnp.sum(alpha)
+        log_probability += jnp.log(z)  # born
+        return ((alpha / z) @ transitions, log_probability), None
+
+    return jax.lax.scan(step, (jnp.ones(2), 0.0), likelihoods)[0][1]
+
+
+@case(jnp.array([3.0, 0.5]), phase="forward", rule="negative", source="a scan")
 def loop(x):
     def body(h, v):
         return (
@@ -252,7 +320,45 @@ def loop(x):
     return jax.lax.scan(body, 1.0, x)[0]
 
 
-@case(0.0, True, phase="backward", rule="sqrt at 0", source="diffrax#742")
+@case(1.0, 0.75, phase="forward", rule="negative", source="diffrax#143")
+def emptying_tank_with_a_large_step(y, dt):
+    def euler(state):
+        y, t = state
+        slope = -jnp.sqrt(y)  # born
+        return y + dt * slope, t + dt
+
+    return jax.lax.while_loop(lambda state: state[1] < 6.0, euler, (y, 0.0))[0]
+
+
+@case(
+    3.0,
+    jnp.array([[0.5, -1.0, 1.0], [1.0, 1.0, 1.0]]),
+    phase="forward",
+    rule="outside its domain",
+    source="a scan in a scan",
+)
+def loop_in_a_loop(x, rows):
+    def inner(c, v):
+        return jnp.log(c) * v, None  # born
+
+    def outer(c, row):
+        return jax.lax.scan(inner, c, row)[0], None
+
+    return jax.lax.scan(outer, x, rows)[0]
+
+
+@case(1.0, X, phase="forward", rule="negative", source="a cond in a scan")
+def branch_in_a_loop(x, xs):
+    def root(c):
+        return jnp.sqrt(c)  # born
+
+    def step(c, v):
+        return jax.lax.cond(v > 0, root, lambda c: c + 2 * v, c), None
+
+    return jax.lax.scan(step, x, xs)[0]
+
+
+@case(0.0, True, phase="backward", rule="sqrt at 0", source="a cond")
 def branch(x, which):
     return jax.lax.cond(
         which,
@@ -278,6 +384,44 @@ def test_the_line_of_the_birth_is_found(f, args, phase, rule, kind, compiled):
 
 def _matches(rule, text):
     return re.search(rule, text)
+
+
+def test_real_threads_are_among_the_cases():
+    threads = [param.id for param in CASES if "#" in param.id or "FAQ" in param.id]
+    assert len(threads) >= 25
+
+
+def test_steps_of_loops_are_named():
+    births = xray(emptying_tank_with_a_large_step, 1.0, 0.75).nonfinite().births
+    y, step = np.float32(1.0), 0
+    while y >= 0:
+        y, step = y - np.float32(0.75) * np.sqrt(y), step + 1
+    assert [(b.op, b.steps, b.index) for b in births] == [("sqrt", (step,), ())]
+    assert births[0].inputs == (f"{y:.6g}",)
+    assert f"born forward in sqrt at step {step}" in str(births[0])
+    rows = jnp.array([[0.5, -1.0, 1.0], [1.0, 1.0, 1.0]])
+    births = xray(loop_in_a_loop, 3.0, rows).nonfinite().births
+    assert [(b.op, b.steps) for b in births] == [("log", (1, 0))]
+    assert "at step 0 of step 1" in str(births[0])
+
+
+def test_an_infinity_of_a_loop_is_born_at_its_step_and_no_later_one():
+    def f(w):
+        return jnp.sum(jax.lax.scan(lambda h, _: (w @ h, None), jnp.ones(3), None, length=45)[0])
+
+    births = xray(f, 9.0 * jnp.eye(3)).nonfinite().births
+    # 9 ** 41 is the first power beyond the largest float32; inf * 0 follows at the next step.
+    forward = [(b.kind, b.steps, b.follows) for b in births if b.phase == "forward"]
+    assert forward == [("Inf", (40,), False), ("NaN", (41,), True)]
+
+
+def test_a_loop_that_starts_at_infinity_hides_no_birth():
+    def f(x):
+        return jax.lax.fori_loop(0, 4, lambda i, c: jnp.minimum(c, jnp.log(x - i)), jnp.inf)
+
+    births = xray(f, 2.0).nonfinite().births
+    forward = [(b.kind, b.steps) for b in births if b.phase == "forward"]
+    assert forward == [("Inf", (2,)), ("NaN", (3,))]
 
 
 def test_jitted_library_functions_are_traced_once_but_keep_their_callers_apart():

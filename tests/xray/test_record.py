@@ -155,6 +155,33 @@ def test_a_while_shows_its_value_and_says_why_no_gradient_passes():
     assert "while_loop" in str(report)
 
 
+def test_a_while_opens_to_its_trips():
+    def f(x, limit):
+        body = lambda v: (v[0] * 2.0, v[1] + 1)  # noqa: E731
+        return jax.lax.while_loop(lambda v: v[0] < limit, body, (x, 0))[0]
+
+    report = xray(f, 1.5, 10.0)
+    inside = report.open(next(n for n in report.nodes if n.op == "while"))
+    assert inside.steps == 3
+    assert inside.node("input 0").value.tolist() == [1.5, 3.0, 6.0]
+    assert next(n for n in inside.nodes if n.op == "mul").value.tolist() == [3.0, 6.0, 12.0]
+    never = xray(f, 11.0, 10.0)
+    assert never.open(next(n for n in never.nodes if n.op == "while")).steps == 0
+
+
+def test_what_returns_nothing_is_a_node_too(capfd):
+    def f(x):
+        jax.debug.print("x is {}", x[1], ordered=True)
+        return jnp.sum(x**2)
+
+    report = xray(f, XS)
+    (node,) = [n for n in report.nodes if n.avals == ()]
+    assert (node.value, node.cotangent, node.line != "") == (None, None, True)
+    assert node.label in str(report)
+    assert "x is 1.0" in capfd.readouterr().out
+    assert_same(report, f, XS)
+
+
 def test_argnums_has_aux_and_cotangent():
     def f(x, y):
         return jnp.sum(x * y), {"more": y + 1.0}

@@ -14,7 +14,9 @@ from jax.extend import core, source_info_util
 _GROUPS = frozenset(
     {"jit", "pjit", "closed_call", "core_call", "core_closed_call", "remat", "remat2", "checkpoint"}
 )
-_LIBRARIES = tuple({sysconfig.get_path(name) + "/" for name in ("purelib", "platlib", "stdlib")})
+# Packages lie in more than one place where a virtual environment sees those of another.
+_PACKAGES = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
+_STANDARD = sysconfig.get_path("stdlib") + os.sep
 _HERE = os.path.dirname(__file__) + os.sep
 
 Literal = core.Literal
@@ -52,6 +54,15 @@ def trace(f: Callable[..., Any], args: Sequence[Any]) -> tuple[core.ClosedJaxpr,
     return traced.jaxpr, traced.out_info
 
 
+def mutates(closed: core.ClosedJaxpr) -> bool:
+    """Tell whether a function reads or writes a mutable array, as `jax.new_ref` makes it."""
+    jaxpr = closed.jaxpr
+    seen = [*jaxpr.invars, *jaxpr.constvars, *(v for eqn in jaxpr.eqns for v in eqn.outvars)]
+    return any(hasattr(v.aval, "inner_aval") for v in seen) or any(
+        mutates(body) for body in map(group, jaxpr.eqns) if body is not None
+    )
+
+
 def close(jaxpr: Any) -> core.ClosedJaxpr:
     """Return the body of an equation, which is closed for some primitives only."""
     return jaxpr if isinstance(jaxpr, core.ClosedJaxpr) else core.ClosedJaxpr(jaxpr, ())
@@ -80,6 +91,13 @@ def scan_layout(eqn: Any) -> tuple[core.ClosedJaxpr, int, int, int, bool]:
     else:  # jax 0.12 keeps trees of the three parts, one leaf an array
         consts, carry = (len(part) for part in params["ft_in"].unpack()[:2])
     return body, consts, carry, params["length"], params["reverse"]
+
+
+def while_layout(eqn: Any) -> tuple[core.ClosedJaxpr, core.ClosedJaxpr, int, int]:
+    """Return condition and body of a while, and how many constants each of them takes first."""
+    params = eqn.params
+    condition, body = close(params["cond_jaxpr"]), close(params["body_jaxpr"])
+    return condition, body, params["cond_nconsts"], params["body_nconsts"]
 
 
 def unrolled(eqn: Any) -> core.ClosedJaxpr | None:
@@ -120,7 +138,7 @@ def is_library(body: core.ClosedJaxpr) -> bool:
 
 def in_library(file: str) -> bool:
     """Tell whether a file belongs to an installed library or to Python."""
-    return file.startswith(_LIBRARIES) or file.startswith("<frozen")
+    return file.startswith((_STANDARD, "<frozen")) or any(name in file for name in _PACKAGES)
 
 
 def _origin(body: core.ClosedJaxpr) -> tuple[str, str]:

@@ -18,13 +18,14 @@ class Birth:
       line: ``file.py:line (function)`` in the user's code.
       within: the line inside an installed library that it came through, "" if none.
       index: the first bad element, () of a scalar.
-      count: how many elements of the array are bad.
+      count: how many elements of the array are bad, of all steps.
       inputs: what the operator took there, as text: an element where one belongs to the place,
         else the array or its statistics.
       g: the incoming gradient there, as text; "" forward.
       cause: the rule of thumb and the cure.
       follows: whether an infinity came in already, so that another birth is the first cause.
       harmless: whether nothing bad from here reaches the result or the gradient of an argument.
+      steps: inside a loop the first bad step, in a loop inside a loop the step of each; else ().
     """
 
     node: int
@@ -40,9 +41,13 @@ class Birth:
     cause: Cause
     follows: bool
     harmless: bool
+    steps: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        where = f" at {list(self.index)}" if self.index else ""
+        step = "".join(
+            f" of step {t}" if k else f" at step {t}" for k, t in enumerate(reversed(self.steps))
+        )
+        where = step + (f" at {list(self.index)}" if self.index else "")
         more = f", {self.count} elements" if self.count > 1 else ""
         tags = ("; follows from an infinity before it" if self.follows else "") + (
             "; masked, harmless" if self.harmless else ""

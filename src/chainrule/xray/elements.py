@@ -13,17 +13,17 @@ class Bad:
     def __init__(self, x: Any) -> None:
         self.array: Any = None
         if x is None:
-            self.nan = self.inf = False
+            self.nan = self.inf = np.False_
         elif isinstance(x, Stats):
-            self.nan, self.inf = x.nans > 0, x.infs > 0
+            self.nan, self.inf = np.bool_(x.nans > 0), np.bool_(x.infs > 0)
         else:
             self.array = numbers(x)
             finite = self.array is None or np.isfinite(self.array).all()
-            self.nan = not finite and bool(np.isnan(self.array).any())
-            self.inf = not finite and bool(np.isinf(self.array).any())
+            self.nan = np.bool_(not finite and np.isnan(self.array).any())
+            self.inf = np.bool_(not finite and np.isinf(self.array).any())
 
     def __bool__(self) -> bool:
-        return self.nan or self.inf
+        return bool(self.nan or self.inf)
 
 
 def numbers(x: Any) -> np.ndarray | None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from chainrule.xray.elements import Bad
 
 if TYPE_CHECKING:
-    from chainrule.xray.record import Node, Report
+    from chainrule.xray.nodes import Node
+    from chainrule.xray.record import Report
 
 # A sum of squares stays one through these.
 _PASSING = frozenset(

@@ -13,7 +13,7 @@ import numpy as np
 
 from chainrule.xray import _jax
 from chainrule.xray.graph import Graph, build, differentiable
-from chainrule.xray.passes import Numbers, run
+from chainrule.xray.passes import Numbers, of_operators, run
 from chainrule.xray.stats import is_number, measure_in_parts
 
 _SMALL = 16  # elements
@@ -95,10 +95,7 @@ def _build(
 
     def numbers(arguments: Sequence[Any], cotangents: Sequence[Any]) -> Numbers:
         arrays = [x if hasattr(x, "size") else jnp.asarray(x) for x in arguments]
-        everything = run(graph, arrays, cotangents, wanted, notes)
-        known = [node.kind != "operator" for node in graph.operators]
-        values = [() if k else v for k, v in zip(known, everything.values, strict=True)]
-        return everything._replace(values=values)
+        return of_operators(graph, run(graph, arrays, cotangents, wanted, notes))
 
     whole = _jax.compile_whole(numbers) if compiled else _jax.quiet(numbers)
 
@@ -131,10 +128,11 @@ def trace(f: Callable[..., Any], args: Sequence[Any]) -> tuple[_jax.ClosedJaxpr,
     """Trace a function, and say plainly why that is impossible.
 
     Raises:
-      ValueError: the function needs the numbers themselves while JAX traces it.
+      ValueError: the function needs the numbers themselves while JAX traces it, or keeps a
+        mutable array.
     """
     try:
-        return _jax.trace(f, args)
+        closed, shapes = _jax.trace(f, args)
     except (jax.errors.JAXTypeError, jax.errors.JAXIndexError, IndexError) as error:
         if type(error) is IndexError and "static" not in str(error):
             raise  # the user's own
@@ -142,6 +140,12 @@ def trace(f: Callable[..., Any], args: Sequence[Any]) -> tuple[_jax.ClosedJaxpr,
             f"{_name(f)} cannot be traced by JAX ({type(error).__name__} at {_culprit(error)}): "
             f"{_cure(error)}"
         ) from error
+    if _jax.mutates(closed):
+        raise ValueError(
+            f"{_name(f)} writes to a mutable array (jax.new_ref), which is no value that could "
+            "stand on a graph: pass the value on as an argument and a result instead"
+        )
+    return closed, shapes
 
 
 def _name(f: Callable[..., Any]) -> str:

@@ -15,99 +15,13 @@ from rich.console import Console, ConsoleOptions
 from chainrule.xray import draw, nonfinite
 from chainrule.xray.births import Nonfinite
 from chainrule.xray.dot import dot
-from chainrule.xray.graph import Graph, Operator, Slot, differentiable
+from chainrule.xray.graph import Slot, differentiable
 from chainrule.xray.inside import look, scan_constants
-from chainrule.xray.passes import Numbers
+from chainrule.xray.nodes import Edge, Node, read_nodes
 from chainrule.xray.picture import picture
 from chainrule.xray.program import argument_names, incoming, program, trace
-from chainrule.xray.stats import Stats, measure, stats
+from chainrule.xray.stats import measure, stats
 from chainrule.xray.table import brief, nodes_table, shared_table
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Node:
-    """An argument, a constant or an operator, with its numbers.
-
-    Attributes:
-      index: its number in the order of execution.
-      kind: "parameter" (an argument inside a dict, a list or another container, or one that argnums
-        names), "input" (another argument), "constant" or "operator".
-      op: the primitive (``"mul"``), or the function that has a custom rule (``"relu"``).
-      name: the path of an argument (``"params['layer1']['kernel']"``), else "".
-      inputs: node and output number behind each input, one per use.
-      line: ``file:line (function)`` in the user's code; "" for arguments and constants.
-      within: the innermost line, which differs from `line` inside an installed library.
-      scope: the `jax.named_scope` around it, separated by slashes.
-      calls: the jitted or rematerialized functions around it, outermost first.
-      avals: shape and dtype of each output.
-      values: each output: an array, or `Stats` if only those are kept.
-      cotangents: the gradient of the result with respect to each output; None where none flows.
-      contributions: what this use adds to the cotangent of each input; None where none flows.
-      note: why no gradient passes, "" if it does.
-    """
-
-    index: int
-    kind: Literal["parameter", "input", "constant", "operator"]
-    op: str
-    name: str
-    inputs: tuple[Slot, ...]
-    line: str
-    within: str
-    scope: str
-    calls: tuple[str, ...]
-    avals: tuple[Any, ...]
-    values: tuple[Any, ...]
-    cotangents: tuple[Any, ...]
-    contributions: tuple[Any, ...]
-    note: str
-    operator: Operator = dataclasses.field(repr=False)
-
-    @property
-    def value(self) -> Any:
-        """The first output, the only one of most operators."""
-        return self.values[0]
-
-    @property
-    def cotangent(self) -> Any:
-        """The gradient of the result with respect to the first output."""
-        return self.cotangents[0]
-
-    @property
-    def label(self) -> str:
-        """A short name, unique in the report: the path of an argument, or ``mul_12``."""
-        return self.name or f"{self.op}_{self.index}"
-
-    def measure(self, x: Any, output: int = 0) -> Stats:
-        """Return the statistics of an array of the shape of one output."""
-        return x if isinstance(x, Stats) else stats(self.avals[output], measure(np.asarray(x)))
-
-    def stats(self, output: int = 0) -> Stats:
-        """Return the statistics of one output's value."""
-        return self.measure(self.values[output], output)
-
-    def cotangent_stats(self, output: int = 0) -> Stats | None:
-        """Return the statistics of one output's gradient, None where none flows."""
-        g = self.cotangents[output]
-        return None if g is None else self.measure(g, output)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Edge:
-    """One use of an array.
-
-    Attributes:
-      source: the number of the node that made it.
-      output: which of that node's outputs it is.
-      target: the number of the node that uses it; None where it is a result of the function.
-      position: which of that node's inputs it is, or which result.
-      contribution: what this use adds to the array's gradient; None where none flows.
-    """
-
-    source: int
-    output: int
-    target: int | None
-    position: int
-    contribution: Any
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -146,7 +60,8 @@ class Report:
         that were not asked for or hold no floats).
       keep: "values" or "stats".
       compiled: whether everything ran as one compiled program, or operator by operator.
-      steps: inside a scan, how many steps it took: every array leads with that axis; else None.
+      steps: inside a loop, how many steps it took: every array but a constant leads with that
+        axis; else None.
     """
 
     function: str
@@ -259,23 +174,31 @@ class Report:
         """Return the picture as DOT, the language of Graphviz, with groups as clusters."""
         return dot(self._picture)
 
-    def open(self, node: Node | str) -> "Report":
-        """Return what is inside a node: a custom rule, the branch a cond took, a scan's steps.
+    def open(self, node: Node | str, step: int | None = None) -> "Report":
+        """Return what is inside a node: a custom rule, the branch a cond took, a loop's steps.
 
-        A custom rule shows values only: its gradient is the rule's, and not that of its body.
-        Inside a scan every array has a leading axis, one element a step.
+        A custom rule shows values only: its gradient is the rule's, and not that of its body. So
+        does a while, which has no gradient. Inside a loop every array but a constant has a leading
+        axis, one element a step.
+
+        Args:
+          node: the node, or its label.
+          step: of a node inside a loop, at which of its steps to look.
 
         Raises:
-          ValueError: the node has no inside, or only statistics are kept.
+          ValueError: the node has no inside, its steps do not fit in memory, `step` does not
+            belong to it, or only statistics are kept.
         """
         node = self.node(node) if isinstance(node, str) else node
         if self.keep != "values":
             raise ValueError("only statistics are kept: call xray with keep='values' to open nodes")
-        if self.steps is not None:
-            raise ValueError("a node inside a scan cannot be opened: call xray with unroll=True")
         taken = [self.nodes[s.node].values[s.output] for s in node.inputs]
+        if self.steps is not None or step is not None:
+            node, taken = self._at_step(node, taken, step)
         inside = look(node, taken)
-        nodes = _nodes(inside.graph, inside.notes, inside.arguments, inside.numbers, "values", ())
+        nodes = read_nodes(
+            inside.graph, inside.notes, inside.arguments, inside.numbers, "values", ()
+        )
         results = [nodes[s.node].values[s.output] for s in inside.graph.outputs]
         return Report(
             function=node.label,
@@ -289,6 +212,25 @@ class Report:
             compiled=self.compiled,
             steps=inside.steps,
         )
+
+    def _at_step(
+        self, node: Node, taken: Sequence[Any], step: int | None
+    ) -> tuple[Node, list[Any]]:
+        """Return a node inside a loop as it was at one step, and what it took there."""
+        steps = self.steps or 0
+        if step is None or not -steps <= step < steps:
+            raise ValueError(
+                f"step is {step}, {node.label} stands "
+                + (f"inside a loop of {steps} steps: name one of them" if steps else "in no loop")
+            )
+
+        def at(arrays: Sequence[Any]) -> tuple[Any, ...]:
+            return tuple(None if x is None else x[step] for x in arrays)
+
+        constant = [self.nodes[s.node].kind == "constant" for s in node.inputs]
+        pairs = zip(taken, constant, strict=True)
+        parts: dict[str, Any] = {name: at(getattr(node, name)) for name in _NUMBERS}
+        return dataclasses.replace(node, **parts), [x if c else x[step] for x, c in pairs]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
         yield nodes_table(self)
@@ -375,7 +317,7 @@ def xray(
     numbers = prog.run(leaves, gs)
     held = [jax.tree.structure(arg) != _LEAF for arg in args for _ in jax.tree.leaves(arg)]
     parameters = [k for k in wanted if argnums is not None or held[k]]
-    nodes = _nodes(prog.graph, prog.notes, leaves, numbers, keep, parameters)
+    nodes = read_nodes(prog.graph, prog.notes, leaves, numbers, keep, parameters)
     results: list[Any] = [nodes[s.node].values[s.output] for s in prog.graph.outputs]
     whole = jax.tree.unflatten(jax.tree.structure(shapes), results)
     output, extra = whole if has_aux else (whole, None)
@@ -429,53 +371,5 @@ def _grads(
     return tuple(grads)
 
 
-def _nodes(
-    graph: Graph,
-    notes: dict[int, str],
-    leaves: Sequence[Any],
-    numbers: Numbers,
-    keep: str,
-    parameters: Sequence[int],
-) -> tuple[Node, ...]:
-    given = iter(leaves)
-
-    def read(avals: Sequence[Any], arrays: Sequence[Any]) -> tuple[Any, ...]:
-        if keep == "values":
-            return tuple(arrays)
-        pairs = zip(avals, arrays, strict=True)
-        return tuple(None if x is None else stats(aval, x) for aval, x in pairs)
-
-    gradients = [
-        read(operator.avals, arrays)
-        for operator, arrays in zip(graph.operators, numbers.cotangents, strict=True)
-    ]
-    nodes: list[Node] = []
-    rows = zip(graph.operators, numbers.values, numbers.contributions, strict=True)
-    for i, (operator, values, parts) in enumerate(rows):
-        if operator.kind != "operator" and keep == "values":
-            values = (next(given) if operator.kind == "input" else operator.value,)
-        avals = [graph.operators[slot.node].avals[slot.output] for slot in operator.inputs]
-        # What a slot's only use contributes is its whole cotangent, and not stored twice.
-        contributions = [
-            gradients[slot.node][slot.output] if graph.uses[slot] == 1 else part
-            for slot, part in zip(
-                operator.inputs, read(avals, parts or (None,) * len(avals)), strict=True
-            )
-        ]
-        nodes.append(
-            Node(
-                **{field: getattr(operator, field) for field in _COPIED},
-                index=i,
-                kind="parameter" if i in parameters else operator.kind,
-                values=read(operator.avals, values),
-                cotangents=gradients[i],
-                contributions=tuple(contributions),
-                note=notes.get(i, ""),
-                operator=operator,
-            )
-        )
-    return tuple(nodes)
-
-
 _LEAF: Any = jax.tree.structure(0)
-_COPIED = ("op", "name", "inputs", "line", "within", "scope", "calls", "avals")
+_NUMBERS = ("values", "cotangents", "contributions")

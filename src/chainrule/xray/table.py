@@ -27,7 +27,8 @@ def nodes_table(report: "Report") -> Table:
         inputs = ", ".join(report.nodes[slot.node].label for slot in node.inputs)
         gradient = escape(node.note) or _cell(node.cotangent, node.cotangent_stats())
         shape = ", ".join(_shape(aval) for aval in node.avals)
-        value = _cell(node.value, node.stats() if is_number(node.avals[0]) else None)
+        number = bool(node.avals) and is_number(node.avals[0])
+        value = _cell(node.value, node.stats() if number else None)
         cells = (escape(node.label), escape(inputs), shape, value, gradient, _short(node.line))
         table.add_row(*cells, style=_STYLES.get(node.kind))
     return table
