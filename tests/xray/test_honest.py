@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from chainrule import xray
-from chainrule.xray.stats import measure, measure_in_parts
+from chainrule.xray.stats import stats
 
 WEIGHT = jnp.array(2.0)
 CONSTANT = jnp.array([0.5, 1.5])
@@ -140,16 +140,36 @@ def test_an_integer_result_needs_no_cotangent():
     np.testing.assert_array_equal(gradient, [6.0, 80.0])
 
 
-@pytest.mark.parametrize("size", [5, 2**17, 2**17 + 5])
-def test_statistics_in_parts_are_those_of_the_whole(size):
+@pytest.mark.parametrize("size", [5, 2**16, 2**17 + 5])
+def test_statistics_are_those_of_the_definitions(size):
     x = np.random.default_rng(0).normal(0.3, 1.0, size).astype(np.float32)
     x[::3] = 0
     x[1], x[-1] = np.nan, np.inf
-    found = np.asarray(measure_in_parts(jnp.asarray(x)))
-    np.testing.assert_allclose(found, measure(x), rtol=1e-5)
+    found = stats(jnp.asarray(x))
     finite = x[np.isfinite(x)].astype(np.float64)
-    expected = [finite.min(), finite.mean(), finite.max(), np.linalg.norm(finite)]
-    np.testing.assert_allclose(found, [*expected, np.mean(x == 0), 1, 1], rtol=1e-5)
+    expected = [finite.min(), finite.mean(), finite.max(), np.linalg.norm(finite), np.mean(x == 0)]
+    np.testing.assert_allclose(found[2:7], expected, rtol=1e-5)
+    assert (found.shape, found.dtype, found.nans, found.infs) == ((size,), "float32", 1, 1)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+def test_norms_neither_overflow_nor_vanish(scale):
+    x = np.arange(-3, 4, dtype=np.float32) * np.float32(scale)
+    assert stats(x).norm == pytest.approx(scale * np.sqrt(28), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("x", "expected"),
+    [
+        (np.zeros((0, 3), np.float32), (0, 0, 0, 0, 0, 0, 0)),
+        (np.full(3, np.nan), (np.inf, 0, -np.inf, 0, 0, 3, 0)),
+        (jnp.array([3 + 4j, 0]), (0, 2.5, 5, 5, 0.5, 0, 0)),
+        (jnp.array([1.5, -2.0], jnp.bfloat16), (-2, -0.25, 1.5, 2.5, 0, 0, 0)),
+        (np.array([True, False]), (0, 0.5, 1, 1, 0.5, 0, 0)),
+    ],
+)
+def test_statistics_of_unusual_arrays(x, expected):
+    assert stats(x)[2:] == expected
 
 
 def looping(x):

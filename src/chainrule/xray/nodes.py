@@ -4,11 +4,9 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import numpy as np
-
 from chainrule.xray.graph import Graph, Operator, Slot
 from chainrule.xray.passes import Numbers
-from chainrule.xray.stats import Stats, measure, stats
+from chainrule.xray.stats import Stats, stats
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -65,8 +63,8 @@ class Node:
         return self.name or f"{self.op}_{self.index}"
 
     def measure(self, x: Any, output: int = 0) -> Stats:
-        """Return the statistics of an array of the shape of one output."""
-        return x if isinstance(x, Stats) else stats(self.avals[output], measure(np.asarray(x)))
+        """Return the statistics of a value or a gradient of one output."""
+        return x if isinstance(x, Stats) else stats(x)._replace(dtype=str(self.avals[output].dtype))
 
     def stats(self, output: int = 0) -> Stats:
         """Return the statistics of one output's value."""
@@ -119,28 +117,17 @@ def read_nodes(
       One node per operator of the graph.
     """
     given = iter(leaves)
-
-    def read(avals: Sequence[Any], arrays: Sequence[Any]) -> tuple[Any, ...]:
-        if keep == "values":
-            return tuple(arrays)
-        pairs = zip(avals, arrays, strict=True)
-        return tuple(None if x is None else stats(aval, x) for aval, x in pairs)
-
-    gradients = [
-        read(operator.avals, arrays)
-        for operator, arrays in zip(graph.operators, numbers.cotangents, strict=True)
-    ]
+    gradients = numbers.cotangents
     nodes: list[Node] = []
     rows = zip(graph.operators, numbers.values, numbers.contributions, strict=True)
     for i, (operator, values, parts) in enumerate(rows):
         if operator.kind != "operator" and keep == "values":
             values = (next(given) if operator.kind == "input" else operator.value,)
-        avals = [graph.operators[slot.node].avals[slot.output] for slot in operator.inputs]
         # What a slot's only use contributes is its whole cotangent, and not stored twice.
         contributions = [
             gradients[slot.node][slot.output] if graph.uses[slot] == 1 else part
             for slot, part in zip(
-                operator.inputs, read(avals, parts or (None,) * len(avals)), strict=True
+                operator.inputs, parts or (None,) * len(operator.inputs), strict=True
             )
         ]
         nodes.append(
@@ -148,7 +135,7 @@ def read_nodes(
                 **{field: getattr(operator, field) for field in _COPIED},
                 index=i,
                 kind="parameter" if i in parameters else operator.kind,
-                values=read(operator.avals, values),
+                values=tuple(values),
                 cotangents=gradients[i],
                 contributions=tuple(contributions),
                 note=notes.get(i, ""),

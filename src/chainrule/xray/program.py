@@ -14,9 +14,8 @@ import numpy as np
 from chainrule.xray import _jax
 from chainrule.xray.graph import Graph, build, differentiable
 from chainrule.xray.passes import Numbers, of_operators, run
-from chainrule.xray.stats import is_number, measure_in_parts
+from chainrule.xray.stats import Stats, is_number, stats
 
-_SMALL = 16  # elements
 _COMPARED = 2**20  # bytes of a constant
 _REMEMBERED = 16  # programs of one function
 
@@ -113,15 +112,10 @@ def _build(
     return Program(graph, measured if keep == "stats" else whole, notes)
 
 
-# Not a part of the unfused program: there every step of it would take an array of its own.
-_measure = _jax.quiet(measure_in_parts)
-
-
-def _measured(x: Any) -> Any:
+def _measured(x: Any) -> Stats | None:
     if x is None or not is_number(x := x if hasattr(x, "size") else jnp.asarray(x)):
         return None
-    # A handful of numbers is as small as its statistics, which the host then takes.
-    return x if x.size <= _SMALL else _measure(x)
+    return stats(x)
 
 
 def trace(f: Callable[..., Any], args: Sequence[Any]) -> tuple[_jax.ClosedJaxpr, Any]:

@@ -1,12 +1,13 @@
-"""A few numbers about an array, the same on the host and inside a compiled program."""
+"""A few numbers about an array."""
 
+import math
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-_PIECE = 2**16  # elements
+_PIECE = 2**16  # elements, so that all passes over a piece find it in the cache
+_SQUARES = 1e-15, 1e15  # between them the sum of a piece's squares neither over- nor underflows
 
 
 class Stats(NamedTuple):
@@ -35,78 +36,54 @@ class Stats(NamedTuple):
     infs: Any
 
 
-def measure(x: Any, xp: Any = np) -> Any:
-    """Return min, mean, max, norm, share of zeros, NaNs and Infs of an array, stacked.
+def stats(x: Any) -> Stats:
+    """Measure an array, piece by piece: next to no memory, and nothing to compile.
 
     Args:
       x: array, numbers of any kind.
-      xp: numpy on the host, jax.numpy inside a traced program.
 
     Returns:
-      Seven float32 numbers.
+      Its statistics; those of an empty array are 0.
     """
-    if x.size == 0:
-        return xp.zeros(7, dtype=xp.float32)
-    x = xp.abs(x) if jnp.issubdtype(x.dtype, jnp.complexfloating) else x
-    x = x if x.dtype in (np.float32, np.float64) else x.astype(xp.float32)
-    nans, infs = xp.isnan(x), xp.isinf(x)
-    good = ~(nans | infs)
-    count = xp.maximum(good.sum(), 1)
-    finite = xp.where(good, x, xp.zeros_like(x))
-    top = xp.abs(finite).max()
-    unit = finite / xp.where(top > 0, top, xp.ones_like(top))  # squares neither over- nor underflow
-    parts = (
-        xp.where(good, x, xp.full_like(x, xp.inf)).min(),
-        finite.sum() / count.astype(x.dtype),
-        xp.where(good, x, xp.full_like(x, -xp.inf)).max(),
-        top * xp.sqrt((unit * unit).sum()),
-        (x == 0).mean(),
-        nans.sum(),
-        infs.sum(),
+    array = np.asarray(x)
+    flat = array.reshape(-1)
+    rows = [_piece(flat[i : i + _PIECE]) for i in range(0, flat.size, _PIECE)]
+    about = array.shape, str(getattr(x, "dtype", array.dtype))
+    if not rows:
+        return Stats(*about, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0)
+    lows, sums, highs, norms, zeros, nans, infs = zip(*rows, strict=True)
+    finite = flat.size - sum(nans) - sum(infs)
+    return Stats(
+        *about,
+        min=min(lows),
+        mean=sum(sums) / max(finite, 1),
+        max=max(highs),
+        norm=math.hypot(*norms),
+        zeros=sum(zeros) / flat.size,
+        nans=sum(nans),
+        infs=sum(infs),
     )
-    return xp.stack([xp.asarray(part).astype(xp.float32) for part in parts])
 
 
-@jax.jit
-def measure_in_parts(x: Any) -> Any:
-    """Return what `measure` does, through a piece of memory that does not grow with the array."""
-    flat = x.reshape(-1)
-    pieces = flat.size // _PIECE
-    if pieces < 2:
-        return measure(flat, jnp)
-    starts = jnp.arange(pieces) * _PIECE
-    rows = jax.lax.map(
-        lambda start: measure(jax.lax.dynamic_slice(flat, (start,), (_PIECE,)), jnp), starts
-    )
-    sizes = np.full(pieces, _PIECE, np.float32)
-    if rest := flat.size % _PIECE:
-        rows = jnp.concatenate([rows, measure(flat[-rest:], jnp)[None]])
-        sizes = np.append(sizes, np.float32(rest))
-    low, mean, high, norm, zeros, nans, infs = rows.T
-    finite = sizes - nans - infs
-    top = jnp.where(norm.max() > 0, norm.max(), 1.0)
-    parts = (
-        low.min(),
-        (mean * (finite / jnp.maximum(finite.sum(), 1))).sum(),
-        high.max(),
-        top * jnp.sqrt(((norm / top) ** 2).sum()),
-        (zeros * (sizes / sizes.sum())).sum(),
-        nans.sum(),
-        infs.sum(),
-    )
-    return jnp.stack(parts)
+def _piece(x: np.ndarray) -> tuple[float, float, float, float, int, int, int]:
+    """Return smallest, sum, largest and norm of what is finite; how many zeros, NaNs and Infs."""
+    x = np.abs(x) if x.dtype.kind == "c" else x
+    x = x if x.dtype in (np.float32, np.float64) else x.astype(np.float32)
+    zeros, nans, infs = x.size - int(np.count_nonzero(x)), 0, 0
+    low, high = x.min(), x.max()  # NaN as soon as one element is
+    if not (np.isfinite(low) and np.isfinite(high)):
+        nans, infs = int(np.isnan(x).sum()), int(np.isinf(x).sum())
+        x = x[np.isfinite(x)]
+        if not x.size:
+            return math.inf, 0.0, -math.inf, 0.0, zeros, nans, infs
+        low, high = x.min(), x.max()
+    top = float(max(abs(low), abs(high)))
+    unit = 1.0 if _SQUARES[0] < top < _SQUARES[1] or not top else top
+    scaled = x if unit == 1.0 else x / x.dtype.type(unit)
+    norm = unit * math.sqrt(float(scaled @ scaled))
+    return float(low), float(x.sum(dtype=np.float64)), float(high), norm, zeros, nans, infs
 
 
 def is_number(x: Any) -> bool:
     """Tell whether an array holds numbers, and not, say, random keys."""
     return bool(jnp.issubdtype(x.dtype, jnp.number) or jnp.issubdtype(x.dtype, jnp.bool_))
-
-
-def stats(aval: Any, measured: Any) -> Stats:
-    """Join the shape and dtype of an array with what `measure` returns or returned of it."""
-    if measured.shape == tuple(aval.shape):  # the array itself
-        measured = measure(np.asarray(measured))
-    low, mean, high, norm, zeros, nans, infs = (float(v) for v in np.asarray(measured))
-    return Stats(
-        tuple(aval.shape), str(aval.dtype), low, mean, high, norm, zeros, int(nans), int(infs)
-    )

@@ -54,7 +54,7 @@ def brief(x: Any) -> str:
     """Return an array in a few words: its numbers if they are few, else its range and its norm."""
     if x is None or isinstance(x, Stats):
         return _cell(x, x) or "none"
-    return _cell(x, stats(x, np.asarray(x)))
+    return _cell(x, stats(x))
 
 
 def _cell(x: Any, of: Stats | None) -> str:
