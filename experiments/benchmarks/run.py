@@ -24,8 +24,8 @@ from harness import Row, measure
 from rich.console import Console
 from rich.table import Table
 
-from chainrule import data, descent, landscapes, losses, runs
-from chainrule.models import mlp, perceptron
+from chainrule import data, descent, landscapes, losses, runs, xray
+from chainrule.models import lenet, mlp, perceptron, vgg
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,6 +153,35 @@ def graph_of_operators() -> Iterator[Row]:
     )
 
 
+def records() -> Iterator[Row]:
+    """All values and gradients of a call, against the gradient of the parameters alone."""
+    yield _record("LeNet", lenet, (100, *lenet.INPUT_SHAPE), 5.0)
+    yield _record("VGG16", vgg, (1, 224, 224, 3), 3.0)
+
+
+def _record(name: str, model: Any, shape: tuple[int, ...], target: float) -> Row:
+    key = jax.random.key(0)
+    params, inputs = model.init(key), jax.random.normal(jax.random.fold_in(key, 1), shape)
+    labels = jnp.arange(shape[0]) % 10
+
+    def loss(params: Any, inputs: jax.Array, labels: jax.Array) -> jax.Array:
+        return losses.cross_entropy(model.apply(params, inputs), labels)
+
+    gradient, last = jax.jit(jax.value_and_grad(loss)), list(params)[-1]
+
+    def ours() -> np.ndarray:
+        report = xray.xray(loss, params, inputs, labels, argnums=0)
+        jax.block_until_ready([(node.values, node.cotangents) for node in report.nodes])
+        return np.asarray(report.grads[0][last]["bias"])
+
+    def theirs() -> np.ndarray:
+        _, grads = jax.block_until_ready(gradient(params, inputs, labels))
+        return np.asarray(grads[last]["bias"])
+
+    work = f"x-ray: the record of {name}'s loss, batch {shape[0]}"
+    return Row(work, "compiled value_and_grad", ours, theirs, _close, target)
+
+
 def start() -> Iterator[Row]:
     """Starting the command, against starting Python."""
 
@@ -170,7 +199,7 @@ def start() -> Iterator[Row]:
     )
 
 
-ROWS = (start, small_sweep, network_sweep, zero_against_one, graph_of_operators)
+ROWS = (start, small_sweep, network_sweep, zero_against_one, graph_of_operators, records)
 
 
 def main(config: Config) -> pathlib.Path:

@@ -9,7 +9,8 @@ from chainrule.xray.graph import Slot
 from chainrule.xray.stats import Stats
 
 if TYPE_CHECKING:
-    from chainrule.xray.record import Node, Report
+    from chainrule.xray.nodes import Node
+    from chainrule.xray.record import Report
 
 # Forward, then the gradient by each input: a, b, c are the inputs, y the output, g its gradient.
 _RULES: dict[str, tuple[str, ...]] = {

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Union
 
 if TYPE_CHECKING:
-    from chainrule.xray.record import Node, Report
+    from chainrule.xray.nodes import Node
+    from chainrule.xray.record import Report
 
 _LARGEST = 48  # children; what has more is cut into parts
 

@@ -9,7 +9,8 @@ from chainrule.xray.groups import Group, tree
 from chainrule.xray.stats import is_number
 
 if TYPE_CHECKING:
-    from chainrule.xray.record import Edge, Node, Report
+    from chainrule.xray.nodes import Edge, Node
+    from chainrule.xray.record import Report
 
 _OPEN = 40  # boxes; a larger graph starts with its groups closed
 

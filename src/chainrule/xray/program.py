@@ -4,7 +4,7 @@ import dataclasses
 import inspect
 import traceback
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from chainrule.xray import _jax
-from chainrule.xray.graph import Graph, build, differentiable
+from chainrule.xray.graph import Graph, Slot, build, differentiable
 from chainrule.xray.passes import Numbers, of_operators, run
 from chainrule.xray.stats import Stats, is_number, stats
 
@@ -94,7 +94,8 @@ def _build(
 
     def numbers(arguments: Sequence[Any], cotangents: Sequence[Any]) -> Numbers:
         arrays = [x if hasattr(x, "size") else jnp.asarray(x) for x in arguments]
-        return of_operators(graph, run(graph, arrays, cotangents, wanted, notes))
+        everything = of_operators(graph, run(graph, arrays, cotangents, wanted, notes))
+        return everything if keep == "values" else _without_copies(graph, everything)
 
     whole = _jax.compile_whole(numbers) if compiled else _jax.quiet(numbers)
 
@@ -107,9 +108,47 @@ def _build(
         for rows in everything:
             for i, row in enumerate(rows):  # in place, so that each array goes as it is measured
                 rows[i] = tuple(_measured(x) for x in row)
-        return everything
+        return _with_copies(graph, everything)
 
     return Program(graph, measured if keep == "stats" else whole, notes)
+
+
+# The result has the elements of the input in another order, and so the same statistics.
+_COPIES = frozenset({"reshape", "squeeze", "expand_dims", "transpose", "rev", "copy"})
+
+
+def _copies(graph: Graph) -> Iterator[tuple[int, Slot, bool]]:
+    """Yield copying nodes, what each copies, and whether it is the only one to read that."""
+    for i, node in enumerate(graph.operators):
+        if node.op in _COPIES:
+            yield i, node.inputs[0], graph.uses[node.inputs[0]] == 1
+
+
+def _without_copies(graph: Graph, numbers: Numbers) -> Numbers:
+    """Leave out what has the statistics of something else: a third of VGG's memory."""
+    values, cotangents = list(numbers.values), [list(row) for row in numbers.cotangents]
+    for i, source, alone in _copies(graph):
+        values[i] = (None,)
+        if alone:
+            cotangents[source.node][source.output] = None
+    return numbers._replace(values=values, cotangents=[tuple(row) for row in cotangents])
+
+
+def _with_copies(graph: Graph, numbers: Numbers) -> Numbers:
+    """Put the statistics back that `_without_copies` left out."""
+    values, cotangents = list(numbers.values), [list(row) for row in numbers.cotangents]
+
+    def like(known: Stats | None, i: int, output: int) -> Stats | None:
+        shape = tuple(graph.operators[i].avals[output].shape)
+        return None if known is None else known._replace(shape=shape)
+
+    for i, source, _ in _copies(graph):
+        values[i] = (like(values[source.node][source.output], i, 0),)
+    for i, source, alone in reversed(list(_copies(graph))):
+        if alone:
+            known = like(cotangents[i][0], *source)
+            cotangents[source.node][source.output] = known
+    return numbers._replace(values=values, cotangents=[tuple(row) for row in cotangents])
 
 
 def _measured(x: Any) -> Stats | None:
