@@ -3,13 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: descent test lint types experiments notebooks bench test-newest constraints clean
+.PHONY: descent test soak lint types experiments notebooks bench test-newest constraints clean
 
 descent: $(VENV)/installed
 	$(BIN)/python experiments/descent.py
 
 test: $(VENV)/tested lint types
 	$(BIN)/python -m pytest -n logical --dist loadfile
+
+# The longest of the provoked faults: about ten minutes, each of them bounded.
+soak: $(VENV)/tested
+	$(BIN)/python -m pytest -m soak tests
 
 lint: $(VENV)/tested
 	$(BIN)/ruff format --check .

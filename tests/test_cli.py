@@ -143,3 +143,15 @@ def test_xray_names_the_line_where_a_nan_is_born(tmp_path, capsys):
     assert runs.load(page.parent).record["arguments"]["spec"] == f"{file}:loss"
     assert cli.main(["xray", f"{file}:nothing"]) == 2
     assert "defines no function nothing" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_had_enough_is_no_error():
+    script = "import sys; from chainrule.cli import main; sys.exit(main())"
+    with subprocess.Popen(
+        [sys.executable, "-c", script, "data", "show", "--source", "embedded"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141

@@ -1,19 +1,21 @@
 import contextlib
+import os
 import pathlib
 import signal
 import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
-import jax
 import numpy as np
 import pytest
 
 from chainrule import runs
 from chainrule.launch import launch
-from tests.training import on_devices
+from chainrule.training import manifest
+from tests.training import killed
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -154,18 +156,17 @@ def test_only_the_first_process_writes_a_run(tmp_path, monkeypatch):
 
 
 TWO = """
-import json, sys
+import sys
 import jax
 import numpy as np
-from chainrule import training
 from chainrule.training import devices
-from tests.training import on_devices
+from tests.training import killed
 
 assert jax.process_count() == jax.device_count() == 2
 mesh = devices.mesh()
-with training.Checkpoints(sys.argv[1]) as checkpoints:
-    end = on_devices.fit(mesh=mesh, checkpoints=checkpoints)
-np.savez(sys.argv[2], *jax.tree.leaves(end.params)) if jax.process_index() == 0 else None
+end = killed.fit(2, mesh=mesh)
+if jax.process_index() == 0:
+    np.save(sys.argv[1], end.params["kernel"])
 rows = np.arange(8, dtype=np.float32).reshape(2, 2, 2)[jax.process_index()]
 assert devices.from_each_process(rows, mesh).sum() == 28
 devices.from_each_process(np.zeros((2 + jax.process_index(), 2)), mesh)
@@ -175,17 +176,75 @@ devices.from_each_process(np.zeros((2 + jax.process_index(), 2)), mesh)
 def test_two_processes_train_as_one_and_unequal_shards_are_refused(tmp_path, capfd, monkeypatch):
     (tmp_path / "two.py").write_text(TWO)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    code = launch(
-        tmp_path / "two.py",
-        [str(tmp_path / "checkpoints"), str(tmp_path / "end.npz")],
-        processes=2,
-        timeout=150.0,
-    )
-    one = on_devices.fit()
-    with np.load(tmp_path / "end.npz") as two:
-        for name, leaf in zip(two.files, jax.tree.leaves(one.params), strict=True):
-            np.testing.assert_allclose(two[name], leaf, atol=1e-5)
-    names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
-    assert names == ["step-00000010", "step-00000015", "step-00000020"]
+    code = launch(tmp_path / "two.py", [str(tmp_path / "end.npy")], processes=2, timeout=150.0)
+    one = killed.fit(2)
+    np.testing.assert_allclose(np.load(tmp_path / "end.npy"), one.params["kernel"], atol=1e-5)
     assert code == 1
     assert "(ValueError: the processes hold [2, 3] rows: give each" in capfd.readouterr().err
+
+
+# --- with JAX's own runtime, which takes its time ------------------------------------------------
+
+
+LONG = """
+import os, signal, sys
+import jax
+from chainrule import training
+from chainrule.training import devices
+from tests.training import killed
+
+mesh, first = devices.mesh(), jax.process_index() == 0
+def tick(step, steps):
+    if step >= 32 and not first:
+        {}
+with training.Checkpoints(sys.argv[1]) as checkpoints:
+    killed.fit(100_000, mesh=mesh, tick=tick, checkpoints=checkpoints)
+"""
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("raise ValueError('boom')", "rank 1 ended with code 1 (ValueError: boom)"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "rank 1 ended by SIGKILL"),
+        ("sys.exit(0)", "ranks [0] still ran 5 s after ranks [1] had ended"),
+    ],
+    ids=["raises", "dies", "stops early"],
+)
+def test_a_peer_that_is_lost_in_the_middle_of_a_training(
+    tmp_path, capfd, monkeypatch, lines, message
+):
+    (tmp_path / "long.py").write_text(LONG.format(lines))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    folder = tmp_path / "checkpoints"
+    code = launch(tmp_path / "long.py", [str(folder)], processes=2, linger=5.0, timeout=150.0)
+    assert code == 1
+    assert message in capfd.readouterr().err.splitlines()[-1]
+    for path in folder.iterdir():
+        manifest.check_files(path, manifest.read(path))
+
+
+@pytest.mark.soak
+def test_a_peer_that_never_comes(tmp_path, capfd):
+    script = tmp_path / "script.py"
+    script.write_text("")
+
+    def stop(pids=()):
+        while len(pids) < 2:
+            pids = children()
+        os.kill(pids[1], signal.SIGSTOP)
+
+    def children():
+        listed = subprocess.run(
+            ["pgrep", "-f", f"chainrule._worker .*{script}"], capture_output=True, text=True
+        )
+        return [int(pid) for pid in listed.stdout.split()]
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    code = launch(script, processes=2, join=5, timeout=60.0)
+    thread.join()
+    assert code == 1
+    assert "launch: rank 0 ended by SIGABRT" in capfd.readouterr().err
+    assert not children()

@@ -4,6 +4,7 @@ Nothing heavy is imported before a command is known: ``chainrule --help`` answer
 """
 
 import argparse
+import os
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -16,7 +17,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, or 2 with one line on stderr for bad input."""
     options = _parser().parse_args(arguments)
     try:
-        return int(options.run(options) or 0)
+        code = int(options.run(options) or 0)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Whoever read has had enough, as in "| head"; Python would complain of it once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13  # as SIGPIPE would have it
     except (ValueError, OSError) as error:
         print(f"chainrule: {error}", file=sys.stderr)
         return 2

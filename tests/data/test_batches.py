@@ -66,6 +66,13 @@ def test_doubles_are_refused_rather_than_halved():
         Batches({"x": np.zeros(3), "y": np.zeros(3, np.float32)}, 1, key=KEY)
 
 
+@pytest.mark.parametrize("module", [np, jnp])
+def test_data_that_are_not_finite_are_refused_with_the_leaf_and_the_number(module):
+    values = module.asarray([[1.0, np.nan], [np.inf, 2.0]], module.float32)
+    with pytest.raises(ValueError, match=r"not finite in data\['x'\]: 2 numbers of 4"):
+        Batches({"x": values, "y": np.zeros(2, np.int32)}, 1, key=KEY)
+
+
 def test_what_is_no_key_is_refused(unchecked):
     with pytest.raises(ValueError, match=r"key is int of shape None: pass one key"):
         Batches(np.zeros(3, np.float32), 1, key=0)

@@ -33,14 +33,11 @@ def test_the_same_training_on_many_devices_as_on_one(found, count):
     assert found[str(count)]["gap"] < 1e-5
     assert found[str(count)]["loss"] < 1e-4
     assert found[str(count)]["largest"] < 1e-4
+    # Copied to two and to eight, spread over four.
+    assert found[str(count)]["shard"] == [6, 4 if count == 4 else 16]
 
 
-def test_the_same_training_with_every_array_spread_over_all_devices(found):
-    assert found["shard"] == [6, 2]
-    assert found["spread"] < 1e-5
-
-
-def test_what_eight_devices_saved_one_resumes(found):
+def test_what_four_devices_saved_in_parts_one_resumes(found):
     assert found["resumed on one"] < 1e-5
 
 

@@ -33,8 +33,9 @@ class Batches:
       key: draws the orders.
 
     Raises:
-      ValueError: the leading axes differ, ``size`` is not between 1 and N, a leaf is wider than
-        JAX's arrays are at present (float64 without ``jax_enable_x64``), or ``key`` is not a key.
+      ValueError: the leading axes differ, ``size`` is not between 1 and N, a leaf holds NaN or
+        infinities or is wider than JAX's arrays are at present (float64 without
+        ``jax_enable_x64``), or ``key`` is not a key.
 
     Example:
       >>> batches = Batches({"inputs": np.arange(10.0, dtype=np.float32)}, 4, key=jax.random.key(0))
@@ -99,4 +100,17 @@ def _length(data: PyTree) -> int:
     ]
     if wide:
         raise ValueError(f"{', '.join(wide)}: cast it to 32 bits, or set jax_enable_x64")
+    broken = [
+        f"data{jax.tree_util.keystr(path)}: {bad} numbers of {leaf.size}"
+        for path, leaf in leaves
+        if jnp.issubdtype(leaf.dtype, jnp.inexact) and (bad := _not_finite(leaf))
+    ]
+    if broken:
+        raise ValueError(f"the data are not finite in {', '.join(broken)}")
     return math.prod(lengths.pop())
+
+
+def _not_finite(leaf: Any) -> int:
+    # By NumPy for its own arrays: they need not go to a device for this.
+    numpy: Any = np if isinstance(leaf, np.ndarray) else jnp
+    return int(leaf.size - numpy.isfinite(leaf).sum())

@@ -1,0 +1,79 @@
+"""Processes that are killed, interrupted and cut off, from outside."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from chainrule.training import manifest
+from tests.training import killed
+
+
+def begin(folder, epochs, *options):
+    return subprocess.Popen(
+        [sys.executable, "-u", killed.__file__, str(folder), str(epochs), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    )
+
+
+def kept(folder):
+    return sorted(int(path.name[5:]) for path in folder.iterdir() if path.suffix == "")
+
+
+@pytest.mark.parametrize("kills", [1, pytest.param(50, marks=pytest.mark.soak)])
+@pytest.mark.timeout(1800)
+def test_a_training_killed_at_random_moments_ends_as_one_that_was_not(tmp_path, kills):
+    moments, before = np.random.default_rng(kills), 0
+    for kill in range(kills):
+        with begin(tmp_path, 10_000, *(["--resume"] if kill else [])) as process:
+            first = process.stdout.readline()
+            assert first == f"step {before + 1}\n", process.stderr.read()
+            for _ in range(2):  # at the third step the first one is saved
+                process.stdout.readline()
+            # Saving takes most of the time: almost all moments are in the middle of it.
+            time.sleep(moments.uniform(0.3, 0.8))
+            process.kill()
+        before = max(kept(tmp_path), default=0)
+        for step in kept(tmp_path):
+            says = manifest.read(tmp_path / f"step-{step:08d}")
+            manifest.check_files(tmp_path / f"step-{step:08d}", says)
+        assert before > 0
+    epochs = before // 5 + 1
+    with begin(tmp_path, epochs, "--resume") as process:
+        out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert out.splitlines()[-1] == killed.digest(killed.fit(epochs))
+
+
+def test_a_second_interrupt_stops_at_once_and_leaves_what_was_saved(tmp_path):
+    with begin(tmp_path, 2, "--sleep", "60") as process:
+        while process.stdout.readline() != "evaluates\n":
+            pass
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        assert process.poll() is None  # it would end this step and save
+        clock = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == -signal.SIGINT
+        assert time.monotonic() - clock < 30
+    assert max(kept(tmp_path)) in (3, 4)  # the epoch's own is saved after its evaluation
+
+
+def test_a_closed_standard_output_ends_without_a_complaint_and_with_whole_checkpoints(tmp_path):
+    with begin(tmp_path, 3) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        err = process.stderr.read()
+        assert process.wait(60) == 1
+    assert err == ""
+    for step in kept(tmp_path):
+        says = manifest.read(tmp_path / f"step-{step:08d}")
+        manifest.check_files(tmp_path / f"step-{step:08d}", says)
+    assert not list(tmp_path.glob("*.partial"))
