@@ -175,6 +175,65 @@ def cross_entropy_backward(g, logits, labels):
     return out
 
 
+def euclidean(a, b):
+    return norm(a - b)
+
+
+def euclidean_backward(g, a, b):
+    gradient = norm_backward(g, a - b)
+    return gradient, -gradient
+
+
+def pairwise(a, b):
+    return np.array([[sum((x - y) ** 2) for y in b] for x in a])
+
+
+def pairwise_backward(g, a, b):
+    by_a, by_b = np.zeros(a.shape), np.zeros(b.shape)
+    for i, x in enumerate(a):
+        for j, y in enumerate(b):
+            by_a[i] += 2 * g[i, j] * (x - y)
+            by_b[j] += 2 * g[i, j] * (y - x)
+    return by_a, by_b
+
+
+def unit(inputs):
+    return np.array([x / math.sqrt(sum(x * x)) for x in inputs])
+
+
+def unit_backward(g, inputs):
+    # The Jacobian (I - u u^T) / |x|, which is symmetric.
+    rows = []
+    for gradient, x in zip(g, inputs, strict=True):
+        length = math.sqrt(sum(x * x))
+        rows.append((np.eye(len(x)) - np.outer(x, x) / length**2) @ gradient / length)
+    return np.array(rows)
+
+
+def supervised_contrastive(similarities, labels, temperature):
+    n, total, anchors = len(labels), 0.0, 0
+    for i in range(n):
+        like = [j for j in range(n) if j != i and labels[j] == labels[i]]
+        below = sum(math.exp(similarities[i, k] / temperature) for k in range(n) if k != i)
+        if like:
+            anchors += 1
+            above = [math.exp(similarities[i, j] / temperature) for j in like]
+            total -= sum(math.log(x / below) for x in above) / len(like)
+    return np.asarray(total / anchors)
+
+
+def supervised_contrastive_backward(g, similarities, labels, temperature):
+    n, gradient = len(labels), np.zeros(similarities.shape)
+    counts = [sum(labels == label) - 1 for label in labels]
+    for i in range(n):
+        below = sum(math.exp(similarities[i, k] / temperature) for k in range(n) if k != i)
+        for j in range(n):
+            if i != j and counts[i]:
+                p = math.exp(similarities[i, j] / temperature) / below
+                gradient[i, j] = p - (labels[i] == labels[j]) / counts[i]
+    return g * gradient / temperature / sum(count > 0 for count in counts)
+
+
 def mlp_one_sample(layers, x, function, slope, g):
     """The notes' equations for one sample, a column, and weights [out, in]; no batch anywhere.
 

@@ -8,6 +8,7 @@ import pytest
 
 from chainrule import losses
 from chainrule.ops import backward_of
+from chainrule.ops.distances import euclidean, unit
 
 SCORES = jnp.array([2.0, 0.5, -0.5, -3.0, 1.5])
 SIGNS = jnp.array([1, 1, 1, -1, -1])
@@ -213,3 +214,77 @@ def test_labels_that_are_no_probabilities_are_refused():
 def test_targets_that_are_no_signs_are_refused(name):
     with pytest.raises(ValueError, match=r"targets \[0, 1\]: they must be -1 or \+1"):
         getattr(losses, name)(jnp.ones(3), jnp.array([0, 1, 1]))
+
+
+def test_contrastive_written_out_and_at_its_corners():
+    # 2 and 0 of one class; 0.5, 0 (nearest), 1.5 (exactly the margin) and 3 of two.
+    distances = jnp.array([2.0, 0.0, 0.5, 0.0, 1.5, 3.0])
+    same = jnp.array([True, True, False, False, False, False])
+    value = losses.contrastive(distances, same, 1.5)
+    np.testing.assert_allclose(value, (4 + 0 + 1 + 2.25 + 0 + 0) / 2 / 6, rtol=1e-6)
+    by_hand, by_same = losses.contrastive_backward(jnp.array(6.0), distances, same, 1.5)
+    np.testing.assert_allclose(by_hand, [2, 0, -1, -1.5, 0, 0])
+    assert by_same is None
+    np.testing.assert_allclose(6 * jax.grad(losses.contrastive)(distances, same, 1.5), by_hand)
+
+
+def test_triplet_is_that_of_pytorch():
+    # torch.nn.TripletMarginLoss(margin=0.5, eps=0.0) of anchors, positives and negatives.
+    anchors = jnp.array([[1.0, 2.0], [0.0, -1.0], [3.0, 1.0]])
+    positives = jnp.array([[1.5, 2.0], [2.0, -1.0], [3.0, 1.2]])
+    negatives = jnp.array([[1.0, 2.4], [0.0, 3.0], [2.0, 0.0]])
+
+    def loss(anchors):
+        return losses.triplet(euclidean(anchors, positives), euclidean(anchors, negatives), 0.5)
+
+    value, gradient = jax.value_and_grad(loss)(anchors)
+    np.testing.assert_allclose(value, 0.2, rtol=1e-6)
+    np.testing.assert_allclose(gradient, [[-1 / 3, 1 / 3], [0, 0], [0, 0]], rtol=1e-5, atol=1e-7)
+    # Exactly at the margin there is nothing to do.
+    edge = losses.triplet_backward(jnp.array(1.0), jnp.array([1.0]), jnp.array([1.5]), 0.5)
+    np.testing.assert_array_equal(edge, [[0], [0]])
+
+
+def test_repeating_the_pairs_and_triplets_changes_neither_loss_nor_gradient():
+    distances, same = jnp.abs(normal(0, 6)), jnp.arange(6) % 2 == 0
+    for loss, other in ((losses.contrastive, same), (losses.triplet, jnp.abs(normal(1, 6)))):
+        once = jax.value_and_grad(lambda s, f=loss, o=other: f(s * distances, o))(1.0)
+        twice = jax.value_and_grad(
+            lambda s, f=loss, o=other: f(jnp.tile(s * distances, 2), jnp.tile(o, 2))
+        )(1.0)
+        np.testing.assert_allclose(once, twice, rtol=1e-6)
+
+
+def test_two_views_of_every_image_make_the_supervised_loss_nt_xent():
+    z = unit(normal(2, 8, 4))  # rows i and i + 4 are views of one image
+    views = jnp.tile(jnp.arange(4), 2)
+    logits = jnp.where(jnp.eye(8, dtype=bool), -jnp.inf, z @ z.T / 0.2)
+    expected = optax.losses.softmax_cross_entropy_with_integer_labels(
+        logits, (jnp.arange(8) + 4) % 8
+    ).mean()
+    np.testing.assert_allclose(
+        losses.supervised_contrastive(z @ z.T, views, 0.2), expected, rtol=1e-5
+    )
+    # A sample that has no like in the batch is no anchor; without any there is no loss.
+    alone = losses.supervised_contrastive(jnp.zeros((3, 3)), jnp.array([0, 0, 1]))
+    np.testing.assert_allclose(alone, np.log(2), rtol=1e-6)
+    value, gradient = jax.value_and_grad(losses.supervised_contrastive)(
+        z[:3] @ z[:3].T, jnp.arange(3)
+    )
+    assert value == 0
+    assert jnp.all(gradient == 0)
+
+
+def test_metric_losses_refuse_shapes_that_differ_and_margins_that_do_nothing(unchecked):
+    with pytest.raises(ValueError, match=r"distances \(3, 1\) against same \(3,\)"):
+        losses.contrastive(jnp.ones((3, 1)), jnp.ones(3, bool))
+    with pytest.raises(ValueError, match=r"positive \(3,\) against negative \(2,\)"):
+        losses.triplet(jnp.ones(3), jnp.ones(2))
+    with pytest.raises(ValueError, match="margin 0: it must be above 0"):
+        losses.contrastive(jnp.ones(2), jnp.ones(2, bool), 0)
+    with pytest.raises(ValueError, match=r"margin -1\.0: it must be above 0"):
+        losses.triplet(jnp.ones(2), jnp.ones(2), -1.0)
+    with pytest.raises(ValueError, match=r"similarities \(2, 3\) against labels \(2,\)"):
+        losses.supervised_contrastive(jnp.ones((2, 3)), jnp.zeros(2, jnp.int32))
+    with pytest.raises(ValueError, match="temperature 0: it must be above 0"):
+        losses.supervised_contrastive(jnp.ones((2, 2)), jnp.zeros(2, jnp.int32), 0)

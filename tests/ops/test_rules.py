@@ -12,7 +12,8 @@ import pytest
 
 from chainrule import losses
 from chainrule.check import check_gradients
-from chainrule.ops import activations, backward_of, elementary, linear
+from chainrule.losses import metric, predictions
+from chainrule.ops import activations, backward_of, distances, elementary, linear
 from tests import oracles
 
 
@@ -51,6 +52,11 @@ def loss(operator, value, slope, targets):
         functools.partial(oracles.mean_loss_backward, slope),
         (normal(3, 5, 2), targets),
     )
+
+
+def triplet_rule(g, positive, negative):
+    gradient = oracles.mean_loss_backward(lambda p, n: p - n > -0.5, g, positive, negative)
+    return gradient, -gradient
 
 
 def squared_error_rule(g, predictions, targets):
@@ -139,6 +145,38 @@ CASES = {
     ),
     "perceptron": loss(
         losses.perceptron, lambda s, y: max(-y * s, 0), lambda s, y: -y if y * s <= 0 else 0, SIGNS
+    ),
+    "euclidean": Case(
+        distances.euclidean,
+        oracles.euclidean,
+        oracles.euclidean_backward,
+        (normal(0, 3, 4), normal(1, 3, 4)),
+    ),
+    "pairwise": Case(
+        distances.pairwise,
+        oracles.pairwise,
+        oracles.pairwise_backward,
+        (normal(0, 3, 4), normal(1, 2, 4)),
+    ),
+    "unit": Case(distances.unit, oracles.unit, oracles.unit_backward, (normal(0, 3, 4),)),
+    # The paper's Y is 0 for a pair that belongs together.
+    "contrastive": loss(
+        functools.partial(losses.contrastive, margin=0.7),
+        lambda d, same: ((1 - (1 - same)) * d**2 + (1 - same) * max(0, 0.7 - d) ** 2) / 2,
+        lambda d, same: d if same else -max(0, 0.7 - d),
+        SIGNS > 0,
+    ),
+    "triplet": Case(
+        functools.partial(losses.triplet, margin=0.5),
+        functools.partial(oracles.mean_loss, lambda p, n: max(p - n + 0.5, 0)),
+        triplet_rule,
+        (normal(3, 5, 2), normal(4, 5, 2)),
+    ),
+    "supervised_contrastive": Case(
+        functools.partial(losses.supervised_contrastive, temperature=0.5),
+        functools.partial(oracles.supervised_contrastive, temperature=0.5),
+        functools.partial(oracles.supervised_contrastive_backward, temperature=0.5),
+        (normal(3, 5, 5), np.array([3, 0, 3, 0, 2], np.int32)),
     ),
 }
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
@@ -246,7 +284,7 @@ def test_nan_passes(case):
 
 
 def test_the_table_holds_every_operator():
-    modules = (linear, elementary, activations, losses)
+    modules = (linear, elementary, activations, distances, predictions, metric)
     public = {
         name
         for module in modules

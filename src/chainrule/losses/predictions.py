@@ -1,13 +1,4 @@
-"""The losses, each with its backward rule beside it.
-
-Every loss returns one number and states its reduction. All of them are means over the batch, so
-that repeating the batch changes neither the loss nor its gradient, and a learning rate means the
-same at every batch size. Where predictions and targets have one shape, the mean runs over all
-elements: ``D`` components make the gradient ``D`` times smaller than a sum over them would.
-
-Losses are operators: the rule of ``f`` is ``f_backward(g, predictions, targets)`` and gives one
-gradient per array, which is None for labels and signs: those are not variables.
-"""
+"""Losses of predictions against targets: squared error, cross-entropies, hinges."""
 
 import jax
 import jax.numpy as jnp

@@ -1,0 +1,211 @@
+"""Losses of distances and similarities: what belongs together shall lie near, the rest far away."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+
+def _check_same(distances: Array, same: Array) -> None:
+    if distances.shape != same.shape:
+        raise ValueError(
+            f"distances {distances.shape} against same {same.shape}: "
+            "the two shapes must be equal, one answer a distance"
+        )
+
+
+def _check_margin(margin: float) -> None:
+    if not isinstance(margin, jax.core.Tracer) and not margin > 0:
+        raise ValueError(
+            f"margin {margin}: it must be above 0, else one point for all inputs has no loss"
+        )
+
+
+def contrastive(
+    distances: Float[Array, "*shape"], same: Bool[Array, "*shape"], margin: float = 1.0
+) -> Float[Array, ""]:
+    r"""Return the contrastive loss: pairs of one class are drawn together, others pushed apart.
+
+    .. math::
+      \ell = \frac{1}{n} \sum_i \frac{1}{2} \begin{cases}
+        d_i^2 & \text{of one class} \\ \max(0, m - d_i)^2 & \text{else} \end{cases}
+
+    Reduction: the mean over all ``n`` pairs. The half is the paper's; its label Y is 0 for a pair
+    that belongs together, ours is True.
+
+    Two different inputs with equal embeddings push each other away with the whole margin, but have
+    no direction to go: with a distance whose gradient there is 0 such a pair stays where it is.
+
+    Args:
+      distances: d, of any shape, at least 0, not squared.
+      same: whether the two of a pair belong together, of the same shape.
+      margin: m, above 0: how far apart is far enough. Between unit vectors no distance is above 2.
+
+    Returns:
+      The loss, a scalar.
+
+    Raises:
+      ValueError: the shapes differ, or the margin is not above 0.
+
+    Example:
+      >>> distances, same = jnp.array([2.0, 0.5, 3.0]), jnp.array([True, False, False])
+      >>> contrastive(distances, same, margin=1.5)  # (4 + 1 + 0) / 2 / 3
+      Array(0.8333333, dtype=float32)
+
+    References:
+      Hadsell, Chopra and LeCun, "Dimensionality reduction by learning an invariant mapping", CVPR
+      2006, equation 4.
+    """
+    _check_same(distances, same)
+    _check_margin(margin)
+    missing = jax.nn.relu(margin - distances)
+    return jnp.mean(jnp.where(same, jnp.square(distances), jnp.square(missing))) / 2
+
+
+def contrastive_backward(
+    g: Float[Array, ""],
+    distances: Float[Array, "*shape"],
+    same: Bool[Array, "*shape"],
+    margin: float = 1.0,
+) -> tuple[Float[Array, "*shape"], None]:
+    r"""Return :math:`\frac{g}{n} d` for a pair of one class, else :math:`-\frac{g}{n}(m - d)_+`."""
+    missing = jax.nn.relu(margin - distances)
+    return g / distances.size * jnp.where(same, distances, -missing), None
+
+
+def triplet(
+    positive: Float[Array, "*shape"], negative: Float[Array, "*shape"], margin: float = 1.0
+) -> Float[Array, ""]:
+    r"""Return the triplet loss: an anchor shall be nearer to its like than to any other.
+
+    .. math::
+      \ell = \frac{1}{n} \sum_i \max(0, d^+_i - d^-_i + m)
+
+    Reduction: the mean over all ``n`` triplets, those that are satisfied included.
+
+    Distances make it PyTorch's ``TripletMarginLoss``, squared distances FaceNet's. At the corner,
+    where exactly the margin is reached, the gradient is 0.
+
+    Args:
+      positive: from the anchors to inputs of their class, of any shape.
+      negative: from the same anchors to inputs of other classes, of the same shape.
+      margin: m, above 0, in the unit of the distances.
+
+    Returns:
+      The loss, a scalar.
+
+    Raises:
+      ValueError: the shapes differ, or the margin is not above 0.
+
+    Example:
+      >>> triplet(jnp.array([1.0, 2.0]), jnp.array([1.5, 4.0]), margin=1.0)
+      Array(0.25, dtype=float32)
+
+    References:
+      Weinberger and Saul, "Distance metric learning for large margin nearest neighbor
+      classification", JMLR 2009; Schroff, Kalenichenko and Philbin, "FaceNet", CVPR 2015,
+      equation 2.
+    """
+    if positive.shape != negative.shape:
+        raise ValueError(
+            f"positive {positive.shape} against negative {negative.shape}: "
+            "the two shapes must be equal, two distances an anchor"
+        )
+    _check_margin(margin)
+    return jnp.mean(jax.nn.relu(positive - negative + margin))
+
+
+def triplet_backward(
+    g: Float[Array, ""],
+    positive: Float[Array, "*shape"],
+    negative: Float[Array, "*shape"],
+    margin: float = 1.0,
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+    r"""Return :math:`\frac{g}{n}` where :math:`d^+ - d^- + m > 0`, and minus that: else 0."""
+    gradient = jnp.where(positive - negative + margin > 0, g / positive.size, 0)
+    return gradient, -gradient
+
+
+def supervised_contrastive(
+    similarities: Float[Array, "batch batch"],
+    labels: Int[Array, " batch"],
+    temperature: float = 0.1,
+) -> Float[Array, ""]:
+    r"""Return the supervised contrastive loss: all pairs of a batch, each against all others.
+
+    With :math:`P_i` the others of the class of ``i`` in the batch,
+
+    .. math::
+      \ell = \frac{1}{|\{i : P_i \ne \emptyset\}|} \sum_{i : P_i \ne \emptyset} \frac{-1}{|P_i|}
+        \sum_{j \in P_i} \log \frac{e^{s_{ij} / \tau}}{\sum_{k \ne i} e^{s_{ik} / \tau}}
+
+    Reduction: the mean over the samples that have another one of their class; 0 without any. It is
+    the one loss of this package for which a batch is more than the sum of its samples: repeating
+    the batch adds negatives, and positives that are too easy. With two views of each image and the
+    image's index for a label it is NT-Xent (Chen et al., "SimCLR", 2020).
+
+    Args:
+      similarities: s, of every sample with every other, usually products of unit vectors. The
+        diagonal is not looked at.
+      labels: the class of every sample.
+      temperature: tau, above 0: the smaller, the more the nearest count.
+
+    Returns:
+      The loss, a scalar.
+
+    Raises:
+      ValueError: the shapes do not fit, or the temperature is not above 0.
+
+    Example:
+      >>> labels = jnp.array([0, 0, 1, 1])
+      >>> supervised_contrastive(jnp.zeros((4, 4)), labels)  # log 3
+      Array(1.0986123, dtype=float32)
+
+    References:
+      Khosla et al., "Supervised contrastive learning", NeurIPS 2020, equation 2.
+    """
+    _check_similarities(similarities, labels, temperature)
+    log_p, positive, weights = _log_softmax_of_others(similarities, labels, temperature)
+    return -jnp.sum(weights[:, None] * jnp.where(positive, log_p, 0))
+
+
+def supervised_contrastive_backward(
+    g: Float[Array, ""],
+    similarities: Float[Array, "batch batch"],
+    labels: Int[Array, " batch"],
+    temperature: float = 0.1,
+) -> tuple[Float[Array, "batch batch"], None]:
+    r"""Return softmax minus the uniform distribution over the like, by temperature and anchors.
+
+    .. math::
+      \frac{g}{\tau |\{i : P_i \ne \emptyset\}|} \Big( p_{ij} - \frac{1_{j \in P_i}}{|P_i|} \Big)
+    """
+    log_p, positive, weights = _log_softmax_of_others(similarities, labels, temperature)
+    others = ~jnp.eye(len(labels), dtype=bool)
+    count = jnp.sum(positive, axis=1).astype(similarities.dtype)
+    softmax = jnp.where(others, jnp.exp(log_p), 0) * count[:, None]
+    excess = softmax - positive.astype(similarities.dtype)
+    return g / temperature * weights[:, None] * excess, None
+
+
+def _log_softmax_of_others(
+    similarities: Array, labels: Array, temperature: float
+) -> tuple[Array, Array, Array]:
+    """Return log p, who is whose like, and the weight of each of its like for an anchor."""
+    others = ~jnp.eye(len(labels), dtype=bool)
+    positive = (labels[:, None] == labels[None, :]) & others
+    count = jnp.sum(positive, axis=1)
+    anchors = jnp.maximum(jnp.sum(count > 0), 1)
+    weights = jnp.where(count > 0, 1 / (jnp.maximum(count, 1) * anchors), 0)
+    logits = jnp.where(others, similarities / temperature, -jnp.inf)
+    log_p = jax.nn.log_softmax(logits, axis=1)
+    return log_p, positive, weights.astype(similarities.dtype)
+
+
+def _check_similarities(similarities: Array, labels: Array, temperature: float) -> None:
+    if similarities.shape != (*labels.shape, *labels.shape) or labels.ndim != 1:
+        raise ValueError(
+            f"similarities {similarities.shape} against labels {labels.shape}: "
+            "they must be [batch, batch] and [batch]"
+        )
+    if not isinstance(temperature, jax.core.Tracer) and not temperature > 0:
+        raise ValueError(f"temperature {temperature}: it must be above 0")
