@@ -35,6 +35,7 @@ _SUBMODULES = (
     "runs",
     "timing",
     "training",
+    "verification",
     "xray",
 )
 

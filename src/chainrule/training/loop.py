@@ -191,7 +191,8 @@ def _begin(
     train_state = jax.tree.map(jnp.copy, train_state)
 
     def metrics(train_state: TrainState, data: PyTree) -> Any:
-        batch = jax.tree.map(lambda leaf: leaf[: batches.size], data)
+        rows = batches.order(0)[0]  # [size], or [size, 2] of pairs
+        batch = jax.tree.map(lambda leaf: leaf[rows], data)
         return make_step(loss, optax.set_to_zero(), augment=augment)(train_state, batch)[1]
 
     state = train_state.replace(opt_state=optax.set_to_zero().init(train_state.params))

@@ -1,0 +1,238 @@
+r"""Siamese networks: several inputs through one network, compared by where it puts them.
+
+The branches are not copies. There is one set of parameters, used once a branch, so that the
+gradient is the sum of what the branches contribute: with the embeddings :math:`z_b = f(w, x_b)`,
+
+.. math::
+  \frac{\partial \ell}{\partial w} = \sum_b
+    \Big( \frac{\partial f}{\partial w}(w, x_b) \Big)^\top \frac{\partial \ell}{\partial z_b}
+
+Any ``apply(params, inputs) -> [N, dim]`` is an embedding. A batch holds the branches of a pair or a
+triplet side by side, ``[N, branches, ...]``, as `chainrule.data.pairs` draws them. What compares
+them, a distance and a loss of distances, is in `chainrule.ops.distances` and `chainrule.losses`.
+
+Example:
+  >>> from chainrule import losses
+  >>> from chainrule.models import mlp
+  >>> embed = on_sphere(mlp.apply)
+  >>> params = mlp.init(jax.random.key(0), (784, 32, 8))
+  >>> images = jax.random.uniform(jax.random.key(1), (6, 2, 784))  # six pairs
+  >>> same = jnp.array([True, False, True, False, True, False])
+  >>> def loss(params):
+  ...     return losses.contrastive(distances(params, images, embed), same)
+  >>> jax.tree.map(jnp.shape, jax.grad(loss)(params)["layer2"])
+  {'bias': (8,), 'kernel': (32, 8)}
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from chainrule.ops.distances import euclidean, unit
+
+Params = Any
+Embed = Callable[[Params, Array], Array]
+
+
+def on_sphere(embed: Embed) -> Embed:
+    """Return the embedding with its outputs divided by their lengths: all distances are up to 2.
+
+    Args:
+      embed: ``embed(params, inputs) -> [N, dim]``.
+
+    Example:
+      >>> on_sphere(lambda params, x: params * x)(jnp.array(2.0), jnp.array([[3.0, 4.0]]))
+      Array([[0.6, 0.8]], dtype=float32)
+    """
+
+    def embed_on_sphere(params: Params, inputs: Array) -> Array:
+        return unit(embed(params, inputs))
+
+    return embed_on_sphere
+
+
+def apply(
+    params: Params, inputs: Float[Array, "batch branches *shape"], embed: Embed
+) -> Float[Array, "batch branches dim"]:
+    """Embed every branch with the same parameters.
+
+    All branches go through the network as one larger batch: this is the sharing, and it costs no
+    second pass.
+
+    Args:
+      params: of the embedding.
+      inputs: two branches for pairs, three for triplets, or more.
+      embed: ``embed(params, inputs [N, ...]) -> [N, dim]``, each input for itself.
+
+    Returns:
+      One embedding an input.
+
+    Raises:
+      ValueError: inputs without an axis of branches, or an embedding that is no row an input.
+
+    Example:
+      >>> apply(jnp.eye(3), jnp.ones((5, 2, 3)), lambda params, x: x @ params).shape
+      (5, 2, 3)
+    """
+    _check_branches(inputs)
+    batch, branches, *shape = inputs.shape
+    return _embed(embed, params, inputs.reshape(batch * branches, *shape)).reshape(
+        batch, branches, -1
+    )
+
+
+def distances(
+    params: Params, inputs: Float[Array, "batch 2 *shape"], embed: Embed
+) -> Float[Array, " batch"]:
+    """Return the distance between the two embeddings of every pair.
+
+    It does not change when the two of a pair change places, and its gradient is 0, not NaN, for a
+    pair of an input with itself.
+
+    Args:
+      params: of the embedding.
+      inputs: pairs.
+      embed: as in `apply`.
+
+    Raises:
+      ValueError: as for `apply`, or other than two branches.
+    """
+    z = apply(params, inputs, embed)
+    if z.shape[1] != 2:
+        raise ValueError(
+            f"inputs {inputs.shape} have {z.shape[1]} branches: a distance takes two, [N, 2, ...]; "
+            "of triplets, take anchor_distances"
+        )
+    return euclidean(z[:, 0], z[:, 1])
+
+
+def anchor_distances(
+    params: Params, inputs: Float[Array, "batch 3 *shape"], embed: Embed
+) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
+    """Return how far the anchor of every triplet is from its like, and from the other.
+
+    Args:
+      params: of the embedding.
+      inputs: triplets: anchor, positive, negative.
+      embed: as in `apply`.
+
+    Returns:
+      Two distances a triplet: what `chainrule.losses.triplet` takes.
+
+    Raises:
+      ValueError: as for `apply`, or other than three branches.
+
+    Example:
+      >>> points = jnp.array([[[0.0], [1.0], [5.0]]])
+      >>> anchor_distances(None, points, lambda _, x: x)
+      (Array([1.], dtype=float32), Array([5.], dtype=float32))
+    """
+    z = apply(params, inputs, embed)
+    if z.shape[1] != 3:
+        raise ValueError(f"inputs {inputs.shape} have {z.shape[1]} branches: a triplet has three")
+    return euclidean(z[:, 0], z[:, 1]), euclidean(z[:, 0], z[:, 2])
+
+
+def init_untied(key: PRNGKeyArray, init: Callable[[PRNGKeyArray], Params], branches: int) -> Params:
+    """Draw parameters of its own for every branch: what a siamese network is *not*.
+
+    Args:
+      key: the source of the numbers.
+      init: ``init(key) -> params`` of one embedding.
+      branches: how many.
+
+    Returns:
+      ``{"branch1": params, "branch2": params, ...}`` for `apply_untied`.
+    """
+    keys = jax.random.split(key, branches)
+    return {f"branch{b + 1}": init(keys[b]) for b in range(branches)}
+
+
+def untie(params: Params, branches: int) -> Params:
+    """Give every branch the same numbers under a name of its own.
+
+    `apply_untied` of these is `apply` of the shared ones, and the gradients by the branches are
+    what each contributes to the gradient by the shared ones.
+
+    Args:
+      params: the shared parameters.
+      branches: how many.
+    """
+    return {f"branch{b + 1}": params for b in range(branches)}
+
+
+def apply_untied(
+    params: Mapping[str, Params], inputs: Float[Array, "batch branches *shape"], embed: Embed
+) -> Float[Array, "batch branches dim"]:
+    """Embed every branch with parameters of its own.
+
+    Args:
+      params: ``{"branch1": ..., "branch2": ...}``.
+      inputs: as many branches.
+      embed: as in `apply`.
+
+    Raises:
+      ValueError: as for `apply`, or parameters that are not one set a branch.
+
+    Example:
+      >>> params = untie(jnp.eye(2), 3)
+      >>> apply_untied(params, jnp.ones((5, 3, 2)), lambda params, x: x @ params).shape
+      (5, 3, 2)
+    """
+    _check_branches(inputs)
+    names = [f"branch{b + 1}" for b in range(inputs.shape[1])]
+    if set(params) != set(names):
+        raise ValueError(f"parameters {sorted(params)} for inputs {inputs.shape}: expected {names}")
+    z = [_embed(embed, params[name], inputs[:, b]) for b, name in enumerate(names)]
+    return jnp.stack(z, axis=1)
+
+
+def contributions(
+    loss: Callable[[Float[Array, "batch branches dim"]], Float[Array, ""]],
+    params: Params,
+    inputs: Float[Array, "batch branches *shape"],
+    embed: Embed,
+) -> dict[str, Params]:
+    """Return what each branch contributes to the gradient of a loss by the shared parameters.
+
+    Args:
+      loss: of the embeddings.
+      params: the shared parameters.
+      inputs: one branch or more.
+      embed: as in `apply`.
+
+    Returns:
+      ``{"branch1": gradient, ...}``. Their sum is the gradient by ``params``.
+
+    Raises:
+      ValueError: as for `apply`.
+
+    Example:
+      The product of w a and w b is w^2 a b: each of the two uses of w gives w a b.
+
+      >>> w, inputs = jnp.array([3.0]), jnp.array([[[2.0], [5.0]]])
+      >>> contributions(lambda z: z[0, 0, 0] * z[0, 1, 0], w, inputs, lambda w, x: w[None, :] * x)
+      {'branch1': Array([30.], dtype=float32), 'branch2': Array([30.], dtype=float32)}
+    """
+    _check_branches(inputs)
+    copies = untie(params, inputs.shape[1])
+    return jax.grad(lambda copies: loss(apply_untied(copies, inputs, embed)))(copies)
+
+
+def _embed(embed: Embed, params: Params, inputs: Array) -> Array:
+    z = embed(params, inputs)
+    if z.ndim != 2 or len(z) != len(inputs):
+        raise ValueError(
+            f"the embedding makes {z.shape} of inputs {inputs.shape}: expected one row an input"
+        )
+    return z
+
+
+def _check_branches(inputs: Array) -> None:
+    if inputs.ndim < 3:
+        raise ValueError(
+            f"inputs {inputs.shape}: expected [batch, branches, ...], stack the branches on axis 1"
+        )

@@ -1,0 +1,272 @@
+r"""How well distances tell whether two things are of one kind: verification, judged on the host.
+
+A pair is accepted as being of one kind where its distance is *at most* a threshold. The false
+accept rate is the share of different pairs that are accepted, the false reject rate the share of
+pairs of one kind that are not. All functions take NumPy's arrays or JAX's, compute in double
+precision and take no gradient.
+
+>>> distances, same = np.array([0.1, 0.4, 0.3, 0.9]), np.array([True, True, False, False])
+>>> curve = roc(distances, same)
+>>> curve.false_accept.tolist(), curve.true_accept.tolist()
+([0.0, 0.0, 0.5, 0.5, 1.0], [0.0, 0.5, 0.5, 1.0, 1.0])
+>>> area(curve), equal_error_rate(curve), accuracy(distances, same, 0.2)
+(0.75, 0.5, 0.75)
+"""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from chainrule.data.batches import check_key
+
+
+class Roc(NamedTuple):
+    """The receiver operating characteristic: what each threshold accepts.
+
+    Attributes:
+      thresholds: float64 ``[T]``, minus infinity and then every distance there is, growing.
+      false_accept: float64 ``[T]``, the share of different pairs that each accepts, 0 to 1.
+      true_accept: float64 ``[T]``, the share of pairs of one kind that each accepts, 0 to 1.
+    """
+
+    thresholds: Float[np.ndarray, " thresholds"]
+    false_accept: Float[np.ndarray, " thresholds"]
+    true_accept: Float[np.ndarray, " thresholds"]
+
+
+def roc(
+    distances: Float[Array, " pairs"] | Float[np.ndarray, " pairs"],
+    same: Bool[Array, " pairs"] | Bool[np.ndarray, " pairs"],
+) -> Roc:
+    """Return what every threshold accepts; equal distances are accepted together.
+
+    Args:
+      distances: of the pairs.
+      same: whether a pair is of one kind.
+
+    Returns:
+      The curve, from accepting nothing to accepting all.
+
+    Raises:
+      ValueError: the shapes differ, a distance is NaN, or all pairs are of one kind or none is.
+    """
+    d, y = _checked(distances, same)
+    order = np.argsort(d, kind="stable")
+    d, y = d[order], y[order]
+    last = np.append(np.flatnonzero(np.diff(d)), len(d) - 1)
+    accepted = np.stack([np.cumsum(~y)[last] / (~y).sum(), np.cumsum(y)[last] / y.sum()])
+    false_accept, true_accept = np.pad(accepted, ((0, 0), (1, 0)))
+    return Roc(np.concatenate([[-np.inf], d[last]]), false_accept, true_accept)
+
+
+def area(curve: Roc) -> float:
+    """Return the area under the curve: how often a pair of one kind is nearer than another pair.
+
+    Ties count by half. 1 is perfect, 0.5 says nothing.
+
+    Args:
+      curve: as `roc` returns it.
+    """
+    return float(np.trapezoid(curve.true_accept, curve.false_accept))
+
+
+def equal_error_rate(curve: Roc) -> float:
+    """Return the rate where as many pairs are falsely accepted as are falsely rejected.
+
+    Between two thresholds the curve is taken as straight.
+
+    Args:
+      curve: as `roc` returns it.
+    """
+    excess = curve.false_accept - (1 - curve.true_accept)
+    after = int(np.argmax(excess >= 0))  # the last is 1, the first -1
+    before = after - 1
+    part = -excess[before] / (excess[after] - excess[before])
+    left, right = curve.false_accept[[before, after]]
+    return float(left + part * (right - left))
+
+
+def accuracy(
+    distances: Float[Array, " pairs"] | Float[np.ndarray, " pairs"],
+    same: Bool[Array, " pairs"] | Bool[np.ndarray, " pairs"],
+    threshold: float,
+) -> float:
+    """Return the share of pairs on which the threshold is right.
+
+    Args:
+      distances: of the pairs.
+      same: whether a pair is of one kind.
+      threshold: chosen on *other* pairs, by `best_threshold`.
+
+    Raises:
+      ValueError: as for `roc`.
+    """
+    d, y = _checked(distances, same)
+    return float(((d <= threshold) == y).mean())
+
+
+def best_threshold(
+    distances: Float[Array, " pairs"] | Float[np.ndarray, " pairs"],
+    same: Bool[Array, " pairs"] | Bool[np.ndarray, " pairs"],
+) -> float:
+    """Return the threshold with the highest accuracy, half way to the next distance.
+
+    Of several that are equally good the lowest. Its accuracy on these very pairs is too good: judge
+    it on others.
+
+    Args:
+      distances: of pairs that are not those to be judged.
+      same: whether a pair is of one kind.
+
+    Raises:
+      ValueError: as for `roc`.
+
+    Example:
+      >>> distances, same = np.array([0.1, 0.2, 0.6, 0.9]), np.array([True, True, False, False])
+      >>> round(best_threshold(distances, same), 6)
+      0.4
+    """
+    curve, ones = roc(distances, same), int(np.sum(np.asarray(same)))
+    right = ones * curve.true_accept - (len(same) - ones) * curve.false_accept
+    best = int(np.argmax(right))
+    ends = curve.thresholds[best : best + 2]
+    if best == 0:  # accept nothing
+        return float(np.nextafter(curve.thresholds[1], -np.inf))
+    return float(ends.mean())
+
+
+def one_shot(
+    embeddings: Float[Array, "samples dim"] | Float[np.ndarray, "samples dim"],
+    labels: Int[Array, " samples"] | Int[np.ndarray, " samples"],
+    *,
+    ways: int,
+    episodes: int,
+    key: PRNGKeyArray,
+) -> float:
+    """Return how often the nearest of ``ways`` examples, one a class, is of the right class.
+
+    An episode draws ``ways`` classes, one example of each, and another sample of one of them, which
+    is given the class of the example that it is nearest to. Of two that are equally near, neither
+    counts: a network with one answer for everything gets 0. Guessing gets ``1 / ways``.
+
+    Args:
+      embeddings: one a row.
+      labels: their classes.
+      ways: how many classes an episode has, from 2 to all.
+      episodes: how many are drawn, at least 1.
+      key: draws them.
+
+    Raises:
+      ValueError: more ways than classes, a class of one sample, or a setting out of range.
+
+    Example:
+      >>> import jax
+      >>> labels = np.array([0, 0, 1, 1])
+      >>> one_shot(labels[:, None] * 1.0, labels, ways=2, episodes=100, key=jax.random.key(0))
+      1.0
+    """
+    e, y = np.asarray(embeddings, np.float64), np.asarray(labels)
+    classes, counts = np.unique(y, return_counts=True)
+    if not 2 <= ways <= len(classes) or episodes < 1:
+        raise ValueError(
+            f"one_shot: {ways} ways and {episodes} episodes with {len(classes)} classes: expected "
+            "2 ways to as many as there are classes, and an episode or more"
+        )
+    if counts.min() < 2:
+        raise ValueError(f"class {classes[counts.argmin()]} has one sample: an episode takes two")
+    generator = np.random.default_rng(_words(key))
+    members = [np.flatnonzero(y == label) for label in classes]
+    # Distinct classes: the order of random numbers is a random order.
+    chosen = generator.random((episodes, len(classes))).argsort(axis=1)[:, :ways]
+    places = (generator.random((episodes, ways)) * counts[chosen]).astype(int)
+    first = chosen[:, 0]
+    offset = 1 + (generator.random(episodes) * (counts[first] - 1)).astype(int)
+    sought = (places[:, 0] + offset) % counts[first]
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    samples = np.concatenate(members)
+    shown = samples[starts[chosen] + places]
+    query = samples[starts[first] + sought]
+    distances = np.linalg.norm(e[shown] - e[query][:, None], axis=2)
+    return float((distances[:, :1] < distances[:, 1:]).all(axis=1).mean())
+
+
+class Spread(NamedTuple):
+    """How far embeddings are from being all one point.
+
+    Attributes:
+      ratio: the root mean square distance of the embeddings from their mean, over the root mean
+        square of their length: 0 when all are one point, 1 when their mean is 0.
+      dimensions: how many dimensions they use: the participation ratio of the variances along the
+        principal axes, from 1 to the number of dimensions; 0 for one point.
+      collapsed: whether the ratio is below the limit.
+    """
+
+    ratio: float
+    dimensions: float
+    collapsed: bool
+
+
+def spread(
+    embeddings: Float[Array, "samples dim"] | Float[np.ndarray, "samples dim"],
+    *,
+    limit: float = 0.05,
+) -> Spread:
+    r"""Return the spread of embeddings, and whether they have collapsed.
+
+    A loss that only draws together is least where all inputs have one embedding, and training may
+    end there; its loss and its gradient are then small, as if all were well.
+
+    .. math::
+      \text{dimensions} = \frac{(\sum_k \lambda_k)^2}{\sum_k \lambda_k^2}
+
+    with the eigenvalues of the covariance.
+
+    Args:
+      embeddings: of two inputs or more of different kinds.
+      limit: the ratio below which they are called collapsed.
+
+    Raises:
+      ValueError: fewer than two, or some are NaN or infinite.
+
+    Example:
+      >>> spread(np.ones((5, 3)))
+      Spread(ratio=0.0, dimensions=0.0, collapsed=True)
+      >>> spread(np.array([[1.0, 0.0], [-1.0, 0.0]]))
+      Spread(ratio=1.0, dimensions=1.0, collapsed=False)
+    """
+    e = np.asarray(embeddings, np.float64)
+    if len(e) < 2 or not np.isfinite(e).all():
+        raise ValueError(
+            f"spread: embeddings {e.shape}, {np.sum(~np.isfinite(e))} of these numbers not finite: "
+            "expected two finite ones or more"
+        )
+    centred = e - e.mean(axis=0)
+    variances = np.linalg.svd(centred, compute_uv=False) ** 2
+    length = np.square(e).sum()
+    ratio = float(np.sqrt(variances.sum() / length)) if length else 0.0
+    squares = np.square(variances).sum()
+    dimensions = float(variances.sum() ** 2 / squares) if squares else 0.0
+    return Spread(ratio, dimensions, ratio < limit)
+
+
+def _words(key: PRNGKeyArray) -> np.ndarray:
+    check_key(key)
+    return np.asarray(jax.random.key_data(key))
+
+
+def _checked(distances: object, same: object) -> tuple[np.ndarray, np.ndarray]:
+    d, y = np.asarray(distances, np.float64), np.asarray(same)
+    if d.shape != y.shape or d.ndim != 1:
+        raise ValueError(
+            f"distances {d.shape} against same {y.shape}: expected [pairs] and [pairs]"
+        )
+    if np.isnan(d).any():
+        raise ValueError(f"{np.isnan(d).sum()} of {len(d)} distances are NaN")
+    y = y.astype(bool)
+    if y.all() or not y.any():
+        raise ValueError(
+            f"{y.sum()} of {len(y)} pairs are of one kind: a judgement takes pairs of both sorts"
+        )
+    return d, y

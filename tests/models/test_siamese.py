@@ -1,0 +1,123 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from chainrule import losses
+from chainrule.models import siamese
+from chainrule.ops.distances import euclidean
+
+
+def normal(seed, *shape):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def net(params, inputs):
+    hidden = jnp.tanh(inputs.reshape(len(inputs), -1) @ params["layer1"]["kernel"])
+    return hidden @ params["layer2"]["kernel"]
+
+
+PARAMS = {"layer1": {"kernel": normal(0, 6, 5)}, "layer2": {"kernel": normal(1, 5, 4)}}
+PAIRS = normal(2, 7, 2, 3, 2)
+SAME = jnp.arange(7) % 2 == 0
+EMBED = siamese.on_sphere(net)
+
+
+def assert_close(got, want, rtol=1e-5, atol=1e-6):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=atol), got, want)
+
+
+def contrastive(z):
+    return losses.contrastive(euclidean(z[:, 0], z[:, 1]), SAME)
+
+
+def test_a_branch_is_the_network_on_its_input():
+    z = siamese.apply(PARAMS, PAIRS, net)
+    for branch in range(2):
+        assert_close(z[:, branch], net(PARAMS, PAIRS[:, branch]))
+    np.testing.assert_allclose(
+        siamese.distances(PARAMS, PAIRS, net),
+        np.linalg.norm(net(PARAMS, PAIRS[:, 0]) - net(PARAMS, PAIRS[:, 1]), axis=1),
+        rtol=1e-5,
+    )
+    lengths = jnp.linalg.norm(siamese.apply(PARAMS, PAIRS, EMBED), axis=-1)
+    np.testing.assert_allclose(lengths, np.ones((7, 2)), rtol=1e-6)
+
+
+def test_swapping_the_inputs_changes_nothing():
+    def loss(params, pairs):
+        return losses.contrastive(siamese.distances(params, pairs, EMBED), SAME)
+
+    here = jax.value_and_grad(loss)(PARAMS, PAIRS)
+    there = jax.value_and_grad(loss)(PARAMS, PAIRS[:, ::-1])
+    assert_close(here, there)
+    # With weights that are not shared it does.
+    apart = siamese.untie(PARAMS, 2)
+    apart["branch2"] = jax.tree.map(lambda x: -0.5 * x[::-1], PARAMS)
+    forward, back = (siamese.apply_untied(apart, p, EMBED) for p in (PAIRS, PAIRS[:, ::-1]))
+    left, right = (euclidean(z[:, 0], z[:, 1]) for z in (forward, back))
+    assert jnp.abs(left - right).max() > 0.1
+
+
+@pytest.mark.parametrize("branches", [1, 2, 3])
+def test_the_gradient_of_the_shared_weights_is_the_sum_of_what_the_branches_contribute(branches):
+    inputs, weights = normal(3, 4, branches, 6), normal(4, 4, branches, 4)
+
+    def loss(z):
+        return jnp.sum(weights * z * z)
+
+    parts = siamese.contributions(loss, PARAMS, inputs, EMBED)
+    assert list(parts) == [f"branch{b + 1}" for b in range(branches)]
+    total = jax.tree.map(lambda *leaves: sum(leaves), *parts.values())
+    assert_close(total, jax.grad(lambda p: loss(siamese.apply(p, inputs, EMBED)))(PARAMS))
+    # Each of them with the other branches held still.
+    for b, part in enumerate(parts.values()):
+
+        def one(params, b=b):
+            z = siamese.apply(PARAMS, inputs, EMBED)
+            return loss(z.at[:, b].set(EMBED(params, inputs[:, b])))
+
+        assert_close(part, jax.grad(one)(PARAMS))
+
+
+def test_untied_copies_compute_what_the_shared_network_does():
+    copies = siamese.untie(PARAMS, 2)
+    shared, untied = siamese.apply(PARAMS, PAIRS, net), siamese.apply_untied(copies, PAIRS, net)
+    assert_close(shared, untied)
+    drawn = siamese.init_untied(jax.random.key(0), lambda key: jax.random.normal(key, (3,)), 2)
+    assert set(drawn) == {"branch1", "branch2"}
+    assert jnp.all(drawn["branch1"] != drawn["branch2"])
+
+
+def test_a_pair_of_an_image_with_itself_has_distance_and_gradient_0():
+    itself = jnp.repeat(PAIRS[:, :1], 2, axis=1)
+    distance, gradient = jax.value_and_grad(
+        lambda params: jnp.sum(siamese.distances(params, itself, EMBED))
+    )(PARAMS)
+    assert distance == 0
+    assert all(jnp.all(leaf == 0) for leaf in jax.tree.leaves(gradient))
+
+
+def test_triplets_and_jit_and_vmap():
+    inputs = normal(5, 4, 3, 6)
+    positive, negative = jax.jit(lambda p, x: siamese.anchor_distances(p, x, net))(PARAMS, inputs)
+    z = net(PARAMS, inputs.reshape(12, 6)).reshape(4, 3, 4)
+    np.testing.assert_allclose(positive, jnp.linalg.norm(z[:, 0] - z[:, 1], axis=1), rtol=1e-5)
+    np.testing.assert_allclose(negative, jnp.linalg.norm(z[:, 0] - z[:, 2], axis=1), rtol=1e-5)
+    twice = jnp.stack([PAIRS, PAIRS[::-1]])
+    found = jax.vmap(lambda x: siamese.distances(PARAMS, x, EMBED))(twice)
+    np.testing.assert_allclose(found[1], found[0, ::-1], rtol=1e-5)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_wrong_branches_are_refused():
+    with pytest.raises(ValueError, match=r"inputs \(7, 6\): expected \[batch, branches, ...\]"):
+        siamese.apply(PARAMS, jnp.ones((7, 6)), net)
+    with pytest.raises(ValueError, match=r"\(4, 3, 6\) have 3 branches: a distance takes two"):
+        siamese.distances(PARAMS, jnp.ones((4, 3, 6)), net)
+    with pytest.raises(ValueError, match=r"\(4, 2, 6\) have 2 branches: a triplet has three"):
+        siamese.anchor_distances(PARAMS, jnp.ones((4, 2, 6)), net)
+    with pytest.raises(ValueError, match=r"makes \(8, 2, 3\) of inputs \(8, 6\): expected one row"):
+        siamese.apply(None, jnp.ones((4, 2, 6)), lambda _, x: x.reshape(8, 2, 3))
+    with pytest.raises(ValueError, match=r"parameters \['branch1'\] for inputs \(4, 2, 6\)"):
+        siamese.apply_untied({"branch1": PARAMS}, jnp.ones((4, 2, 6)), net)
