@@ -9,13 +9,21 @@ next to eta = 0.01, with the share of hidden units that end up dead.
     python experiments/descent.py
     python experiments/descent.py --etas 0.01 0.03 0.1 --losses digits --optimizer momentum
     python experiments/descent.py --losses rosenbrock --etas 0.0005 0.001 0.0015 --steps 2000
+    python experiments/descent.py --explore
+
+The last one runs sweeps of 200 rates on every landscape, and of 40 on the network, and leaves them
+in `explorer.html`: a page to play with, in which every number is one of these runs.
 """
 
+import contextlib
 import dataclasses
 import functools
 import math
+import os
 import pathlib
+import sys
 import time
+import webbrowser
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -24,12 +32,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import tyro
+from exploring import digits as explored_digits
+from exploring import landscapes as explored_landscapes
 from rich.console import Console
 from rich.table import Table
 
 from chainrule import data, descent, landscapes, losses, runs
 from chainrule.models import mlp
 from chainrule.ops.linear import linear
+from chainrule.pages import explorer
 from chainrule.plots import descent as plots
 
 OPTIMIZERS = {
@@ -80,6 +91,20 @@ class Config:
     """The first so many training digits."""
     hidden: int = 200
     """Hidden units of the network."""
+    explore: bool = False
+    """Leave a page to play with instead, explorer.html, and open it where there is a display."""
+    explore_rates: int = 200
+    """Rates of each of its sweeps over a landscape."""
+    explore_digits_rates: int = 40
+    """And over the digits' network, a few hundred times dearer; 0 to leave the network out."""
+    explore_steps: int = 60
+    """Steps of the network there."""
+    explore_optimizers: tuple[Literal["sgd", "momentum", "nesterov", "rmsprop", "adam"], ...] = (
+        "sgd",
+        "momentum",
+        "adam",
+    )
+    """The optimizers to choose from."""
     source: Literal["auto", "idx", "embedded", "tfds"] = "auto"
     """Where the digits come from."""
     data_dir: pathlib.Path | None = None
@@ -93,14 +118,17 @@ def main(config: Config) -> pathlib.Path:
     series: dict[str, Any] = {}
     arguments = dataclasses.asdict(config)
     with runs.start("descent", seed=config.seed, arguments=arguments, root=config.root) as run:
-        for name in config.losses:
+        if config.explore:
+            _explore(config, run)
+        for name in () if config.explore else config.losses:
             if name == "two_well":
                 series |= _two_well(config, run)
             elif name == "digits":
                 series |= _digits(config, run)
             else:
                 series |= _landscape(config, run, name)
-        run.save_trace(series)
+        if series:
+            run.save_trace(series)
     CONSOLE.print(f"run folder: {run.path}", soft_wrap=True)
     return run.path
 
@@ -209,11 +237,8 @@ def _landscape(config: Config, run: runs.Run, name: str) -> dict[str, Any]:
 def _digits(config: Config, run: runs.Run) -> dict[str, Any]:
     optimizer = OPTIMIZERS[config.optimizer]
     etas = sorted({*config.etas, *([config.reference] if config.reference else [])})
-    digits = data.mnist("train", config.source, config.data_dir)
-    inputs = jnp.asarray(data.standardize(digits.images[: config.samples]).inputs)
-    targets = jnp.asarray(digits.labels[: config.samples] == 5, jnp.float32)
+    inputs, targets = _fives(config, run)
     constant = float(jnp.mean(targets) * (1 - jnp.mean(targets)))
-    run.note(data=digits.provenance.to_dict())
 
     def loss(params):
         return losses.squared_error(mlp.apply(params, inputs)[:, 0], targets)
@@ -325,6 +350,57 @@ def _digits(config: Config, run: runs.Run) -> dict[str, Any]:
     return columns
 
 
+def _fives(config: Config, run: runs.Run) -> tuple[jax.Array, jax.Array]:
+    digits = data.mnist("train", config.source, config.data_dir)
+    run.note(data=digits.provenance.to_dict())
+    inputs = jnp.asarray(data.standardize(digits.images[: config.samples]).inputs)
+    return inputs, jnp.asarray(digits.labels[: config.samples] == 5, jnp.float32)
+
+
+# --- a page to play with -----------------------------------------------------------------------
+
+
+def _explore(config: Config, run: runs.Run) -> None:
+    optimizers = {name: OPTIMIZERS[name] for name in config.explore_optimizers}
+    clock = time.perf_counter()
+    problems = []
+    for problem in explored_landscapes.problems(optimizers, config.explore_rates, config.etas):
+        problems.append(problem)
+        CONSOLE.print(f"{problem.title}: {time.perf_counter() - clock:.1f} s")
+    if config.explore_digits_rates:
+        inputs, targets = _fives(config, run)
+        etas = [*([config.reference] if config.reference else []), *config.etas]
+        digits = explored_digits.problem(
+            inputs,
+            targets,
+            optimizers,
+            hidden=config.hidden,
+            count=config.explore_digits_rates,
+            steps=config.explore_steps,
+            etas=etas,
+            seed=config.seed,
+        )
+        problems.append(digits)
+        CONSOLE.print(f"{digits.title}: {time.perf_counter() - clock:.1f} s")
+    for problem in problems:
+        for sweep in problem.sweeps:
+            where = f"{problem.name}, {sweep.optimizer} from {sweep.start}"
+            for edge, value in sweep.edges.items():
+                run.result(f"{where}: {edge}", value)
+            stays = [r for r, word in zip(problem.rates, sweep.verdicts) if word != "diverged"]
+            run.result(f"{where}: highest rate that did not diverge", max(stays, default=math.nan))
+    run.save_text("explorer.html", explorer.page(problems))
+
+
+def _open(page: pathlib.Path) -> None:
+    """Open a page where there is a display; elsewhere a browser in the terminal might be found."""
+    display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if display or sys.platform in ("darwin", "win32"):
+        with contextlib.suppress(webbrowser.Error):
+            webbrowser.open(page.resolve().as_uri())
+    CONSOLE.print(f"play with learning rates: {page}", soft_wrap=True)
+
+
 # --- words and numbers -------------------------------------------------------------------------
 
 
@@ -370,4 +446,7 @@ def _print_table(title: str, extra: tuple[str, ...], rows: list[Any]) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config, description=__doc__))
+    settings = tyro.cli(Config, description=__doc__)
+    folder = main(settings)
+    if settings.explore:
+        _open(folder / "explorer.html")

@@ -76,6 +76,34 @@ def test_the_three_series_of_the_notes_on_the_two_well_landscape():
     assert words == ["descending", "descending", "oscillating"]
 
 
+def test_what_is_observed_is_a_function_of_the_parameters_of_every_step_and_lane():
+    def observe(w):
+        return {"slope": jax.grad(landscapes.two_well)(w), "right": w > 0}
+
+    trace = descent.sweep(
+        landscapes.two_well, jnp.asarray(0.5), [0.1, 0.9], 6, record_params=True, observe=observe
+    )
+    assert trace.observed["right"].shape == (2, 7)
+    np.testing.assert_array_equal(trace.observed["right"], trace.params > 0)
+    np.testing.assert_array_equal(np.abs(trace.observed["slope"]), trace.grad_norm)
+    single = descent.gradient_descent(
+        landscapes.two_well, jnp.asarray(0.5), optax.sgd(0.1), 6, observe=observe
+    )
+    np.testing.assert_allclose(single.observed["slope"], trace.observed["slope"][0], rtol=1e-6)
+    assert descent.sweep(landscapes.two_well, jnp.asarray(0.5), [0.1], 6).observed is None
+    with pytest.raises(
+        ValueError, match=r"recording what is kept of 1 x 300001 points takes 1\.12"
+    ):
+        descent.gradient_descent(
+            jnp.sum,
+            jnp.ones(1000),
+            optax.sgd(0.1),
+            300_000,
+            record_params=False,
+            observe=lambda w: w,
+        )
+
+
 @pytest.mark.parametrize(
     "optimizer",
     [

@@ -43,12 +43,15 @@ class Trace(NamedTuple):
       params: the parameters at the same points, every leaf ``[steps + 1, ...]``; None when they
         were not recorded.
       final_params: the parameters after the last step.
+      observed: what ``observe`` returned at the same points, every leaf ``[steps + 1, ...]``; None
+        when nothing was to be observed.
     """
 
     loss: Float[Array, "*lanes steps_and_start"]
     grad_norm: Float[Array, "*lanes steps_and_start"]
     params: PyTree
     final_params: PyTree
+    observed: PyTree = None
 
 
 class Lane(NamedTuple):
@@ -82,6 +85,7 @@ def gradient_descent(
     *,
     batch: Callable[[Array], PyTree] | None = None,
     record_params: bool = True,
+    observe: Callable[[PyTree], PyTree] | None = None,
 ) -> Trace:
     """Descend from ``params`` and record every step, in one compiled `jax.lax.scan`.
 
@@ -93,13 +97,16 @@ def gradient_descent(
       batch: a function of the step (an int32 scalar) that returns the step's mini-batch. It is
         also called with ``steps``, for the loss at the final parameters.
       record_params: whether to keep the parameters of every step.
+      observe: a function of the parameters whose result is kept at every step, for example the
+        number of errors or the gradient.
 
     Returns:
       The `Trace`, every array with a leading axis ``steps + 1``.
 
     Raises:
       ValueError: the loss is not a floating-point scalar, a parameter is not floating-point,
-        ``steps`` is negative, or the record of the parameters would pass 1 GiB.
+        ``steps`` is negative, or the record of the parameters and of what is observed would pass
+        1 GiB.
 
     Example:
       >>> from chainrule import landscapes
@@ -108,9 +115,8 @@ def gradient_descent(
       ([8.0, 4.0, 2.0, 1.0], [32.0, 8.0, 2.0, 0.5])
     """
     params = _checked(loss, params, steps, batch)
-    if record_params:
-        _check_record(params, steps, lanes=1)
-    return _single(params, loss, optimizer, steps, batch, record_params)
+    _check_record(params, steps, 1, record_params, observe)
+    return _single(params, loss, optimizer, steps, batch, record_params, observe)
 
 
 def sweep(
@@ -122,6 +128,7 @@ def sweep(
     optimizer: OptimizerFactory = optax.sgd,
     batch: Callable[[Array], PyTree] | None = None,
     record_params: bool = False,
+    observe: Callable[[PyTree], PyTree] | None = None,
 ) -> Trace:
     """Descend at many learning rates at once, in one compiled program.
 
@@ -140,6 +147,7 @@ def sweep(
       optimizer: a function from a learning rate to an optax optimizer.
       batch: see `gradient_descent`.
       record_params: whether to keep the parameters of every step of every lane.
+      observe: see `gradient_descent`.
 
     Returns:
       The `Trace`, every array with leading axes ``[len(etas), steps + 1]``, the leaves of
@@ -172,9 +180,8 @@ def sweep(
             raise ValueError(
                 f"every learning rate must be positive and finite, but etas holds {bad.tolist()}"
             )
-    if record_params:
-        _check_record(params, steps, lanes=etas.size)
-    return _lanes(params, etas, loss, optimizer, steps, batch, record_params)
+    _check_record(params, steps, etas.size, record_params, observe)
+    return _lanes(params, etas, loss, optimizer, steps, batch, record_params, observe)
 
 
 def verdict(trace: Trace) -> tuple[str, ...]:
@@ -354,15 +361,15 @@ def quadratic_model(loss: Loss, params: PyTree, eta: float) -> Loss:
     return model
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2, 3, 4, 5))
-def _single(params, loss, optimizer, steps, batch, record_params):  # type: ignore[no-untyped-def]
-    return _descend(params, loss, optimizer, steps, batch, record_params)
+@functools.partial(jax.jit, static_argnums=(1, 2, 3, 4, 5, 6))
+def _single(params, loss, optimizer, steps, batch, record_params, observe):  # type: ignore[no-untyped-def]
+    return _descend(params, loss, optimizer, steps, batch, record_params, observe)
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3, 4, 5, 6))
-def _lanes(params, etas, loss, optimizer, steps, batch, record_params):  # type: ignore[no-untyped-def]
+@functools.partial(jax.jit, static_argnums=(2, 3, 4, 5, 6, 7))
+def _lanes(params, etas, loss, optimizer, steps, batch, record_params, observe):  # type: ignore[no-untyped-def]
     def lane(eta: Array) -> Trace:
-        return _descend(params, loss, optimizer(eta), steps, batch, record_params)
+        return _descend(params, loss, optimizer(eta), steps, batch, record_params, observe)
 
     return jax.vmap(lane)(etas)
 
@@ -374,6 +381,7 @@ def _descend(
     steps: int,
     batch: Callable[[Array], PyTree] | None,
     record_params: bool,
+    observe: Callable[[PyTree], PyTree] | None,
 ) -> Trace:
     # Line searches and Polyak's rate ask for the loss as well as its gradient.
     optimizer = optax.with_extra_args_support(optimizer)
@@ -393,11 +401,12 @@ def _descend(
         carry = jax.tree.map(
             lambda new, old: jnp.where(t < steps, new, old), (moved, moved_state), carry
         )
-        return carry, (value, grad_norm, params if record_params else None)
+        observed = None if observe is None else observe(params)
+        return carry, (value, grad_norm, params if record_params else None, observed)
 
     start = (params, optimizer.init(params))
-    (final, _), (losses, norms, recorded) = jax.lax.scan(step, start, jnp.arange(steps + 1))
-    return Trace(losses, norms, recorded, final)
+    (final, _), (losses, norms, *recorded) = jax.lax.scan(step, start, jnp.arange(steps + 1))
+    return Trace(losses, norms, recorded[0], final, recorded[1])
 
 
 def _on_batch(loss: Loss, batch: PyTree, params: PyTree) -> Float[Array, ""]:
@@ -462,13 +471,23 @@ def _checked(
     return params
 
 
-def _check_record(params: PyTree, steps: int, lanes: int) -> None:
-    size = sum(leaf.nbytes for leaf in jax.tree.leaves(params)) * (steps + 1) * lanes
+def _check_record(
+    params: PyTree,
+    steps: int,
+    lanes: int,
+    record_params: bool,
+    observe: Callable[[PyTree], PyTree] | None,
+) -> None:
+    kept = (params if record_params else None, observe and jax.eval_shape(observe, params))
+    bytes_a_point = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(kept))
+    size = bytes_a_point * (steps + 1) * lanes
     if size > MAX_RECORD_BYTES:
+        what, cure = ("the parameters", "pass record_params=False, or take fewer steps or rates")
+        if observe is not None:
+            what, cure = "what is kept", "keep less of them, or take fewer steps or rates"
         raise ValueError(
-            f"recording the parameters of {lanes} x {steps + 1} points takes "
-            f"{size / 2**30:.2f} GiB, more than {MAX_RECORD_BYTES / 2**30:.0f} GiB: "
-            "pass record_params=False, or take fewer steps or rates"
+            f"recording {what} of {lanes} x {steps + 1} points takes "
+            f"{size / 2**30:.2f} GiB, more than {MAX_RECORD_BYTES / 2**30:.0f} GiB: {cure}"
         )
 
 

@@ -1,0 +1,1 @@
+"""What `experiments/descent.py --explore` sweeps over."""
