@@ -387,8 +387,9 @@ def _explore(config: Config, run: runs.Run) -> None:
             where = f"{problem.name}, {sweep.optimizer} from {sweep.start}"
             for edge, value in sweep.edges.items():
                 run.result(f"{where}: {edge}", value)
-            stays = [r for r, word in zip(problem.rates, sweep.verdicts) if word != "diverged"]
-            run.result(f"{where}: highest rate that did not diverge", max(stays, default=math.nan))
+            stayed = [word != "diverged" for word in sweep.verdicts]
+            highest = problem.rates[stayed].max() if any(stayed) else math.nan
+            run.result(f"{where}: highest rate that did not diverge", highest)
     run.save_text("explorer.html", explorer.page(problems))
 
 

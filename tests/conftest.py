@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 
 # Before any import of jax: tests are about numbers, and those of the CPU are the reference.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -47,3 +48,47 @@ def full_mnist() -> pathlib.Path:
     if not FULL_MNIST:
         pytest.skip("needs the four full MNIST files: set CHAINRULE_TEST_DATA to their folder")
     return pathlib.Path(FULL_MNIST)
+
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+)
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium; one a module, as its event loop must not outlive what needs it."""
+    if not CHROMIUM:
+        pytest.skip("needs a Chromium on the path: apt-get install chromium")
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser, tmp_path):
+    """Open a page; what it asks the network for and what it complains about must be nothing."""
+    requests, complaints, pages = [], [], []
+
+    def open_page(text):
+        path = tmp_path / "page.html"
+        path.write_text(text, encoding="utf-8")
+        page = browser.new_page(viewport={"width": 1200, "height": 800})
+        page.on("request", lambda request: requests.append(request.url))
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(path.as_uri())
+        pages.append(page)
+        return page
+
+    yield open_page
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+    assert complaints == []
+    for page in pages:
+        page.close()

@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from exploring.landscapes import spread
 
 from chainrule import descent, losses
 from chainrule.models import mlp
 from chainrule.ops.linear import linear
 from chainrule.pages.explorer import Problem, Sweep
+
+from .landscapes import spread
 
 
 def problem(
@@ -83,8 +84,8 @@ def problem(
         name="digits",
         title="digits",
         about=f"Is it a 5? The notes' network, {inputs.shape[1]}-{hidden}-1 with ReLU and mean "
-        f"squared error, on {samples} digits, full batch, at {count} rates. A spike may kill hidden "
-        "units: no digit switches them on any more, and no gradient reaches them.",
+        f"squared error, on {samples} digits, full batch, at {count} rates. A spike may kill "
+        "hidden units: no digit switches them on any more, and no gradient reaches them.",
         rates=rates,
         sweeps=sweeps,
         chosen=tuple(etas[:2]),

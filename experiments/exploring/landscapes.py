@@ -53,8 +53,8 @@ TABLE = (
         "two_well",
         "two wells",
         "Half of (w² - 1)² and a fifth of w: a deep well at -1.05, where the curvature is 4.57, a "
-        "shallow one at 0.95, where it is 3.37. A rate beyond the edge 2 / 4.57 = 0.437 cannot come "
-        "to rest in the deep one.",
+        "shallow one at 0.95, where it is 3.37. A rate beyond the edge 2 / 4.57 = 0.437 cannot "
+        "come to rest in the deep one.",
         lambda w: landscapes.two_well(w[0]),
         ("w",),
         ((-0.5,), (0.5,), (1.4,)),
@@ -67,8 +67,8 @@ TABLE = (
     Landscape(
         "quadratic",
         "parabola",
-        "Half of w²: plain descent multiplies w by 1 - η at every step. It creeps in below η = 1, is "
-        "there at once at 1, swings in up to the edge 2, and out beyond.",
+        "Half of w²: plain descent multiplies w by 1 - η at every step. It creeps in below η = 1, "
+        "is there at once at 1, swings in up to the edge 2, and out beyond.",
         landscapes.quadratic,
         ("w",),
         ((1.0,),),

@@ -1,0 +1,82 @@
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+# Where they are when the script is run.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "experiments"))
+
+from exploring import landscapes
+
+from chainrule import descent as descents
+from chainrule import runs
+from chainrule.landscapes import two_well
+from experiments import descent
+
+
+@pytest.mark.parametrize("one", landscapes.TABLE, ids=lambda one: one.name)
+def test_every_landscape_is_what_its_row_says(one):
+    for point in one.minima:
+        w = jnp.asarray(point, jnp.float32)
+        np.testing.assert_allclose(jax.grad(one.loss)(w), 0, atol=1e-5)
+        assert one.loss(jnp.asarray(one.minima[0], jnp.float32)) <= one.loss(w)
+    for place in (*one.starts, *one.minima):
+        for x, (low, high) in zip(place, one.window, strict=True):
+            assert low < x < high
+    low, high = one.rates
+    assert low <= min(one.chosen) < max(one.chosen) <= high
+
+
+def test_rates_are_spread_evenly_and_hold_those_asked_for():
+    rates = landscapes.spread(0.01, 1.0, 21, [0.125, 0.5, 7.0])
+    assert {np.float32(0.125), np.float32(0.5)} <= set(rates)
+    assert (np.diff(rates) > 0).all()
+    assert rates[[0, -1]] == pytest.approx([0.01, 1.0])
+    assert len(rates) == 21
+
+
+def test_exploring_leaves_a_page_of_runs_that_is_linked_from_the_report(tmp_path, monkeypatch):
+    monkeypatch.setattr(landscapes, "TABLE", landscapes.TABLE[:3:2])  # of one and of two axes
+    drawn = []
+    page = descent.explorer.page
+    monkeypatch.setattr(descent.explorer, "page", lambda ps: drawn.extend(ps) or page(ps))
+    config = descent.Config(
+        explore=True, explore_rates=5, explore_digits_rates=3, explore_steps=4, hidden=6,
+        samples=30, explore_optimizers=("sgd",), root=tmp_path,
+    )  # fmt: skip
+    path = descent.main(config)
+    assert (path / "explorer.html").stat().st_size > 20_000
+    assert 'href="explorer.html"' in (path / "report.html").read_text()
+    results = runs.load(path).record["results"]
+    rest = results["two_well, sgd from w = -0.5: edge at the lowest point"]["value"]
+    assert rest == pytest.approx(2 / 4.5732, rel=1e-3)
+    assert results["two_well, sgd from w = -0.5: edge at the start"]["value"] == "inf"
+    assert results["bowl, sgd from (u, v) = (2, 0): edge at the start"]["value"] == 0.2
+
+    wells, _, digits = drawn
+    assert len(wells.sweeps) == 3
+    one = wells.sweeps[0]
+    trace = descents.sweep(two_well, jnp.asarray(-0.5), wells.rates, 40, record_params=True)
+    np.testing.assert_allclose(one.loss, trace.loss, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(one.params[..., 0], trace.params, rtol=1e-4, atol=1e-6)
+    curvature = 6 * trace.params[:4] ** 2 - 2  # the last rate diverges
+    np.testing.assert_allclose(one.sharpness[:4], curvature, rtol=1e-4, atol=1e-5)
+    assert one.verdicts == descents.verdict(trace)
+    assert list(digits.sweeps[0].counts) == ["errors of 30", "dead units of 6"]
+    assert digits.sweeps[0].counts["errors of 30"].shape == (3, 5)
+
+
+def test_a_browser_is_opened_only_where_there_is_a_display(tmp_path, monkeypatch, capsys):
+    opened = []
+    monkeypatch.setattr(descent.webbrowser, "open", opened.append)
+    monkeypatch.setattr(descent.sys, "platform", "linux")
+    monkeypatch.setattr(descent, "CONSOLE", descent.Console(width=300))
+    for display in ("", ":0"):
+        monkeypatch.setenv("DISPLAY", display)
+        monkeypatch.setenv("WAYLAND_DISPLAY", "")
+        descent._open(tmp_path / "explorer.html")
+        assert "explorer.html" in capsys.readouterr().out
+    assert opened == [(tmp_path / "explorer.html").as_uri()]
