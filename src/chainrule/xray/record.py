@@ -238,7 +238,8 @@ class Report:
             yield shared_table(shared)
 
     def __str__(self) -> str:
-        console = Console(width=120, record=True, file=io.StringIO())
+        # In a notebook rich would display what is only to be turned into text.
+        console = Console(width=120, record=True, file=io.StringIO(), force_jupyter=False)
         console.print(self)
         return console.export_text()
 

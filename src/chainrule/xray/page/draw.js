@@ -201,7 +201,7 @@ globalThis.draw = (() => {
       const room = label ? { width: width(label, SIZE.label) + 8, height: SIZE.label * 1.5 } : {};
       graph.setEdge(from, to, { labelpos: "c", ...room }, name);
     }
-    arrange(graph, wires);
+    arrange(graph, wires, inner, down);
 
     // Ports and their hidden ends take no place of their own.
     let [left, top, right, bottom] = [Infinity, Infinity, -Infinity, -Infinity];
@@ -244,10 +244,7 @@ globalThis.draw = (() => {
     for (const [name, wire] of wires) {
       const edge = graph.edge({ ...ends(wire), name });
       const label = wire.label ? { text: wire.label, ...at(edge) } : null;
-      // dagre bends a wire between any two ranks, too: of those bends only a label's is needed.
-      const bends = edge.points.filter(
-        ({ x, y }, k) => k % 2 === 0 || (wire.label && x === edge.x && y === edge.y));
-      paths.push({ points: bends.map(at), label, edges: wire.edges, wire });
+      paths.push({ points: bends(edge).map(at), label, edges: wire.edges, wire });
     }
     // A wire runs straight along the whole depth of a rank, so that it cuts no neighbour's corner.
     const ranks = new Map();
@@ -311,11 +308,16 @@ globalThis.draw = (() => {
 
   // What leads to one box only stands in the order of that box's operands, where this crosses no
   // more wires than dagre's own order does.
-  function arrange(graph, wires) {
+  function arrange(graph, wires, inner, down) {
     const uses = new Map(), takes = new Map();
     for (const { from, to } of wires.values()) {
       uses.set(from, (uses.get(from) ?? 0) + 1);
       takes.set(to, [...(takes.get(to) ?? []), from]);
+    }
+    for (const [id, { ports }] of inner) { // an open group has its own order
+      const at = (from) => ports[`in ${from}`]?.[down ? "x" : "y"] ?? Infinity;
+      const sources = new Map([...wires.values()].map(({ from, source }) => [from, source]));
+      takes.get(id)?.sort((p, q) => at(sources.get(p)) - at(sources.get(q)));
     }
     const constraints = [];
     const tree = (root) => {
@@ -328,20 +330,47 @@ globalThis.draw = (() => {
       return parts.flat();
     };
     for (const id of graph.nodes()) if (uses.get(id) !== 1) tree(id);
-    dagre.layout(graph, { constraints });
-    const crossed = crossings(graph);
-    if (crossed === 0) return;
-    const other = graph.nodes().map((id) => [id, { ...graph.node(id) }]);
-    const bends = graph.edges().map((id) => [id, { ...graph.edge(id) }]);
-    dagre.layout(graph);
-    if (crossings(graph) < crossed) return;
-    for (const [id, place] of other) Object.assign(graph.node(id), place);
-    for (const [id, place] of bends) Object.assign(graph.edge(id), place);
+    // The mirror image of dagre's own order is as good inside, but may fit the open groups better.
+    const tries = [
+      () => dagre.layout(graph, { constraints }), () => dagre.layout(graph), () => mirror(graph, down),
+    ];
+    let best = null;
+    for (const arrangement of tries) {
+      arrangement();
+      const crossed = crossings(graph, wires, inner);
+      if (best === null || crossed < best.crossed) best = { crossed, restore: snapshot(graph) };
+      if (crossed === 0) break;
+    }
+    best.restore();
   }
 
-  function crossings(graph) {
-    const pieces = graph.edges().flatMap((id) => {
-      const { points } = graph.edge(id);
+  function mirror(graph, down) {
+    const across = down ? "x" : "y";
+    const flip = (thing) => { if (thing[across] !== undefined) thing[across] *= -1; };
+    graph.nodes().forEach((id) => flip(graph.node(id)));
+    for (const id of graph.edges()) [graph.edge(id), ...graph.edge(id).points].forEach(flip);
+  }
+
+  function snapshot(graph) {
+    const nodes = graph.nodes().map((id) => [graph.node(id), { ...graph.node(id) }]);
+    const edges = graph.edges().map((id) => graph.edge(id)).map((edge) =>
+      [edge, { ...edge, points: edge.points.map((p) => ({ ...p })) }]);
+    return () => [...nodes, ...edges].forEach(([thing, before]) => Object.assign(thing, before));
+  }
+
+  // dagre bends a wire between any two ranks, too: of those bends only a label's is needed.
+  const bends = ({ points, x, y, width }) =>
+    points.filter((p, k) => k % 2 === 0 || (width && p.x === x && p.y === y));
+
+  function crossings(graph, wires, inner) {
+    const tip = (id, port) => {
+      const node = graph.node(id), offset = inner.get(id)?.ports[port];
+      if (!offset) return node;
+      return { x: node.x - node.width / 2 + offset.x, y: node.y - node.height / 2 + offset.y };
+    };
+    const pieces = [...wires].flatMap(([name, { from, to, source }]) => {
+      const between = bends(graph.edge({ v: from, w: to, name })).slice(1, -1);
+      const points = [tip(from, `out ${source}`), ...between, tip(to, `in ${source}`)];
       return points.slice(1).map((p, k) => [points[k], p]);
     });
     const side = (p, q, r) => Math.sign((q.x - p.x) * (r.y - p.y) - (q.y - p.y) * (r.x - p.x));
@@ -443,7 +472,7 @@ globalThis.draw = (() => {
       const bad = uses.some((e) => e.part?.bad && known.edge(e));
       const kind = `edge${active ? " active" : ""}${bad ? " bad" : ""}`;
       const arrow = active // a gradient goes against the arrow of the value
-        ? wire.first ? ' marker-start="url(#back)"' : "" : wire.last ? ' marker-end="url(#arrow)"' : "";
+        ? wire.first ? ' marker-start="url(#against)"' : "" : wire.last ? ' marker-end="url(#arrow)"' : "";
       edges.push(`<path class="${kind}" d="${curve(points, down)}"${arrow}/>`);
       if (label && uses.every(known.edge))
         labels.push(`<text class="part${bad ? " bad" : ""}" x="${round(label.x)}" y="${round(label.y + 3.5)}">` +
@@ -460,7 +489,7 @@ globalThis.draw = (() => {
   const marker = (id) => `<marker id="${id}" viewBox="0 0 8 8" refX="7.5" refY="4" markerWidth="8" ` +
     `markerHeight="8" markerUnits="userSpaceOnUse" orient="auto-start-reverse">` +
     `<path class="${id}" d="M0,0.8L8,4L0,7.2z"/></marker>`;
-  const DEFS = `<defs>${marker("arrow")}${marker("back")}</defs>`;
+  const DEFS = `<defs>${marker("arrow")}${marker("against")}</defs>`;
 
   // A file of its own: with its style, a white ground and a legend.
   function file(data, state, style) {
