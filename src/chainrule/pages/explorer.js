@@ -59,7 +59,10 @@ function descentOf(sweep, rate) {
   return {
     eta: rates()[rate],
     loss: series(sweep.loss),
-    gradNorm: sweep.grad_norm === null ? slopes[0].map((_, i) => Math.hypot(...slopes.map((s) => s[i]))) : series(sweep.grad_norm),
+    gradNorm:
+      sweep.grad_norm === null
+        ? slopes[0].map((_, i) => Math.hypot(...slopes.map((s) => s[i])))
+        : series(sweep.grad_norm),
     sharpness: sweep.sharpness === null ? null : series(sweep.sharpness),
     params: each(sweep.params),
     slopes,
@@ -90,18 +93,24 @@ function show(x, digits = 5) {
   if (x === undefined) return "";
   if (x === null || Number.isNaN(x)) return "not a number";
   if (!Number.isFinite(x)) return x > 0 ? "∞" : "-∞";
+  const size = Math.abs(x);
+  if (size >= 1e6 || (size < 1e-4 && size > 0))
+    return x.toExponential(digits - 1).replace(/\.?0*e/, "e");
   return String(Number(x.toPrecision(digits)));
 }
 
-/* A cell of the exported table: six digits, one more than were recorded. */
+/* A cell of the exported table: the shortest text that reads back as the same float32. */
 function cell(x) {
-  if (Number.isFinite(x)) return String(Number(x.toPrecision(6)));
-  return Number.isNaN(x) ? "nan" : x > 0 ? "inf" : "-inf";
+  if (!Number.isFinite(x)) return Number.isNaN(x) ? "nan" : x > 0 ? "inf" : "-inf";
+  const digits = [6, 7, 8, 9].find((n) => Math.fround(Number(x.toPrecision(n))) === x);
+  return String(Number(x.toPrecision(digits)));
 }
 
-function edgeText(edge) {
-  if (edge === null) return "no prediction for this optimizer";
-  return edge === "inf" ? "none" : show(edge, 4);
+/* The edges of a sweep: null where the optimizer has no prediction, "inf" where there is none. */
+function edgesText(edges) {
+  if (edges.every(([, edge]) => edge === null)) return "No edge is predicted for this optimizer.";
+  const texts = edges.map(([name, edge]) => `${name}: ${edge === "inf" ? "none" : show(edge, 4)}`);
+  return `Predicted ${texts.join("; ")}.`;
 }
 
 function edgeHere(d, t) {
@@ -111,7 +120,8 @@ function edgeHere(d, t) {
   return s > 0 ? show(d.factor / s, 3) : "none";
 }
 
-const overEdge = (d, t) => (d.factor !== null && d.sharpness[t] > 0 ? show((d.eta * d.sharpness[t]) / d.factor, 3) : "");
+const overEdge = (d, t) =>
+  d.factor !== null && d.sharpness[t] > 0 ? show((d.eta * d.sharpness[t]) / d.factor, 3) : "";
 
 /* The table: [key, name, text of a descent at a step]. */
 function rows() {
@@ -159,7 +169,9 @@ function decades(a, b) {
   const ticks = [];
   for (let k = Math.ceil(a); k <= b; k++) if (k % every === 0) ticks.push(10 ** k);
   if (ticks.length > 1) return ticks;
-  return [1, 2, 5, 10, 20, 50].map((m) => m * 10 ** Math.floor(a)).filter((x) => x >= 10 ** a && x <= 10 ** b);
+  return [1, 2, 5, 10, 20, 50]
+    .map((m) => m * 10 ** Math.floor(a))
+    .filter((x) => x >= 10 ** a && x <= 10 ** b);
 }
 
 function round(low, high) {
@@ -171,7 +183,8 @@ function round(low, high) {
   return ticks;
 }
 
-const tickText = (x) => (x !== 0 && (Math.abs(x) >= 1e4 || Math.abs(x) < 1e-3) ? x.toExponential(0) : show(x, 4));
+const tickText = (x) =>
+  x !== 0 && (Math.abs(x) >= 1e4 || Math.abs(x) < 1e-3) ? x.toExponential(0) : show(x, 4);
 
 /* The frame of a plot: what is drawn next goes into the returned group, cut off at the frame. */
 function frame(svg, x, y, names) {
@@ -182,15 +195,32 @@ function frame(svg, x, y, names) {
   const back = make("g");
   for (const tick of x.ticks) {
     back.append(make("path", { class: "grid", d: `M${x(tick)} ${top}V${bottom}` }));
-    back.append(make("text", { class: "tick", x: x(tick), y: bottom + 18, "text-anchor": "middle" }, tickText(tick)));
+    back.append(
+      make(
+        "text",
+        { class: "tick", x: x(tick), y: bottom + 18, "text-anchor": "middle" },
+        tickText(tick),
+      ),
+    );
   }
   for (const tick of y.ticks) {
     back.append(make("path", { class: "grid", d: `M${left} ${y(tick)}H${right}` }));
-    back.append(make("text", { class: "tick", x: left - 7, y: y(tick) + 4, "text-anchor": "end" }, tickText(tick)));
+    back.append(
+      make(
+        "text",
+        { class: "tick", x: left - 7, y: y(tick) + 4, "text-anchor": "end" },
+        tickText(tick),
+      ),
+    );
   }
   back.append(make("path", { class: "axis", d: `M${left} ${top}V${bottom}H${right}` }));
-  back.append(make("text", { x: (left + right) / 2, y: bottom + 40, "text-anchor": "middle" }, names[0]));
-  const turned = { transform: `translate(15 ${(top + bottom) / 2}) rotate(-90)`, "text-anchor": "middle" };
+  back.append(
+    make("text", { x: (left + right) / 2, y: bottom + 40, "text-anchor": "middle" }, names[0]),
+  );
+  const turned = {
+    transform: `translate(15 ${(top + bottom) / 2}) rotate(-90)`,
+    "text-anchor": "middle",
+  };
   back.append(make("text", turned, names[1]));
   const inside = make("g", { "clip-path": `url(#${id})` });
   svg.replaceChildren(clip, back, inside);
@@ -214,13 +244,19 @@ function marker(lane, kind, cx, cy, r) {
   const near = (v) => Math.max(-1e4, Math.min(1e4, v));
   if (lane === "a") return make("circle", { class: `${kind} a`, cx: near(cx), cy: near(cy), r });
   const side = 1.8 * r;
-  return make("rect", { class: `${kind} b`, x: near(cx) - side / 2, y: near(cy) - side / 2, width: side, height: side });
+  return make("rect", {
+    class: `${kind} b`,
+    x: near(cx) - side / 2,
+    y: near(cy) - side / 2,
+    width: side,
+    height: side,
+  });
 }
 
 /* What the two kinds of lines are. */
 function legend(svg) {
   ["loss", "quadratic model"].forEach((text, i) => {
-    const place = { x: BOX.right - 8, y: BOX.top + 16 + 18 * i, "text-anchor": "end" };
+    const place = { x: BOX.right - 8, y: BOX.bottom - 28 + 18 * i, "text-anchor": "end" };
     svg.append(make("text", { class: `over ${i ? "of-model" : "of-loss"}`, ...place }, text));
   });
 }
@@ -236,8 +272,11 @@ function letters(svg, points) {
     if (up) above = false;
     const x = Math.max(BOX.left + 14, Math.min(BOX.right - 26, cx + 10));
     const y = Math.max(BOX.top + 14, Math.min(BOX.bottom - 8, cy + (up ? -9 : 18)));
-    const outside = cx < BOX.left ? "←" : cx > BOX.right ? "→" : cy < BOX.top ? "↑" : cy > BOX.bottom ? "↓" : "";
-    svg.append(make("text", { class: `over lane-name ${lane}`, x, y }, lane.toUpperCase() + outside));
+    const outside =
+      cx < BOX.left ? "←" : cx > BOX.right ? "→" : cy < BOX.top ? "↑" : cy > BOX.bottom ? "↓" : "";
+    svg.append(
+      make("text", { class: `over lane-name ${lane}`, x, y }, lane.toUpperCase() + outside),
+    );
   }
 }
 
@@ -257,7 +296,9 @@ function drawLine(svg) {
     const [w, slope] = [d.params[0], d.slopes[0]];
     const model = (v) => d.loss[t] + slope[t] * (v - w[t]) + (v - w[t]) ** 2 / (2 * d.eta);
     if (Number.isFinite(model(w[t]))) {
-      const fine = Float32Array.from({ length: 161 }, (_, i) => x.inverse(BOX.left + (i / 160) * (BOX.right - BOX.left)));
+      const fine = Float32Array.from({ length: 161 }, (_, i) =>
+        x.inverse(BOX.left + (i / 160) * (BOX.right - BOX.left)),
+      );
       g.append(make("path", { class: `model ${lane}`, d: line(fine, fine.map(model), x, y) }));
       const lowest = w[t] - d.eta * slope[t];
       g.append(marker(lane, "promise", x(lowest), y(model(lowest)), 4.5));
@@ -276,7 +317,10 @@ function drawPlane(svg) {
   const p = state.problem;
   const [[left, right], [low, high]] = p.window;
   // The same scale on both axes, so that the level lines of the model are circles.
-  const unit = Math.min((BOX.right - BOX.left) / (right - left), (BOX.bottom - BOX.top) / (high - low));
+  const unit = Math.min(
+    (BOX.right - BOX.left) / (right - left),
+    (BOX.bottom - BOX.top) / (high - low),
+  );
   const middle = (left + right) / 2;
   const half = (BOX.right - BOX.left) / 2 / unit;
   const x = scale(middle - half, middle + half, BOX.left, BOX.right);
@@ -294,7 +338,9 @@ function drawPlane(svg) {
   }
   g.append(make("path", { class: "contour", d: contours || "M0 0" }));
   for (const [u, v] of p.minima) {
-    g.append(make("path", { class: "minimum", d: `M${x(u) - 6} ${y(v)}h12M${x(u)} ${y(v) - 6}v12` }));
+    g.append(
+      make("path", { class: "minimum", d: `M${x(u) - 6} ${y(v)}h12M${x(u)} ${y(v) - 6}v12` }),
+    );
   }
   const t = state.step;
   const named = [];
@@ -302,7 +348,12 @@ function drawPlane(svg) {
     const d = descent(lane);
     const [u, v] = d.params;
     g.append(make("path", { class: `path rest ${lane}`, d: line(u, v, x, y) }));
-    g.append(make("path", { class: `path ${lane}`, d: line(u.subarray(0, t + 1), v.subarray(0, t + 1), x, y) }));
+    g.append(
+      make("path", {
+        class: `path ${lane}`,
+        d: line(u.subarray(0, t + 1), v.subarray(0, t + 1), x, y),
+      }),
+    );
     const to = [u[t] - d.eta * d.slopes[0][t], v[t] - d.eta * d.slopes[1][t]];
     const r = unit * d.eta * d.gradNorm[t];
     if (r < 1e4) {
@@ -324,7 +375,9 @@ function drawSteps(svg, name, log, valueOf, promised) {
   const p = state.problem;
   const t = state.step;
   const lanes = shownLanes().map((lane) => [lane, descent(lane)]);
-  const values = lanes.map(([, d]) => Float64Array.from({ length: p.steps + 1 }, (_, i) => valueOf(d, i)));
+  const values = lanes.map(([, d]) =>
+    Float64Array.from({ length: p.steps + 1 }, (_, i) => valueOf(d, i)),
+  );
   const finite = values.flatMap((v) => [...v]).filter((v) => Number.isFinite(v) && (!log || v > 0));
   let [low, high] = [Math.min(...finite), Math.max(...finite)];
   if (log) {
@@ -348,14 +401,31 @@ function drawSteps(svg, name, log, valueOf, promised) {
   lanes.forEach(([lane, d], i) => {
     const v = values[i];
     g.append(make("path", { class: `path rest ${lane}`, d: line(steps, v, x, place) }));
-    g.append(make("path", { class: `path ${lane}`, d: line(steps.subarray(0, t + 1), v.subarray(0, t + 1), x, place) }));
-    if (promised && t < p.steps) g.append(marker(lane, "promise", x(t + 1), place(promise(d, t) - p.floor), 4.5));
+    g.append(
+      make("path", {
+        class: `path ${lane}`,
+        d: line(steps.subarray(0, t + 1), v.subarray(0, t + 1), x, place),
+      }),
+    );
+    if (promised && t < p.steps)
+      g.append(marker(lane, "promise", x(t + 1), place(promise(d, t) - p.floor), 4.5));
     g.append(marker(lane, "now", x(t), place(v[t]), 6));
     named.push([lane, x(t), place(v[t])]);
     const gone = v.findIndex((value) => !Number.isFinite(value));
     if (gone >= 0) {
       const said = `${lane.toUpperCase()}: not finite from step ${gone} on`;
-      svg.append(make("text", { class: `over lane-name ${lane}`, x: BOX.right - 4, y: BOX.top + (lane === "a" ? 16 : 34), "text-anchor": "end" }, said));
+      svg.append(
+        make(
+          "text",
+          {
+            class: `over lane-name ${lane}`,
+            x: BOX.right - 4,
+            y: BOX.top + (lane === "a" ? 16 : 34),
+            "text-anchor": "end",
+          },
+          said,
+        ),
+      );
     }
   });
   letters(svg, named);
@@ -366,29 +436,45 @@ function drawRates(svg) {
   const p = state.problem;
   const eta = rates();
   const sweeps = [...new Set(shownLanes().map(sweepOf))];
-  const ends = sweeps.map((sweep) => Array.from(eta, (_, rate) => descentOf(sweep, rate).loss[p.steps] - p.floor));
+  const ends = sweeps.map((sweep) =>
+    Array.from(eta, (_, rate) => descentOf(sweep, rate).loss[p.steps] - p.floor),
+  );
   const start = Math.max(...sweeps.map((sweep) => descentOf(sweep, 0).loss[0] - p.floor));
   const finite = ends.flat().filter((v) => Number.isFinite(v) && v > 0);
   const low = Math.max(Math.min(...finite, start), start * 1e-7, Math.abs(p.floor) * 5e-7) / 2;
   const high = start * 30;
   const x = scale(eta[0], eta[eta.length - 1], BOX.left, BOX.right, true);
   const y = scale(low, high, BOX.bottom, BOX.top, true);
-  const g = frame(svg, x, y, ["learning rate η", p.floor ? "final loss above the lowest" : "final loss"]);
+  const g = frame(svg, x, y, [
+    "learning rate η",
+    p.floor ? "final loss above the lowest" : "final loss",
+  ]);
   sweeps.forEach((sweep, i) => {
     const lanes = shownLanes().filter((lane) => sweepOf(lane) === sweep);
     const color = lanes.length > 1 ? "" : lanes[0];
     let dots = "";
     let crosses = "";
     ends[i].forEach((end, rate) => {
-      const [cx, cy] = [x(eta[rate]), end > high || !Number.isFinite(end) ? BOX.top + 5 : y(Math.max(end, low * 1.2))];
+      const [cx, cy] = [
+        x(eta[rate]),
+        end > high || !Number.isFinite(end) ? BOX.top + 5 : y(Math.max(end, low * 1.2)),
+      ];
       const diverged = described.verdicts[sweep.verdicts[rate]] === "diverged";
       if (diverged) crosses += `M${cx - 3} ${cy - 3}l6 6m0 -6l-6 6`;
       else if (color === "b") dots += `M${cx - 2.4} ${cy - 2.4}h4.8v4.8h-4.8z`;
       else dots += `M${cx - 2.6} ${cy}a2.6 2.6 0 1 0 5.2 0a2.6 2.6 0 1 0 -5.2 0z`;
     });
     const ink = color ? "" : "stroke:var(--soft);fill:var(--soft)";
-    g.append(make("path", { class: `dot ${color}`, d: dots || "M0 0", style: ink && "fill:var(--soft)" }));
-    g.append(make("path", { class: `chosen ${color}`, d: crosses || "M0 0", style: `stroke-width:1.3;fill:none;${ink && "stroke:var(--soft)"}` }));
+    g.append(
+      make("path", { class: `dot ${color}`, d: dots || "M0 0", style: ink && "fill:var(--soft)" }),
+    );
+    g.append(
+      make("path", {
+        class: `chosen ${color}`,
+        d: crosses || "M0 0",
+        style: `stroke-width:1.3;fill:none;${ink && "stroke:var(--soft)"}`,
+      }),
+    );
   });
   // The predicted edges of A's sweep, and of B's where it is another one.
   const said = new Map();
@@ -403,13 +489,29 @@ function drawRates(svg) {
   [...said].forEach(([value, { edge, names }], i) => {
     g.append(make("path", { class: "edge", d: `M${x(edge)} ${BOX.top}V${BOX.bottom}` }));
     const left = x(edge) > 0.55 * BOX.left + 0.45 * BOX.right;
-    const place = { x: x(edge) + (left ? -6 : 6), y: BOX.bottom - 26 - 19 * i, "text-anchor": left ? "end" : "start" };
-    svg.append(make("text", { class: "over", ...place }, `${names.size > 1 ? "edge" : [...names][0]}: ${value}`));
+    const place = {
+      x: x(edge) + (left ? -6 : 6),
+      y: BOX.bottom - 26 - 19 * i,
+      "text-anchor": left ? "end" : "start",
+    };
+    svg.append(
+      make(
+        "text",
+        { class: "over", ...place },
+        `${names.size > 1 ? "edge" : [...names][0]}: ${value}`,
+      ),
+    );
   });
   for (const lane of shownLanes()) {
     const at = x(eta[state[lane].rate]);
     g.append(make("path", { class: `chosen ${lane}`, d: `M${at} ${BOX.top}V${BOX.bottom}` }));
-    svg.append(make("text", { class: `over lane-name ${lane}`, x: at, y: BOX.top - 6, "text-anchor": "middle" }, lane.toUpperCase()));
+    svg.append(
+      make(
+        "text",
+        { class: `over lane-name ${lane}`, x: at, y: BOX.top - 6, "text-anchor": "middle" },
+        lane.toUpperCase(),
+      ),
+    );
   }
   return { x, y };
 }
@@ -458,11 +560,10 @@ function drawLane(lane) {
   const steps = state.problem.steps;
   const word = document.createElement("b");
   word.textContent = d.verdict;
-  const edges = d.edges.map(([name, edge]) => `${name}: ${edgeText(edge)}`).join("; ");
   const peaked = peak > 0 ? `, peak ${show(d.loss[peak], 4)} at step ${peak}` : "";
   $(".verdict", box).replaceChildren(
     word,
-    ` after ${steps} steps: loss ${show(d.loss[0], 4)} to ${show(d.loss[steps], 4)}${peaked}. Predicted ${edges}.`,
+    ` after ${steps} steps: loss ${show(d.loss[0], 4)} to ${show(d.loss[steps], 4)}${peaked}. ${edgesText(d.edges)}`,
   );
 }
 
@@ -494,7 +595,8 @@ function choose(problem) {
   $("#step").max = problem.steps;
   $("#place-caption").textContent = {
     line: "The landscape, the steps so far, and the quadratic model at the current one. Its minimum, the open amber mark, is where plain descent steps next; the open mark on the landscape is where this optimizer does.",
-    plane: "Level lines of the loss, spaced evenly in its logarithm, and the steps so far. The circle is the quadratic model's level line through the current point; its centre is where plain descent steps next. The cross is the minimum.",
+    plane:
+      "Level lines of the loss, spaced evenly in its logarithm, and the steps so far. The circle is the quadratic model's level line through the current point; its centre is where plain descent steps next. The cross is the minimum.",
     network: `After every step: ${problem.counts[0]}. The other numbers stand in the table.`,
   }[problem.kind];
   $("#rates-caption").textContent =
@@ -543,7 +645,9 @@ function toCsv() {
     p.axes.forEach((axis, i) => add(axis, d.params[i]));
     p.counts.forEach((count, i) => add(count, d.counts[i]));
   }
-  const quoted = columns.map(([name]) => (/[",\n]/.test(name) ? `"${name.replaceAll('"', '""')}"` : name));
+  const quoted = columns.map(([name]) =>
+    /[",\n]/.test(name) ? `"${name.replaceAll('"', '""')}"` : name,
+  );
   const lines = [quoted.join(",")];
   for (let i = 0; i <= p.steps; i++) lines.push(columns.map(([, text]) => text(i)).join(","));
   return lines.join("\n") + "\n";
@@ -560,7 +664,9 @@ function download() {
 /* --- numbers on hover ------------------------------------------------------------------------ */
 
 function pointer(svg, event) {
-  const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
+  const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(
+    svg.getScreenCTM().inverse(),
+  );
   return [point.x, point.y];
 }
 
@@ -581,7 +687,8 @@ function nearest(view, [px, py]) {
     for (let i = 0; i < d.loss.length; i++) {
       const [u, v] = view.points(d, i);
       const distance = Math.hypot(view.x(u) - px, view.y(v) - py);
-      if (distance < 40 && (best === null || distance < best.distance)) best = { lane, d, i, distance };
+      if (distance < 40 && (best === null || distance < best.distance))
+        best = { lane, d, i, distance };
     }
   }
   return best;
@@ -655,7 +762,8 @@ function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || !(event.key in KEYS)) return;
   const { tagName, type } = event.target;
   // A control that has the focus keeps the keys that it answers itself.
-  if (tagName === "SELECT" || (event.key === " " && (tagName === "BUTTON" || type === "checkbox"))) return;
+  if (tagName === "SELECT" || (event.key === " " && (tagName === "BUTTON" || type === "checkbox")))
+    return;
   if (type === "range" && /^(Arrow|Home|End)/.test(event.key)) return;
   event.preventDefault();
   KEYS[event.key]();
@@ -670,7 +778,9 @@ function listen() {
   }
   for (const lane of LANES) {
     const box = $(`fieldset.${lane}`);
-    $(".rate-slider", box).addEventListener("input", (event) => rate(lane, Number(event.target.value)));
+    $(".rate-slider", box).addEventListener("input", (event) =>
+      rate(lane, Number(event.target.value)),
+    );
     for (const kind of ["optimizer", "start"]) {
       $(`.${kind}`, box).addEventListener("change", (event) => {
         state[lane][kind] = Number(event.target.value);
@@ -682,7 +792,13 @@ function listen() {
     state.b.shown = event.target.checked;
     draw();
   });
-  const buttons = { first: () => go(0), back: () => go(state.step - 1), play, forward: () => go(state.step + 1), export: download };
+  const buttons = {
+    first: () => go(0),
+    back: () => go(state.step - 1),
+    play,
+    forward: () => go(state.step + 1),
+    export: download,
+  };
   for (const [id, act] of Object.entries(buttons)) $(`#${id}`).addEventListener("click", act);
   $("#step").addEventListener("input", (event) => go(Number(event.target.value)));
   document.addEventListener("keydown", onKey);
