@@ -20,8 +20,8 @@ def learning(
 
     Args:
       epochs: ``[epochs]``, how many were done.
-      errors: name to ``[seeds, epochs]`` errors, fractions above 0; "train" and "test" have their
-        colours.
+      errors: name to ``[seeds, epochs]`` errors, fractions above 0; what begins with "train" or
+        "test" has its colour.
       targets: errors to compare with, by name.
 
     Returns:
@@ -35,7 +35,7 @@ def learning(
     figure, axes = grid(width=4.8, height=3.0)
     ax = axes[0, 0]
     for index, (name, values) in enumerate(errors.items()):
-        color = COLORS.get(name, CYCLE[index])
+        color = COLORS.get(name.split(",")[0], CYCLE[index])
         ax.plot(epochs, 100 * values.T, color=color, lw=0.6, alpha=0.6)
         ax.plot(epochs, 100 * values.mean(axis=0), color=color, lw=1.8, label=name)
     for name, error in (targets or {}).items():

@@ -1,0 +1,265 @@
+"""The notes' convolutional network on ten digits, as well as it can, and as fast as it can.
+
+LeNet-like: 105,506 parameters, see `chainrule.models.lenet`. Adam, a learning rate that rises and
+then falls linearly to 0, smoothed labels.
+
+    python experiments/lenet_mnist.py --data-dir FOLDER                  # 99.2 % or more
+    python experiments/lenet_mnist.py --data-dir FOLDER --recipe fast --seeds 1 --no-figures
+
+``accurate`` moves every digit at random, by up to two pixels, in every batch. ``fast`` is made for
+99.0 % in the least time on two cores, process start and compilation included. What it consists of
+was chosen by the last 10,000 training digits, held out, and not by the test digits.
+
+It draws the filters, before and after, what they make of one digit, the table of confusions and the
+mistakes of the first seed.
+"""
+
+import dataclasses
+import pathlib
+import time
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from chainrule import data, runs, training
+from chainrule.data.augment import shift
+from chainrule.data.batches import Batches
+from chainrule.data.digits import CLASSES
+from chainrule.models import lenet, stack
+from chainrule.plots import classification, convolution, network
+
+AT_MOST = {"accurate": 0.008, "fast": 0.010}
+"""Test error on the full set."""
+
+TRAIN = "train, moved, during the epoch"
+
+
+class Recipe(NamedTuple):
+    """How the network is trained.
+
+    Attributes:
+      epochs: passes through the training digits.
+      batch: digits a step.
+      peak: the largest learning rate.
+      rising: the share of the steps in which the rate rises.
+      smoothing: how much of each target is spread over all classes.
+      pixels: how far a digit is moved at most.
+    """
+
+    epochs: int
+    batch: int
+    peak: float
+    rising: float
+    smoothing: float
+    pixels: int
+
+
+RECIPES = {
+    "accurate": Recipe(12, 100, 0.005, rising=0.1, smoothing=0.1, pixels=2),
+    "fast": Recipe(2, 50, 0.01, rising=0.1, smoothing=0.2, pixels=0),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The settings of the run."""
+
+    recipe: Literal["accurate", "fast"] = "accurate"
+    """See `RECIPES`."""
+    epochs: int | None = None
+    """Instead of the recipe's."""
+    samples: int | None = None
+    """The first so many training digits; all unless given."""
+    seeds: int = 3
+    """How many initialisations, each with its own batches."""
+    seed: int = 0
+    """The first of them; the others follow."""
+    figures: bool = True
+    """Whether to draw."""
+    source: Literal["auto", "idx", "embedded", "tfds"] = "auto"
+    """Where the digits come from."""
+    data_dir: pathlib.Path | None = None
+    """The folder of that source."""
+    root: pathlib.Path = pathlib.Path("runs")
+    """Where run folders are kept."""
+
+
+def main(config: Config) -> pathlib.Path:
+    """Run the experiment and return its run folder."""
+    clock = time.perf_counter()
+    console = Console()
+    recipe = RECIPES[config.recipe]
+    recipe = recipe._replace(epochs=config.epochs or recipe.epochs)
+    train = data.mnist("train", config.source, config.data_dir)
+    test = data.mnist("test", config.source, config.data_dir)
+    images, labels = train.images[: config.samples, ..., None], train.labels[: config.samples]
+    mean, std = float(images.mean()), float(images.std())
+
+    def apply(params, images):
+        """Logits of images of bytes."""
+        return lenet.apply(params, (jnp.asarray(images, jnp.float32) - mean) / std)
+
+    loss, augment = make_loss(apply, recipe.smoothing), make_augment(recipe.pixels)
+    optimizer = optax.adam(schedule(recipe, len(labels)), b2=0.99)
+    init = jax.jit(lenet.init)
+
+    def logits_of(params):
+        return np.asarray(training.predict(apply, params, test.images[..., None], size=1000))
+
+    def error_of(train_state):
+        answers = logits_of(train_state.params).argmax(axis=1)
+        return {"test_error": float((answers != test.labels).mean())}
+
+    arguments = dataclasses.asdict(config)
+    with runs.start("lenet_mnist", seed=config.seed, arguments=arguments, root=config.root) as run:
+        run.note(data=train.provenance.to_dict(), recipe=recipe._asdict())
+        trace, curves, ends, seconds = {}, {TRAIN: [], "test": []}, [], []
+        for seed in range(config.seed, config.seed + config.seeds):
+            # XLA's own generator: to compile four draws by the usual one takes 2 seconds longer.
+            keys = jax.random.split(jax.random.key(seed, impl="rbg"), 3)
+            batches = Batches({"images": images, "labels": labels}, recipe.batch, key=keys[1])
+            start = training.create(init(keys[0]), optimizer, key=keys[2])
+            records: list[dict] = []
+            with training.Progress(console) as progress:
+
+                def report(record, records=records, progress=progress):
+                    records.append(record)
+                    progress.report(record)
+
+                end = training.fit(
+                    start,
+                    loss,
+                    optimizer,
+                    batches,
+                    recipe.epochs,
+                    augment=augment,
+                    evaluate=error_of if config.figures else None,
+                    report=report,
+                    tick=progress.tick,
+                )
+            logits = logits_of(end.params)
+            seconds.append(time.perf_counter() - clock)
+            clock = time.perf_counter()
+            wrong = int((logits.argmax(axis=1) != test.labels).sum())
+            console.print(f"seed {seed}: {wrong} of {len(test.labels)} wrong, {seconds[-1]:.1f} s")
+            ends.append(wrong / len(test.labels))
+            for name in ("loss", "error", *(["test_error"] if config.figures else [])):
+                trace[f"seed={seed}/{name}"] = [record[name] for record in records]
+            if config.figures:
+                curves[TRAIN].append(trace[f"seed={seed}/error"])
+                curves["test"].append(trace[f"seed={seed}/test_error"])
+            if config.figures and seed == config.seed:
+                _draw(run, start.params, end.params, logits, test, (mean, std))
+            run.note(compile_seconds=run.record.get("compile_seconds", 0.0) + _compiled(records))
+        run.save_trace(trace)
+        if config.figures:
+            errors = {name: np.asarray(rows) for name, rows in curves.items()}
+            epochs = np.arange(1, recipe.epochs + 1)
+            run.save_figure("learning", classification.learning(epochs, errors))
+            _draw_sizes(run)
+        full = len(labels) == 60_000
+        run.result("test error", ends, AT_MOST[config.recipe] if full else None)
+        run.result("test error, mean", np.mean(ends), AT_MOST[config.recipe] if full else None)
+        run.result(
+            "test error, standard deviation", np.std(ends, ddof=1) if len(ends) > 1 else None
+        )
+        run.result("seconds, the first with compilation, without process start", seconds)
+
+    table = Table(title=f"{config.recipe}: {recipe.epochs} epochs of {len(labels):,} digits")
+    for column in ("test accuracy, mean", "± std", "seeds", "on all digits"):
+        table.add_column(column, justify="right")
+    spread = f"{np.std(ends, ddof=1):.2%}" if len(ends) > 1 else ""
+    aim = f"at least {1 - AT_MOST[config.recipe]:.1%}"
+    table.add_row(f"{1 - np.mean(ends):.2%}", spread, str(len(ends)), aim)
+    console.print(table)
+    console.print(f"run folder: {run.path}")
+    return run.path
+
+
+def make_loss(apply, smoothing: float):
+    """Return the mean cross-entropy with smoothed labels, as `chainrule.training.fit` takes it."""
+
+    def loss(params, state, batch, key):
+        logits = apply(params, batch["images"])
+        targets = optax.smooth_labels(jax.nn.one_hot(batch["labels"], CLASSES), smoothing)
+        value = jnp.mean(optax.losses.softmax_cross_entropy(logits, targets))
+        wrong = jnp.argmax(logits, axis=1) != batch["labels"]
+        return value, (state, {"error": jnp.mean(wrong, dtype=jnp.float32)})
+
+    return loss
+
+
+def make_augment(pixels: int):
+    """Return what moves the images of a batch, or None."""
+    if pixels == 0:
+        return None
+    return lambda key, batch: batch | {"images": shift(key, batch["images"], pixels=pixels)}
+
+
+def schedule(recipe: Recipe, samples: int) -> optax.Schedule:
+    """Return the learning rate by the step: linearly up to the peak and down to 0."""
+    steps = recipe.epochs * (samples // recipe.batch)
+    rising = max(1, round(recipe.rising * steps))
+    up = optax.linear_schedule(0.0, recipe.peak, rising)
+    down = optax.linear_schedule(recipe.peak, 0.0, steps - rising)
+    return optax.join_schedules([up, down], [rising])
+
+
+def _compiled(records) -> float:
+    return round(sum(record["compile_seconds"] for record in records), 3)
+
+
+def _draw(run, before, after, logits, test, scale) -> None:
+    mean, std = scale
+    kernels = {
+        name: np.asarray(params["conv1"]["kernel"])[:, :, 0]
+        for name, params in (("drawn", before), ("trained", after))
+    }
+    run.save_figure("filters", convolution.kernels(kernels))
+
+    digit = test.images[0]
+    features = lenet.features(
+        after, (jnp.asarray(digit[None, ..., None], jnp.float32) - mean) / std
+    )
+    maps = {name: np.asarray(values[0]) for name, values in features.items() if values.ndim == 4}
+    maps = {row.name: maps[row.name] for row in lenet.ROWS if row.name in maps}
+    run.save_figure("activations", convolution.activations(digit, maps))
+
+    answers = logits.argmax(axis=1)
+    counts = np.zeros((CLASSES, CLASSES), int)
+    np.add.at(counts, (test.labels, answers), 1)
+    run.save_figure("confusion", classification.confusion(counts))
+    run.result(f"confusion, seed {run.record['seed']}: true by predicted", counts)
+
+    probabilities = np.asarray(jax.nn.softmax(logits)).max(axis=1)
+    wrong = np.flatnonzero(answers != test.labels)
+    # The surest first.
+    worst = wrong[np.argsort(-probabilities[wrong])][:32]
+    if len(worst):
+        shown = (test.images, test.labels, answers, probabilities)
+        run.save_figure("mistakes", classification.mistakes(*(array[worst] for array in shown)))
+
+
+def _draw_sizes(run) -> None:
+    described = stack.describe(lenet.ROWS, lenet.INPUT_SHAPE)
+    layers = described.layers
+    figure = network.sizes(
+        {"image": described.input_shape} | {layer.name: layer.outputs for layer in layers},
+        ["input", *(layer.kind for layer in layers)],
+        {
+            "parameters": [0, *(layer.parameters for layer in layers)],
+            "multiply-adds": [0, *(layer.multiply_adds for layer in layers)],
+            "bytes of outputs": [0, *(layer.output_bytes for layer in layers)],
+        },
+    )
+    run.save_figure("sizes", figure)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config, description=__doc__))

@@ -1,0 +1,59 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from chainrule import runs
+from experiments import lenet_mnist
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    config = lenet_mnist.Config(
+        recipe="fast", samples=3000, epochs=2, seeds=1, seed=3, root=tmp_path_factory.mktemp("runs")
+    )
+    return runs.load(lenet_mnist.main(config))
+
+
+def test_it_learns_digits_and_says_which_it_confuses(loaded):
+    results = {name: row["value"] for name, row in loaded.record["results"].items()}
+    (error,) = results["test error"]
+    assert error < 0.2  # 120 steps
+    counts = np.asarray(results["confusion, seed 3: true by predicted"])
+    assert counts.sum() == 1000
+    assert 1 - np.trace(counts) / 1000 == pytest.approx(error)
+    # A row is a true class: that many of each are in the embedded test digits.
+    assert counts.sum(axis=1).tolist() == [85, 126, 116, 107, 110, 87, 87, 99, 89, 94]
+    assert loaded.trace["seed=3/test_error"][-1] == pytest.approx(error)
+    assert loaded.trace["seed=3/loss"].shape == (2,)
+    assert loaded.record["compile_seconds"] > 0
+    pictures = {"learning", "filters", "activations", "confusion", "mistakes", "sizes"}
+    assert pictures == {file.stem for file in loaded.path.glob("*.svg")}
+
+
+def test_the_rate_rises_to_its_peak_and_falls_to_zero():
+    recipe = lenet_mnist.Recipe(3, 10, 0.5, rising=0.2, smoothing=0.0, pixels=0)
+    rate = lenet_mnist.schedule(recipe, samples=109)  # 10 steps an epoch
+    found = [float(rate(step)) for step in (0, 3, 6, 18, 30)]
+    np.testing.assert_allclose(found, [0, 0.25, 0.5, 0.25, 0], atol=1e-6)
+
+
+def test_smoothing_spreads_a_share_of_each_target_over_all_classes():
+    logits = jnp.asarray(np.random.default_rng(0).normal(size=(4, 10)), jnp.float32)
+    labels = jnp.array([0, 3, 3, 9])
+    loss = lenet_mnist.make_loss(lambda params, images: images, smoothing=0.2)
+    value, (state, metrics) = loss({}, {}, {"images": logits, "labels": labels}, None)
+    logs = np.asarray(jax.nn.log_softmax(logits), np.float64)
+    expected = -(0.8 * logs[np.arange(4), labels] + 0.2 * logs.mean(axis=1)).mean()
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    assert state == {}
+    assert metrics["error"] == np.mean(np.asarray(logits).argmax(axis=1) != labels)
+
+
+def test_only_the_accurate_recipe_moves_digits():
+    assert lenet_mnist.make_augment(lenet_mnist.RECIPES["fast"].pixels) is None
+    augment = lenet_mnist.make_augment(lenet_mnist.RECIPES["accurate"].pixels)
+    batch = {"images": jnp.ones((5, 28, 28, 1), jnp.uint8), "labels": jnp.arange(5)}
+    moved = augment(jax.random.key(0), batch)
+    assert moved["labels"] is batch["labels"]
+    assert moved["images"].sum() < batch["images"].sum()
