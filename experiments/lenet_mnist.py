@@ -61,8 +61,8 @@ class Recipe(NamedTuple):
 
 
 RECIPES = {
-    "accurate": Recipe(12, 100, 0.005, rising=0.1, smoothing=0.1, pixels=2),
-    "fast": Recipe(2, 50, 0.01, rising=0.1, smoothing=0.2, pixels=0),
+    "accurate": Recipe(8, 100, 0.005, rising=0.1, smoothing=0.1, pixels=2),
+    "fast": Recipe(1, 50, 0.01, rising=0.1, smoothing=0.2, pixels=0),
 }
 
 

@@ -34,7 +34,8 @@ def test_it_has_the_sizes_of_the_notes():
     assert not any(np.any(layer["bias"]) for layer in params.values())
     fan_in = {"conv1": 25, "conv2": 800, "dense1": 256, "dense2": 200}
     for name, layer in params.items():
-        np.testing.assert_allclose(jnp.var(layer["kernel"]), 2 / fan_in[name], rtol=0.2)
+        np.testing.assert_allclose(jnp.var(layer["kernel"]), 1 / (3 * fan_in[name]), rtol=0.1)
+        assert jnp.abs(layer["kernel"]).max() <= fan_in[name] ** -0.5
 
 
 def test_the_net_of_pytorch_gives_the_same_logits_and_gradients(stored, tensors):

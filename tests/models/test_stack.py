@@ -90,6 +90,22 @@ def test_the_sizes_and_costs_of_vgg16():
     assert dense3.outputs == (1000,)
 
 
+def test_what_the_pools_of_vgg16_save():
+    def counted(rows):
+        layers = stack.describe(rows, (224, 224, 3)).layers
+        convs = sum(layer.multiply_adds for layer in layers if layer.kind == "conv")
+        return convs, next(layer.parameters for layer in layers if layer.kind == "dense")
+
+    rows = tuple(vgg16())
+    with_pools, dense = counted(rows)
+    without_pools, dense_without = counted(tuple(row for row in rows if not isinstance(row, Pool)))
+    assert with_pools == 15_346_630_656
+    # Every convolution at all 224 x 224 positions: its weights, without biases, times 50,176.
+    assert without_pools == 14_710_464 * 50_176 == 738_112_241_664
+    assert round(without_pools / with_pools, 1) == 48.1
+    assert (dense_without - 4096) == 1024 * (dense - 4096)
+
+
 @pytest.mark.parametrize(
     ("row", "input_shape", "outputs"),
     [
@@ -99,7 +115,7 @@ def test_the_sizes_and_costs_of_vgg16():
         (Conv("a", 2, kernel=3, padding=1), (50, 50, 3), (50, 50, 2)),
         (Conv("a", 1), (7, 7, 1), (5, 5, 1)),
         (Conv("a", 1, stride=2), (7, 7, 1), (3, 3, 1)),
-        (Pool("a", (1, 2)), (2, 2, 6), (2, 1, 6)),
+        (Pool("a", (1, 2)), (2, 6, 2), (2, 3, 2)),
     ],
 )
 def test_the_sizes_of_the_notes(row, input_shape, outputs):

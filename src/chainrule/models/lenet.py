@@ -18,6 +18,7 @@ Example:
 
 from collections.abc import Mapping
 
+import jax
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -39,13 +40,15 @@ ROWS = (
 TORCH_NAMES = {"conv1": "conv1", "conv2": "conv2", "dense1": "fc1", "dense2": "fc2"}
 """What the layers are called in the notes' ``Net``."""
 
+_WITHIN_ONE_OVER_ROOT = jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
 
 def init(key: PRNGKeyArray) -> Tree:
     r"""Draw the parameters.
 
-    Kernels are normal with variance 2 / fan-in (He et al., 2015), biases 0. PyTorch, the notes'
-    framework, draws both uniformly within :math:`\pm 1 / \sqrt{\text{fan-in}}`, a sixth of that
-    variance.
+    Kernels are uniform within :math:`\pm 1 / \sqrt{\text{fan-in}}`, as PyTorch, the notes'
+    framework, draws them; biases are 0. The variance is a sixth of that of He et al. (2015): after
+    one epoch of Adam it leaves fewer errors than theirs.
 
     Args:
       key: the source of the numbers.
@@ -55,11 +58,10 @@ def init(key: PRNGKeyArray) -> Tree:
       ...}``, 105,506 numbers.
 
     Example:
-      >>> import jax
       >>> {name: layer["kernel"].shape for name, layer in init(jax.random.key(0)).items()}
       {'conv1': (5, 5, 1, 32), 'conv2': (5, 5, 32, 64), 'dense1': (256, 200), 'dense2': (200, 10)}
     """
-    return stack.init(key, ROWS, INPUT_SHAPE)
+    return stack.init(key, ROWS, INPUT_SHAPE, kernel_init=_WITHIN_ONE_OVER_ROOT)
 
 
 def apply(
@@ -78,7 +80,7 @@ def apply(
       ValueError: images of another shape, or parameters that are not those of `init`.
 
     Example:
-      >>> import jax, jax.numpy as jnp
+      >>> import jax.numpy as jnp
       >>> params = jax.eval_shape(init, jax.random.key(0))
       >>> jax.eval_shape(apply, params, jnp.zeros((5, 28, 28, 1))).shape
       (5, 10)

@@ -126,7 +126,8 @@ def spread(
         ax.plot(layers, values, "-o", ms=3.5, color=color, label=name)
     for color, (name, values) in zip(CYCLE[len(extents) :], deviations.items(), strict=False):
         ax.plot(layers, values, "-s", ms=3.5, color=color, label=name)
-    ax.set(xlim=(0, None), ylim=(0, None))
+    ax.set_yscale("log", base=2)
+    ax.yaxis.set_major_formatter("{x:g}")
     ax.set_xlabel("convolutions of 3 x 3")
     ax.set_ylabel("pixels")
     ax.legend()

@@ -1,0 +1,412 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 7. From convolution to LeNet
+#
+# A perceptron looks at a digit as at 784 numbers in no particular order: shuffle the pixels of all images
+# in the same way, and it learns just as well. That throws something away. Neighbours belong together,
+# and a stroke is a stroke wherever it lies. A convolution builds both into the network: it looks at small
+# windows, and at all of them with the same weights.
+
+# %%
+# %matplotlib inline
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from chainrule import data, losses, training
+from chainrule.check import check_gradients
+from chainrule.data.augment import shift
+from chainrule.data.batches import Batches
+from chainrule.models import lenet, stack
+from chainrule.models.stack import Conv, Dense
+from chainrule.ops.convolution import conv, conv_backward
+from chainrule.ops.pooling import max_pool, max_pool_backward, max_pool_with_indices
+from chainrule.plots import classification, convolution, network
+
+train, test = (data.mnist(split, source="embedded") for split in ("train", "test"))
+
+# %% [markdown]
+# ## A scalar product that moves
+#
+# Put the kernel $(3, 2)$ under the first two of the values $(1, 2, 3, 4)$ and take the scalar product; move it
+# by one, take the next. $1 \cdot 3 + 2 \cdot 2 = 7$, then $2 \cdot 3 + 3 \cdot 2 = 12$, then 17:
+
+# %%
+signal, kernel = jnp.array([1.0, 2.0, 3.0, 4.0]), jnp.array([3.0, 2.0])
+print(conv(signal[None, :, None], kernel[:, None, None])[0, :, 0])
+
+# %% [markdown]
+# What signal processing calls a convolution turns the kernel round first, and would give
+# $1 \cdot 2 + 2 \cdot 3 = 8$. A kernel that is learned does not care which way round it is stored, so that
+# deep learning leaves the turning out and keeps the name.
+#
+# The extra axes are for the batch and the channels, which come last: images are `[batch, rows, columns,
+# channels]`, kernels `[rows, columns, channels in, features out]`. Three numbers decide which windows
+# there are: the *padding* puts zeros around the image, the *stride* is how far the window moves, and the
+# *dilation* how far apart its weights are. Of $n$ values with a kernel of $k$,
+#
+# $$ \left\lfloor \frac{n + 2 p - (1 + (k - 1) d)}{s} \right\rfloor + 1 $$
+#
+# windows fit. The examples of the notes, none of them computed, only asked for their shapes:
+
+
+# %%
+def size(inputs, kernel, **settings):
+    shapes = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (inputs, kernel))
+    return jax.eval_shape(lambda x, w: conv(x, w, **settings), *shapes).shape
+
+
+print(
+    "117 maps of 10 x 13 with 4 channels, 5 kernels of 2 x 3:", size((117, 10, 13, 4), (2, 3, 4, 5))
+)
+print("20 x 30, 3 x 3, dilation 4:", size((1, 20, 30, 1), (3, 3, 1, 1), dilation=4))
+print("50 x 50, 3 x 3:", size((5, 50, 50, 3), (3, 3, 3, 1)))
+print("50 x 50, 3 x 3, padding 1:", size((5, 50, 50, 3), (3, 3, 3, 1), padding=1))
+
+# %% [markdown]
+# ## Filters
+#
+# Before networks learned them, kernels were designed. Weights that add up to 1 keep the brightness, weights
+# that add up to 0 answer to differences only: nothing on paper, nothing in the middle of a broad stroke,
+# red where the image rises along the kernel, blue where it falls.
+
+# %%
+sobel = np.array([[-1, -2, -1], [0, 0, 0], [1, 2, 1]])
+kernels = {
+    "identity": np.array([[0, 0, 0], [0, 1, 0], [0, 0, 0]]),
+    "blur": np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16,
+    "sharpen": np.array([[0, -1, 0], [-1, 5, -1], [0, -1, 0]]),
+    "edges": np.array([[-1, -1, -1], [-1, 8, -1], [-1, -1, -1]]),
+    "Sobel, horizontal": sobel,
+    "Sobel, vertical": sobel.T,
+}
+image = np.block([[*test.images[:2]], [*test.images[2:4]]]).astype(np.float32) / 255
+bank = jnp.asarray(np.stack(list(kernels.values()), axis=-1), jnp.float32)[:, :, None]
+outputs = conv(jnp.asarray(image)[None, ..., None], bank, padding=1)[0]
+convolution.filtered(
+    image, kernels, {name: np.asarray(outputs[..., i]) for i, name in enumerate(kernels)}
+)
+
+# %% [markdown]
+# ## Why not connect everything?
+#
+# Because of the arithmetic. Between two colour images of 256 x 256 a fully connected layer has a weight
+# for every pair of values; a convolution has one for every pair of channels and every place in its window.
+
+# %%
+for row in (Dense("dense", 256 * 256 * 3), Conv("conv", 3, kernel=3, padding=1)):
+    (layer,) = stack.describe((row,), (256, 256, 3)).layers
+    weights = layer.parameters - row.features  # without the biases
+    print(f"{row.name}: {weights:,} weights, {4 * weights / 1e9:.3g} GB in float32")
+
+# %% [markdown]
+# And because of what is true of images. A digit that is moved should give the same features, moved. That
+# is a property of a convolution, whatever its weights:
+
+# %%
+rng = np.random.default_rng(0)
+random_bank = jnp.asarray(rng.normal(size=(3, 3, 1, 4)), jnp.float32)
+digit = jnp.asarray(test.images[:1, ..., None], jnp.float32) / 255
+moved_first = conv(jnp.roll(digit, (-3, 2), axis=(1, 2)), random_bank, padding=1)
+moved_after = jnp.roll(conv(digit, random_bank, padding=1), (-3, 2), axis=(1, 2))
+print(
+    f"largest value {moved_first.max():.2f}, difference {jnp.abs(moved_first - moved_after).max():.1g}"
+)
+
+# %% [markdown]
+# ## Backward
+#
+# Nothing new is needed for the gradients. A weight of the kernel is a *shared* weight: it is used at every
+# position of every image, and its gradient is the sum over its uses,
+#
+# $$ \frac{\partial \ell}{\partial W_k} = \sum_i x_{i + k}\, g_i, \qquad
+# \frac{\partial \ell}{\partial x_j} = \sum_k W_k\, g_{j - k}. $$
+#
+# The second is a convolution again, of $g$ and with the kernel turned round. As an example small enough
+# to be done by hand, with $g = (1, 10, 100)$:
+
+# %%
+g = jnp.array([1.0, 10.0, 100.0])[None, :, None]
+by_signal, by_kernel = conv_backward(g, signal[None, :, None], kernel[:, None, None])
+print("by the signal:", by_signal[0, :, 0])
+print("by the kernel:", by_kernel[:, 0, 0], "= 1 (1, 2) + 10 (2, 3) + 100 (3, 4)")
+
+# %% [markdown]
+# As always, never believed without a check:
+
+# %%
+x, w, b = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((2, 6, 7, 3), (3, 2, 3, 4), 4))
+settings = {"stride": (2, 1), "padding": 1, "dilation": (1, 2)}
+g = jnp.asarray(rng.normal(size=conv(x, w, b, **settings).shape), jnp.float32)
+print(
+    check_gradients(
+        lambda x, w, b: conv_backward(g.astype(x.dtype), x, w, b, **settings),
+        lambda x, w, b: jnp.sum(g * conv(x, w, b, **settings)),
+        *(x, w, b),
+        max_differences=50,
+    )
+)
+
+# %% [markdown]
+# ## Pools
+#
+# A pool keeps one value of each cell, the largest for example. Three quarters of the values are gone, and
+# all that follows is four times cheaper. Backward, the gradient goes to the value that won, and nowhere else:
+
+# %%
+square = jnp.arange(16.0).reshape(1, 4, 4, 1)
+values, winners = max_pool_with_indices(square, 2)
+print(values[0, ..., 0])
+g = jnp.array([[1.0, 2.0], [3.0, 4.0]])[None, ..., None]
+print(max_pool_backward(g, square, window=2)[0, ..., 0])
+
+# %% [markdown]
+# Inside a cell the order does not matter. So a pool forgives a shift, as long as everything stays in its
+# cell, and that is all: it is not invariant to shifts, only less sensitive. How far do the edges of a digit
+# move when the digit does, in units of the distance between two different digits?
+
+# %%
+digits = jnp.asarray(test.images[:300, ..., None], jnp.float32) / 255
+four = jnp.asarray(np.stack([sobel, -sobel, sobel.T, -sobel.T], axis=-1), jnp.float32)[:, :, None]
+
+
+def moved(window, pixels):
+    @jax.jit
+    def edges(images):
+        return max_pool(jax.nn.relu(conv(images, four, padding=1)), window).reshape(300, -1)
+
+    here, there = edges(digits), edges(jnp.roll(digits, pixels, axis=2))
+    apart = jnp.linalg.norm(here - jnp.roll(here, 1, axis=0), axis=1)
+    return float(jnp.linalg.norm(there - here, axis=1).mean() / apart.mean())
+
+
+print("shift      1 px   2 px   3 px")
+for window in (1, 2, 4, 7):
+    print(f"{window} x {window}  ", *(f"{moved(window, pixels):6.2f}" for pixels in (1, 2, 3)))
+
+# %% [markdown]
+# `experiments/convolution.py` measures it with shifts in all directions, and what it does to a predictor.
+#
+# ## The notes' network
+#
+# Convolutions and pools in turn, so that the maps get smaller and more, and a small perceptron at the end. An
+# architecture is a table, and everything about its sizes follows from the table, before there is any number:
+
+# %%
+described = stack.describe(lenet.ROWS, lenet.INPUT_SHAPE)
+print(described)
+
+# %%
+layers = described.layers
+network.sizes(
+    {"image": described.input_shape} | {layer.name: layer.outputs for layer in layers},
+    ["input", *(layer.kind for layer in layers)],
+    {
+        "parameters": [0, *(layer.parameters for layer in layers)],
+        "multiply-adds": [0, *(layer.multiply_adds for layer in layers)],
+        "bytes of outputs": [0, *(layer.output_bytes for layer in layers)],
+    },
+)
+
+# %% [markdown]
+# Look where the costs are. Nearly all of the *memory* is the first layer, which has less than a hundredth
+# of the *parameters*; half of those are in the first dense layer, which takes hardly any *time*. So it is
+# in nearly every convolutional network.
+#
+# The column *sees* is the receptive field: which part of the image one output depends on. It can be
+# computed, or it can be seen, as the part where the gradient of that output is not zero. Here the mean of
+# its size over 50 digits, in a network that has learned nothing yet:
+
+# %%
+params = jax.jit(lenet.init)(jax.random.key(0))
+mean, std = float(train.images.mean()), float(train.images.std())
+
+
+def apply(params, images):
+    return lenet.apply(params, (jnp.asarray(images, jnp.float32) - mean) / std)
+
+
+@jax.jit
+def seen(params, images):
+    def middle(images, name):
+        maps = lenet.features(params, images)[name]
+        return jnp.sum(maps[:, maps.shape[1] // 2, maps.shape[2] // 2])
+
+    maps = [layer.name for layer in layers if len(layer.outputs) == 3]
+    return [jnp.abs(jax.grad(middle)(images, name)).mean(axis=(0, 3)) for name in maps]
+
+
+names = [layer.name for layer in layers if len(layer.outputs) == 3]
+some = (jnp.asarray(test.images[:50, ..., None], jnp.float32) - mean) / std
+gradients = dict(zip(names, map(np.asarray, seen(params, some)), strict=True))
+boxes = {}
+for name, gradient in gradients.items():
+    rows, columns = np.nonzero(gradient)
+    boxes[name] = (rows.min(), columns.min()), (np.ptp(rows) + 1, np.ptp(columns) + 1)
+convolution.fields(gradients, boxes)
+
+# %% [markdown]
+# ## Training
+#
+# Mini-batches of 100 and Adam, with a learning rate that rises and then falls. Every digit is moved by up to two
+# pixels at random whenever its turn comes: the one thing we know about digits that the network does not.
+# The 6,000 digits that come with the package make 60 steps an epoch:
+
+# %%
+epochs, size = 8, 100
+batches = Batches(
+    {"images": train.images[..., None], "labels": train.labels}, size, key=jax.random.key(1)
+)
+steps = epochs * batches.per_epoch
+optimizer = optax.adam(optax.warmup_cosine_decay_schedule(0.0, 0.005, steps // 10, steps))
+
+
+def loss(params, state, batch, key):
+    logits = apply(params, batch["images"])
+    wrong = jnp.argmax(logits, axis=1) != batch["labels"]
+    return losses.cross_entropy(logits, batch["labels"]), (state, {"error": jnp.mean(wrong)})
+
+
+def augment(key, batch):
+    return batch | {"images": shift(key, batch["images"], pixels=2)}
+
+
+def test_logits(params):
+    return np.asarray(training.predict(apply, params, test.images[..., None], size=500))
+
+
+def evaluate(train_state):
+    wrong = test_logits(train_state.params).argmax(axis=1) != test.labels
+    return {"test_error": float(wrong.mean())}
+
+
+records = []
+start = training.create(params, optimizer, key=jax.random.key(2))
+end = training.fit(
+    start,
+    loss,
+    optimizer,
+    batches,
+    epochs,
+    augment=augment,
+    evaluate=evaluate,
+    report=records.append,
+)
+classification.learning(
+    np.arange(1, epochs + 1),
+    {
+        "train, moved, during the epoch": np.array([[record["error"] for record in records]]),
+        "test": np.array([[record["test_error"] for record in records]]),
+    },
+)
+
+# %% [markdown]
+# The training error is that of moved digits, while the weights still change: it may well be above the test error.
+# On all 60,000 digits the same network reaches 99.4 %: `experiments/lenet_mnist.py`.
+#
+# ## What it has learned
+#
+# The 32 filters of the first layer. Some have become edges of one direction, like Sobel's:
+
+# %%
+convolution.kernels(
+    {
+        name: np.asarray(tree["conv1"]["kernel"])[:, :, 0]
+        for name, tree in (("drawn", params), ("trained", end.params))
+    }
+)
+
+# %% [markdown]
+# And what the layers make of one digit. Where the ReLU follows, blue is gone:
+
+# %%
+features = jax.jit(lenet.features)(end.params, some[:1])
+convolution.activations(test.images[0], {name: np.asarray(features[name][0]) for name in names})
+
+# %% [markdown]
+# ## What it confuses
+
+# %%
+logits = test_logits(end.params)
+answers, odds = logits.argmax(axis=1), np.asarray(jax.nn.softmax(logits)).max(axis=1)
+counts = np.zeros((10, 10), int)
+np.add.at(counts, (test.labels, answers), 1)
+classification.confusion(counts)
+
+# %%
+wrong = np.flatnonzero(answers != test.labels)
+surest = wrong[np.argsort(-odds[wrong])][:24]
+classification.mistakes(test.images[surest], test.labels[surest], answers[surest], odds[surest])
+
+# %% [markdown]
+# The surest mistake comes first. Some of them one would make oneself.
+#
+# ## In the terms of PyTorch
+#
+# | PyTorch | here |
+# | --- | --- |
+# | images `[N, C, H, W]`, kernels `[D, C, h, w]` | images `[N, H, W, C]`, kernels `[h, w, C, D]` |
+# | `F.conv2d(x, w, b, stride, padding, dilation, groups)` | `conv(x, w, b, stride, padding, dilation, groups)` |
+# | `padding=(1, 2)`: one number an axis, for both sides | the same, and `((lo, hi), ...)` for each side |
+# | `F.max_pool2d(x, 2, return_indices=True)` | `max_pool_with_indices(x, 2)` |
+# | `class Net(nn.Module)` with layers as attributes | a table of rows, `lenet.ROWS` |
+# | `x.view(-1, 256)`: channels, rows, columns | `Dense` flattens rows, columns, channels |
+# | `net.state_dict()` | `lenet.from_torch(tensors)`, `lenet.to_torch(params)` |
+#
+# ## Exercises
+#
+# 1. A kernel of 3 with dilation $d$ equals a larger kernel without. Which one? Show it.
+#
+# <details><summary>Solution</summary>
+#
+# The kernel of size $1 + 2 d$ with $d - 1$ zeros between the weights.
+#
+# ```python
+# w = jnp.asarray(rng.normal(size=(3, 1, 1)), jnp.float32)
+# stuffed = jnp.zeros((9, 1, 1)).at[::4].set(w)
+# x = jnp.asarray(rng.normal(size=(1, 20, 1)), jnp.float32)
+# print(jnp.abs(conv(x, w, dilation=4) - conv(x, stuffed)).max())
+# ```
+#
+# </details>
+#
+# 2. In the notes' network the ReLU stands after the pool. What changes if it stands before?
+#
+# <details><summary>Solution</summary>
+#
+# Nothing in the outputs: a ReLU never decreases, so that the ReLU of the largest value is the largest of the
+# ReLUs. It costs nine ReLUs where one is enough, and a cell without a positive value sends its gradient nowhere
+# in both cases.
+#
+# </details>
+#
+# 3. How much do the pools of VGG16 save? Describe its convolutions with the pools and without.
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# widths = ((64, 64), (128, 128), (256,) * 3, (512,) * 3, (512,) * 3)
+# for pools in (True, False):
+#     rows = []
+#     for i, block in enumerate(widths):
+#         rows += [Conv(f"conv{i}{j}", width, padding=1) for j, width in enumerate(block)]
+#         rows += [stack.Pool(f"pool{i}")] * pools
+#     print(f"{stack.describe(rows, (224, 224, 3)).multiply_adds:,}")
+# ```
+#
+# 15.3 billion multiply-adds with pools, 738 billion without: 48 times as many. And the first dense layer
+# behind them would have 1,024 times as many weights.
+#
+# </details>
