@@ -168,13 +168,14 @@ def _fields(run, config: Config, digits) -> Table:
     described = stack.describe(lenet.ROWS, lenet.INPUT_SHAPE)
     layers = [layer for layer in described.layers if len(layer.outputs) == 3]
     keys = jax.random.split(jax.random.key(config.seed), config.draws)
-    params = jax.jit(jax.vmap(lenet.init))(keys)
     indices = np.arange(config.draws) % len(digits)
     images = jnp.asarray(digits[indices, None, ..., None], jnp.float32) / 128 - 1
 
     @jax.jit
-    def gradients(params, images):
-        def one(params, image):
+    def gradients(keys, images):
+        def one(key, image):
+            params = lenet.init(key)
+
             def middle(image, name):
                 maps = lenet.features(params, image)[name]
                 return jnp.sum(maps[0, maps.shape[1] // 2, maps.shape[2] // 2])
@@ -183,13 +184,13 @@ def _fields(run, config: Config, digits) -> Table:
 
         return jax.tree.map(
             lambda leaf: jnp.mean(leaf, axis=0)[0, ..., 0],
-            jax.lax.map(lambda pair: one(*pair), (params, images)),
+            jax.lax.map(lambda pair: one(*pair), (keys, images)),
         )
 
     table = Table(title=f"LeNet: fields, and {config.draws} gradients averaged")
     for column in ("layer", "sees", "gradient is not 0", "half of it lies in"):
         table.add_column(column)
-    means, boxes = jax.tree.map(np.asarray, gradients(params, images)), {}
+    means, boxes = jax.tree.map(np.asarray, gradients(keys, images)), {}
     for layer in layers:
         _, found = boxes[layer.name] = extent(means[layer.name])
         side = half(means[layer.name])

@@ -7,8 +7,9 @@ then falls linearly to 0, smoothed labels.
     python experiments/lenet_mnist.py --data-dir FOLDER --recipe fast --seeds 1 --no-figures
 
 ``accurate`` moves every digit at random, by up to two pixels, in every batch. ``fast`` is made for
-99.0 % in the least time on two cores, process start and compilation included. What it consists of
-was chosen by the last 10,000 training digits, held out, and not by the test digits.
+99.0 % in the least time on two cores, process start and compilation included: two thirds of an
+epoch. Its rate, its smoothing and the network's initialisation were compared on the last 10,000
+training digits, held out, and not on the test digits.
 
 It draws the filters, before and after, what they make of one digit, the table of confusions and the
 mistakes of the first seed.
@@ -35,7 +36,7 @@ from chainrule.models import lenet, stack
 from chainrule.plots import classification, convolution, network
 
 AT_MOST = {"accurate": 0.008, "fast": 0.010}
-"""Test error on the full set."""
+"""Test error with all digits."""
 
 TRAIN = "train, moved, during the epoch"
 
@@ -50,6 +51,7 @@ class Recipe(NamedTuple):
       rising: the share of the steps in which the rate rises.
       smoothing: how much of each target is spread over all classes.
       pixels: how far a digit is moved at most.
+      samples: the first so many training digits, or all.
     """
 
     epochs: int
@@ -58,11 +60,12 @@ class Recipe(NamedTuple):
     rising: float
     smoothing: float
     pixels: int
+    samples: int | None = None
 
 
 RECIPES = {
     "accurate": Recipe(8, 100, 0.005, rising=0.1, smoothing=0.1, pixels=2),
-    "fast": Recipe(1, 50, 0.01, rising=0.1, smoothing=0.2, pixels=0),
+    "fast": Recipe(1, 50, 0.01, rising=0.1, smoothing=0.2, pixels=0, samples=40_000),
 }
 
 
@@ -75,7 +78,7 @@ class Config:
     epochs: int | None = None
     """Instead of the recipe's."""
     samples: int | None = None
-    """The first so many training digits; all unless given."""
+    """Instead of the recipe's."""
     seeds: int = 3
     """How many initialisations, each with its own batches."""
     seed: int = 0
@@ -95,11 +98,14 @@ def main(config: Config) -> pathlib.Path:
     clock = time.perf_counter()
     console = Console()
     recipe = RECIPES[config.recipe]
-    recipe = recipe._replace(epochs=config.epochs or recipe.epochs)
+    recipe = recipe._replace(
+        epochs=config.epochs or recipe.epochs, samples=config.samples or recipe.samples
+    )
     train = data.mnist("train", config.source, config.data_dir)
     test = data.mnist("test", config.source, config.data_dir)
-    images, labels = train.images[: config.samples, ..., None], train.labels[: config.samples]
-    mean, std = float(images.mean()), float(images.std())
+    images, labels = train.images[: recipe.samples, ..., None], train.labels[: recipe.samples]
+    # Of a part: those of all take as long as a hundred steps.
+    mean, std = float(images[:5000].mean()), float(images[:5000].std())
 
     def apply(params, images):
         """Logits of images of bytes."""
@@ -163,9 +169,10 @@ def main(config: Config) -> pathlib.Path:
             epochs = np.arange(1, recipe.epochs + 1)
             run.save_figure("learning", classification.learning(epochs, errors))
             _draw_sizes(run)
-        full = len(labels) == 60_000
-        run.result("test error", ends, AT_MOST[config.recipe] if full else None)
-        run.result("test error, mean", np.mean(ends), AT_MOST[config.recipe] if full else None)
+        whole = len(train.labels) == 60_000 and not (config.epochs or config.samples)
+        at_most = AT_MOST[config.recipe] if whole else None
+        run.result("test error", ends, at_most)
+        run.result("test error, mean", np.mean(ends), at_most)
         run.result(
             "test error, standard deviation", np.std(ends, ddof=1) if len(ends) > 1 else None
         )
