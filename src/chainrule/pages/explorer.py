@@ -97,6 +97,14 @@ def page(problems: Sequence[Problem], *, title: str = "Play with learning rates"
     Raises:
       ValueError: there is no problem; or the arrays of one do not fit its rates, its steps or its
         axes; or an optimizer is missing from a start.
+
+    Example:
+      >>> loss = np.asarray([[2.0, 0.5], [2.0, 8.0]])
+      >>> words, edges = ("descending", "diverged"), {"edge at the start": 2.0}
+      >>> one = Sweep("sgd", "w = 2", loss, loss, words, edges, 2.0, counts={"errors": loss > 1})
+      >>> demo = Problem("demo", "a demo", "", np.asarray([0.5, 3.0]), [one], (0.5, 3.0))
+      >>> page([demo]).startswith("<!DOCTYPE html>")
+      True
     """
     if not problems:
         raise ValueError("no problem to explore: pass at least one")

@@ -36,6 +36,16 @@ def find(folder: str | os.PathLike[str] = "runs") -> Listing:
 
     Raises:
       FileNotFoundError: the folder does not exist.
+
+    Example:
+      >>> import tempfile
+      >>> from chainrule import runs
+      >>> with tempfile.TemporaryDirectory() as root:
+      ...     with runs.start("demo", seed=7, arguments={}, root=root):
+      ...         pass
+      ...     found = find(root)
+      >>> [record["seed"] for _, record in found.runs], found.broken
+      ([7], ())
     """
     folder = pathlib.Path(folder)
     if not folder.is_dir():
