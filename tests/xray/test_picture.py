@@ -263,3 +263,39 @@ def test_graphviz_reads_the_dot_text():
     texts = [text.text for text in ET.fromstring(answer.stdout).iter(f"{SVG}text")]
     assert {"one", "two", "params['one']", f"tanh_{report.nodes[-3].index}"} & set(texts)
     assert answer.stdout.count('class="cluster"') == 2
+
+
+def places(report):
+    """Where the middle of every node stands."""
+    found = {}
+    for card in ET.fromstring(report.to_svg(direction="right")).iter(f"{SVG}g"):
+        if card.get("data-id"):
+            x, y = map(float, re.findall(r"[-0-9.]+", card.get("transform")))
+            rect = card.findall(f"{SVG}rect")[-1]
+            middle = x + float(rect.get("width")) / 2, y + float(rect.get("height")) / 2
+            found[card.find(f"{SVG}title").text] = middle
+    return found
+
+
+def test_operands_stand_in_their_order_and_values_flow_one_way():
+    f, args, *_ = COURSE["sigmoid"]
+    report = xray(f, *args)
+    at = places(report)
+    heights = [at[name][1] for name in ("w[0]", "x[0]", "w[1]", "x[1]")]
+    assert heights == sorted(heights)
+    for node in report.nodes:
+        for slot in node.inputs:
+            assert at[report.nodes[slot.node].label][0] < at[node.label][0]
+
+
+def test_no_two_cards_overlap():
+    svg = ET.fromstring(xray(network, PARAMS, jnp.ones(3)).to_svg(direction="down"))
+    cards = []
+    for card in svg.iter(f"{SVG}g"):
+        if card.get("data-id", "").startswith("n"):
+            x, y = map(float, re.findall(r"[-0-9.]+", card.get("transform")))
+            rect = card.findall(f"{SVG}rect")[-1]
+            cards.append((x, y, x + float(rect.get("width")), y + float(rect.get("height"))))
+    for k, (a, b, c, d) in enumerate(cards):
+        for e, f, g, h in cards[k + 1 :]:
+            assert c <= e or g <= a or d <= f or h <= b

@@ -12,6 +12,7 @@ from typing import Any, Literal
 Open = Literal["auto", "all", "none"] | Sequence[str]
 Direction = Literal["right", "down"]
 
+_DRAWING = ("dagre.min.js", "cards.js", "order.js", "layout.js", "draw.js")
 _STACK = 2**22  # bytes; dagre walks its graphs by recursion
 
 
@@ -43,15 +44,15 @@ def html(data: dict[str, Any], open: Open = "auto", direction: Direction | None 
     Returns:
       The text of the page.
     """
-    # JSON that holds no "<" can end no script.
     parts = {
         "title": html_escape(data["title"]),
+        "style": _text("draw.css") + _text("page.css"),
+        "script": "\n".join(map(_text, (*_DRAWING, "page.js"))),
+        # JSON that holds no "<" can end no script.
         "data": json.dumps(data).replace("<", "\\u003c"),
         "start": json.dumps({"open": opened(data, open), "direction": direction}),
     }
-    files = ("draw.css", "page.css", "draw.js", "page.js", "dagre.min.js")
-    parts |= {name: _text(name).partition("//# sourceMappingURL")[0] for name in files}
-    return re.sub(r"%([a-z.]+)%", lambda match: parts[match[1]], _text("page.html"))
+    return re.sub(r"%([a-z]+)%", lambda match: parts[match[1]], _text("page.html"))
 
 
 def opened(data: dict[str, Any], open: Open) -> list[int]:
@@ -92,7 +93,7 @@ def _run(arguments: str) -> str:
         context = quickjs.Context()
         context.set_max_stack_size(_STACK)
         context.eval(_CLONE)
-        for name in ("dagre.min.js", "draw.js"):
+        for name in _DRAWING:
             context.eval(_text(name))
         context.eval(_FILE)
         _local.context = context
@@ -111,4 +112,5 @@ _FILE = """function file(text) {
 
 @functools.cache
 def _text(name: str) -> str:
-    return (importlib.resources.files("chainrule.xray") / "page" / name).read_text("utf-8")
+    text = (importlib.resources.files("chainrule.xray") / "page" / name).read_text("utf-8")
+    return text.partition("//# sourceMappingURL")[0]  # a file that is not there
