@@ -31,22 +31,27 @@ def test_the_report_of_a_run_shows_ours_beside_the_notes_and_links_to_every_file
         run.note(data={"source": "embedded", "sha256": {"images": "abc"}}, epochs=[1, 2])
         run.result("final loss", 0.25, expected=0.2)
         run.result("errors", 0, expected=0)
+        run.result("floor", 0.5, expected=0)
         run.result("by seed", [3.0, 1.0, 2.0])
+        run.result("by depth", [3.0, 1.0], expected=[3.0, 1.0])
         run.result("edge", float("inf"), expected="none")
         run.save_trace({"loss": [1.0, 0.25]})
-        for name in ("loss.png", "loss.svg", "play it: 1.html"):
+        for name in ("loss.png", "loss.svg", "graph.svg", "graph.dot", "play it: 1.html"):
             run.save_text(name, "")
     page = Reader((run.path / "report.html").read_text())
     rows = " | ".join(page.words)
     assert "final loss | 0.25 | 0.2 | +25 %" in rows
-    assert "errors | 0 | 0 | +0" in rows
+    assert "errors | 0 | 0 | 0 |" in rows
+    assert "floor | 0.5 | 0 | +0.5" in rows
     assert "by seed | 2 (1 to 3) | 3, 1, 2" in rows
+    assert "by depth | 3, 1 | 3, 1 |" in rows
     assert "edge | inf | none" in rows
     assert "sha256 | images | abc" in rows
     assert "epochs | 1, 2" in rows
     assert "eta | 0.5" in rows
     assert json.loads((run.path / "run.json").read_text())["command"] in rows
-    assert page.links == ["play%20it%3A%201.html", "loss.svg", "loss.png", "run.json", "trace.csv"]
+    links = ["play%20it%3A%201.html", "graph.svg", "graph.svg", "loss.svg", "loss.png"]
+    assert page.links == [*links, "graph.dot", "run.json", "trace.csv"]
 
 
 def test_no_text_of_a_run_becomes_a_tag(tmp_path):

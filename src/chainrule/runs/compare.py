@@ -230,18 +230,18 @@ def page(
     results = [run.record.get("results") or {} for run in (a, b)]
     cells = []
     for name in dict.fromkeys([*results[0], *results[1]]):
-        (in_a, expected_a), (in_b, expected_b) = (_result(each.get(name)) for each in results)
+        (in_a, expected_a), (in_b, expected_b) = (_result(name, each.get(name)) for each in results)
         cells.append((name, in_a, in_b, expected_a or expected_b))
     if cells:
         body += [element("h2", "Results"), pages.table(("", "A ", "B ", "expected "), cells)]
     return pages.document(f"{experiment}: {a.path.name} against {b.path.name}", *body)
 
 
-def _result(result: JSON) -> tuple[Element | str, str]:
+def _result(name: str, result: JSON) -> tuple[Element | str, str]:
     """Return what was measured and what was expected, in words; a run need not have it."""
     if result is None:
         return "-", ""
     if not isinstance(result, dict):
-        return measured(result), ""
+        return measured(name, result), ""
     expected = result.get("expected")
-    return measured(result.get("value")), "" if expected is None else short(expected)
+    return measured(name, result.get("value")), "" if expected is None else short(expected)

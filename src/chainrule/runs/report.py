@@ -1,7 +1,6 @@
 """The page of a run folder: what ran, on what, with which numbers, and how to run it again."""
 
 import math
-import pathlib
 import statistics
 import urllib.parse
 from collections.abc import Mapping, Sequence
@@ -68,31 +67,34 @@ def _results(results: Mapping[str, JSON]) -> list[Element]:
             result = {"value": result}
         value, expected = result.get("value"), result.get("expected")
         beside = "" if expected is None else short(expected)
-        rows.append((name, measured(value), beside, _difference(value, expected)))
+        rows.append((name, measured(name, value), beside, _difference(value, expected)))
     return [
         element("h2", "Results"),
         pages.table(("", "measured ", "expected ", "difference "), rows),
         element(
             "p",
             "Expected is what the notes print, or what theory predicts; where nothing stands, "
-            "nothing was printed. Of several values: the median, the lowest and the highest.",
+            "nothing was printed. By seed: the median, the lowest and the highest; all of them.",
             class_="soft",
         ),
     ]
 
 
-def measured(value: JSON) -> Element | str:
-    """Return a result: of several numbers the median and the range, with all of them below."""
-    if isinstance(value, list) and len(value) > 1 and all(_is_number(x) for x in value):
-        low, middle, high = min(value), statistics.median(value), max(value)
-        spread = f"{middle:.4g} ({low:.4g} to {high:.4g})"
-        return element("span", spread, element("small", short(value)))
-    return short(value)
+def measured(name: str, value: JSON) -> Element | str:
+    """Return a result in words: of one number a seed the median and the range above the numbers."""
+    numbers = isinstance(value, list) and all(_is_number(x) for x in value)
+    if "seed" not in name or not numbers or len(value) < 2:
+        return short(value)
+    low, middle, high = min(value), statistics.median(value), max(value)
+    spread = f"{middle:.4g} ({low:.4g} to {high:.4g})"
+    return element("span", spread, element("small", short(value)))
 
 
 def _difference(value: JSON, expected: JSON) -> str:
     if not (_is_number(value) and _is_number(expected)):
         return ""
+    if value == expected:
+        return "0"
     return f"{100 * (value / expected - 1):+.3g} %" if expected else f"{value:+.3g}"
 
 
@@ -103,27 +105,22 @@ def _is_number(value: JSON) -> bool:
 
 def _files(files: Sequence[str]) -> list[Element]:
     names = sorted(set(files) - {"report.html"})
-    pictures = [name for name in names if name.endswith(".png")]
-    drawn = {pathlib.PurePath(name).with_suffix(".svg").as_posix() for name in pictures}
     links = [name for name in names if name.endswith(".html")]
-    others = [n for n in names if n not in {*pictures, *links, *(drawn & set(names))}]
+    # A picture is one figure, as .png, as .svg or, mostly, as both.
+    pictures = [name for name in names if name.endswith((".png", ".svg"))]
+    stems = sorted({name[:-4] for name in pictures})
+    others = [name for name in names if name not in {*links, *pictures}]
     body = []
     if links:
         body += [element("h2", "To play with"), _list(links)]
-    if pictures:
+    if stems:
         body += [element("h2", "Figures")]
-    for name in pictures:
-        sharp = pathlib.PurePath(name).with_suffix(".svg").as_posix()
-        title = pathlib.PurePath(name).with_suffix("").as_posix().replace("_", " ")
-        image = element("img", src=_address(name), alt=title, loading="lazy")
-        target = sharp if sharp in names else name
-        body += [
-            element(
-                "figure",
-                element("a", image, href=_address(target)),
-                element("figcaption", title),
-            )
-        ]
+    for stem in stems:
+        kinds = [stem + end for end in (".png", ".svg") if stem + end in names]
+        title = stem.replace("_", " ")
+        image = element("img", src=_address(kinds[0]), alt=title, loading="lazy")
+        link = element("a", image, href=_address(kinds[-1]))
+        body += [element("figure", link, element("figcaption", title))]
     if others:
         body += [element("h2", "Numbers and other files"), _list(others)]
     return body
@@ -150,11 +147,14 @@ def _again(record: Mapping[str, JSON]) -> list[Element]:
         where = "It ran at commit "
         after = ", with changes that were not committed." if changed else "."
         body += [element("p", where, element("code", str(commit).rstrip("+")), after)]
-    for title, name in (("Settings", "arguments"), ("Versions", "versions")):
-        if record.get(name):
-            body += [element("h2", title), _value(record[name])]
     machine = {name: record[name] for name in ("machine", "device") if record.get(name)}
-    return body + ([element("h2", "Machine"), _value(machine)] if machine else [])
+    parts = {"Settings": record.get("arguments"), "Versions": record.get("versions")}
+    columns = [
+        element("div", element("h2", title), _value(part))
+        for title, part in {**parts, "Machine": machine}.items()
+        if part
+    ]
+    return [*body, element("div", *columns, class_="columns")]
 
 
 def _value(value: JSON) -> Element:
