@@ -22,8 +22,8 @@ def number(x: Any, digits: int = 4) -> str:
     """Return a number as one writes it.
 
     Example:
-      >>> number(-0.25), number(float("inf")), number(1234567.0), number(7), number(True)
-      ('−0.25', '∞', '1.235e+6', '7', 'True')
+      >>> number(-0.25), number(float("inf")), number(1234567.0), number(12345.6), number(True)
+      ('−0.25', '∞', '1.235e+6', '12346', 'True')
     """
     if isinstance(x, bool | np.bool_):
         return str(bool(x))
@@ -36,6 +36,8 @@ def number(x: Any, digits: int = 4) -> str:
         return "NaN"
     if math.isinf(x):
         return "∞" if x > 0 else "−∞"
+    if 10**digits <= abs(x) < 1e6:  # shorter than with an exponent
+        return f"{x:.0f}".replace("-", "−")
     text = f"{x + 0.0:.{digits}g}"  # no -0
     if "e" in text:
         mantissa, _, exponent = text.partition("e")
