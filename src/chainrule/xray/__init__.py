@@ -1,4 +1,4 @@
-"""X-ray: the values and gradients of any JAX program, as data and as pictures; where NaNs are born."""
+"""X-ray: any JAX program as values and gradients, in tables and pictures; where NaNs are born."""
 
 from chainrule.xray.nodes import Edge, Node
 from chainrule.xray.record import Report, xray
