@@ -168,7 +168,8 @@ def main(config: Config) -> pathlib.Path:
             errors = {name: np.asarray(rows) for name, rows in curves.items()}
             epochs = np.arange(1, recipe.epochs + 1)
             run.save_figure("learning", classification.learning(epochs, errors))
-            _draw_sizes(run)
+            described = stack.describe(lenet.ROWS, lenet.INPUT_SHAPE)
+            run.save_figure("sizes", network.sizes(*described.columns()))
         whole = len(train.labels) == 60_000 and not (config.epochs or config.samples)
         at_most = AT_MOST[config.recipe] if whole else None
         run.result("test error", ends, at_most)
@@ -251,21 +252,6 @@ def _draw(run, before, after, logits, test, scale) -> None:
     if len(worst):
         shown = (test.images, test.labels, answers, probabilities)
         run.save_figure("mistakes", classification.mistakes(*(array[worst] for array in shown)))
-
-
-def _draw_sizes(run) -> None:
-    described = stack.describe(lenet.ROWS, lenet.INPUT_SHAPE)
-    layers = described.layers
-    figure = network.sizes(
-        {"image": described.input_shape} | {layer.name: layer.outputs for layer in layers},
-        ["input", *(layer.kind for layer in layers)],
-        {
-            "parameters": [0, *(layer.parameters for layer in layers)],
-            "multiply-adds": [0, *(layer.multiply_adds for layer in layers)],
-            "bytes of outputs": [0, *(layer.output_bytes for layer in layers)],
-        },
-    )
-    run.save_figure("sizes", figure)
 
 
 if __name__ == "__main__":

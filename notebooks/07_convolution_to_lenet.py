@@ -209,16 +209,7 @@ described = stack.describe(lenet.ROWS, lenet.INPUT_SHAPE)
 print(described)
 
 # %%
-layers = described.layers
-network.sizes(
-    {"image": described.input_shape} | {layer.name: layer.outputs for layer in layers},
-    ["input", *(layer.kind for layer in layers)],
-    {
-        "parameters": [0, *(layer.parameters for layer in layers)],
-        "multiply-adds": [0, *(layer.multiply_adds for layer in layers)],
-        "bytes of outputs": [0, *(layer.output_bytes for layer in layers)],
-    },
-)
+network.sizes(*described.columns())
 
 # %% [markdown]
 # Look where the costs are. Nearly all of the *memory* is the first layer, which has less than a hundredth
@@ -238,17 +229,18 @@ def apply(params, images):
     return lenet.apply(params, (jnp.asarray(images, jnp.float32) - mean) / std)
 
 
+names = [layer.name for layer in described.layers if len(layer.outputs) == 3]
+
+
 @jax.jit
 def seen(params, images):
     def middle(images, name):
         maps = lenet.features(params, images)[name]
         return jnp.sum(maps[:, maps.shape[1] // 2, maps.shape[2] // 2])
 
-    maps = [layer.name for layer in layers if len(layer.outputs) == 3]
-    return [jnp.abs(jax.grad(middle)(images, name)).mean(axis=(0, 3)) for name in maps]
+    return [jnp.abs(jax.grad(middle)(images, name)).mean(axis=(0, 3)) for name in names]
 
 
-names = [layer.name for layer in layers if len(layer.outputs) == 3]
 some = (jnp.asarray(test.images[:50, ..., None], jnp.float32) - mean) / std
 gradients = dict(zip(names, map(np.asarray, seen(params, some)), strict=True))
 boxes = {}

@@ -172,6 +172,17 @@ def test_nothing_is_allocated_to_describe():
     assert round(4 * layer.multiply_adds / 1e9, 1) == 154.6
 
 
+def test_the_columns_of_the_picture_begin_with_the_input():
+    outputs, kinds, costs = stack.describe(SMALL, (6, 7, 1)).columns()
+    assert list(outputs.items())[:2] == [("image", (6, 7, 1)), ("block/conv", (6, 7, 4))]
+    assert kinds == ["input", "conv", "norm", "max", "dense"]
+    assert costs == {
+        "parameters": [0, 28, 8, 0, 111],
+        "multiply-adds": [0, 1008, 0, 0, 108],
+        "bytes of outputs": [0, 672, 672, 144, 12],
+    }
+
+
 def test_the_table():
     assert str(stack.describe(SMALL, (6, 7, 1))).splitlines() == [
         "name        kind   outputs    padding   sees   parameters  multiply-adds  outputs, kB",

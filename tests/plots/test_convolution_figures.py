@@ -18,17 +18,7 @@ def images_of(ax):
 
 def test_the_sizes_of_a_network_are_drawn_to_scale():
     described = stack.describe(lenet.ROWS, lenet.INPUT_SHAPE)
-    boxes, parameters, _ = drawn(
-        network.sizes(
-            {"image": described.input_shape}
-            | {layer.name: layer.outputs for layer in described.layers},
-            ["input", *(layer.kind for layer in described.layers)],
-            {
-                "parameters": [0, *(layer.parameters for layer in described.layers)],
-                "multiply-adds": [0, *(layer.multiply_adds for layer in described.layers)],
-            },
-        )
-    )
+    boxes, parameters, *_ = drawn(network.sizes(*described.columns()))
     assert [box.get_height() for box in boxes.patches] == [28, 24, 8, 4, 2, 1, 1]
     assert [text.get_text() for text in boxes.texts][:2] == ["28 x 28 x 1", "24 x 24 x 32"]
     bars = {

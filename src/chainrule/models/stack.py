@@ -240,6 +240,25 @@ class Description(NamedTuple):
         """The memory of everything it computes for one input, which training keeps."""
         return sum(layer.output_bytes for layer in self.layers)
 
+    def columns(
+        self,
+    ) -> tuple[dict[str, tuple[int, ...]], list[str], dict[str, list[int]]]:
+        """Return the outputs, kinds and costs of the layers, the input before them.
+
+        They are what `chainrule.plots.network.sizes` draws:
+        ``sizes(*describe(rows, input_shape).columns())``.
+        """
+        layers = self.layers
+        return (
+            {"image": self.input_shape} | {layer.name: layer.outputs for layer in layers},
+            ["input", *(layer.kind for layer in layers)],
+            {
+                "parameters": [0, *(layer.parameters for layer in layers)],
+                "multiply-adds": [0, *(layer.multiply_adds for layer in layers)],
+                "bytes of outputs": [0, *(layer.output_bytes for layer in layers)],
+            },
+        )
+
     def __str__(self) -> str:
         heads = ("name", "kind", "outputs", "padding", "sees")
         numbers = ("parameters", "multiply-adds", "outputs, kB")
