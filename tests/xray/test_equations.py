@@ -105,6 +105,25 @@ def test_an_operator_without_a_rule_here_says_whose_rule_it_is():
     assert "by jax.vjp" in texts[1].backward[0]
 
 
+def test_the_rules_of_jax_are_known_and_those_of_others_not_mistaken_for_them():
+    @jax.custom_jvp
+    def relu(x):
+        return x * 3
+
+    relu.defjvp(lambda p, t: (relu(p[0]), 3 * t[0]))
+
+    def line(f, *args):
+        report = xray(f, *args, compiled=False)
+        return equation(report, report.nodes[len(args)], lambda slot: 1).backward[0]
+
+    assert line(jax.nn.relu, 2.0) == "∂x = ∂relu_1 where x > 0, 0 elsewhere = 1"
+    assert "by its own rule" in line(relu, 2.0)
+    (left, right) = line(jnp.logaddexp, 0.5, 1.5).split(" = ")[-2:]
+    assert compute(left) == pytest.approx(1 / (1 + np.exp(1.0)), rel=1e-3)
+    assert compute(right) == pytest.approx(1 / (1 + np.exp(1.0)), rel=1e-3)
+    assert line(jax.scipy.special.xlogy, 2.0, 3.0).endswith(" · log 3 = 1.099")
+
+
 def test_what_is_taken_by_index_gets_its_gradient_back_there():
     report = xray(lambda x, i: x[i], jnp.arange(3.0), 1, compiled=False)
     (node,) = (n for n in report.nodes if n.op in ("gather", "dynamic_slice"))

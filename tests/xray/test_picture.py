@@ -299,3 +299,17 @@ def test_no_two_cards_overlap():
     for k, (a, b, c, d) in enumerate(cards):
         for e, f, g, h in cards[k + 1 :]:
             assert c <= e or g <= a or d <= f or h <= b
+
+
+def test_what_is_inside_a_node_is_a_picture_too():
+    def f(w, xs):
+        return jax.lax.scan(lambda h, x: (jnp.tanh(w * h + x), h), 0.5, xs)[0]
+
+    report = xray(f, 2.0, jnp.arange(3.0), compiled=False)
+    (scan,) = (node for node in picture(report)["nodes"] if node["opens"])
+    assert scan["op"] == "scan"
+    inside = report.open(scan["label"])
+    svg = inside.to_svg()
+    assert ">tanh<" in svg
+    steps = picture(inside)["nodes"][-1]["value"]["text"]
+    assert len(numbers(" ".join(steps))) == 3  # one number a step

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from chainrule.xray import _jax
 from chainrule.xray.cells import number
 from chainrule.xray.graph import Slot
 from chainrule.xray.stats import Stats
@@ -75,6 +76,13 @@ _RULES: dict[str, tuple[str, ...]] = {
     "conv_general_dilated": ("a ∗ b", "g ∗ b, flipped", "a ∗ g, at every shift"),
     "reduce_window_max": ("max a in each window", "g at each window's maximum"),
     "reduce_window_sum": ("Σ a in each window", "g spread over each window"),
+}
+# Functions of JAX that have a rule of their own; of somebody else's only the name may be the same.
+_LIBRARY: dict[str, tuple[str, ...]] = {
+    "relu": ("max(a, 0)", "g where a > 0, 0 elsewhere"),
+    "relu6": ("min(max(a, 0), 6)", "g where 0 < a < 6, 0 elsewhere"),
+    "logaddexp": ("log(exp(a) + exp(b))", "g · exp(a − y)", "g · exp(b − y)"),
+    "xlogy": ("a · log b", "g · log b", "g · a / b"),
 }
 # Contractions without batch axes: ranks of a and b, and which axes they share.
 _PRODUCTS: dict[tuple[int, int, int, int], tuple[str, str, str]] = {
@@ -159,12 +167,14 @@ def _rules(node: "Node", count: int) -> tuple[str, ...]:
     if node.op == "concatenate":
         letters = ", ".join(_LETTERS[:count])
         return f"{letters} joined", *(["its part of g"] * count)
-    rules = _RULES.get(node.op)
+    body = _jax.rule_body(eqn)
+    known = _RULES if body is None else _LIBRARY if _jax.is_library(body) else {}
+    rules = known.get(node.op)
     flows = [k for k, part in enumerate(node.contributions) if part is not None]
     if rules is not None and len(rules) > max(flows, default=-1) + 1:  # indices have no gradient
         return rules
     inputs = ", ".join(_LETTERS[:count]) + (", …" if count > len(_LETTERS) else "")
-    by = "its own rule" if node.operator.equation.primitive.name.startswith("custom") else "jax.vjp"
+    by = "jax.vjp" if body is None else "its own rule"
     return f"{node.op}({inputs})", *([f"g times the derivative of {node.op}, by {by}"] * count)
 
 

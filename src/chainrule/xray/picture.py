@@ -6,6 +6,7 @@ from chainrule.xray.cells import Cell, cell
 from chainrule.xray.equations import equation
 from chainrule.xray.graph import Slot
 from chainrule.xray.groups import Group, tree
+from chainrule.xray.inside import can_open
 from chainrule.xray.stats import is_number
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ def _node(report: "Report", node: "Node", uses: "dict[Slot, list[Edge]]") -> dic
         "sum": _sum(node, uses.get(Slot(node.index, 0), [])),
         "result": any(slot.node == node.index for slot in report.outputs),
         "note": node.note,
+        "opens": report.keep == "values" and can_open(node),
         "line": node.line.rpartition("/")[2],
         "within": node.within.rpartition("/")[2] if node.within != node.line else "",
         "forward": forward,
@@ -114,7 +116,8 @@ def _sum(node: "Node", uses: "list[Edge]") -> str:
     parts = [_cell(node, edge.contribution, 0) for edge in uses]
     texts = [part["text"][0] for part in parts if part is not None]
     total = _cell(node, node.cotangent, 0) if node.avals else None
-    if total is None or node.avals[0].shape or not 2 <= len(texts) <= 4:
+    # Inside a loop a scalar is a row of one number a step.
+    if total is None or len(total["facts"]) != 1 or not 2 <= len(texts) <= 4:
         return ""
     terms = texts[0] + "".join(f" − {t[1:]}" if t[0] == "−" else f" + {t}" for t in texts[1:])
     return f"{terms} = {total['text'][0]}"

@@ -246,6 +246,7 @@
       ...n.backward.map((text) => make("p", "equation gradient", text)),
       inputs.length ? from : null,
       n.note ? make("p", "note", n.note) : null,
+      n.opens ? make("p", "about", `its inside: report.open("${n.label}")`) : null,
       ...(several.length ? several : [facts(n.value, "value", "value"), facts(n.gradient, "gradient", "gradient")]),
       parts.length > 1 ? make("h3", "", "the gradient is the sum over the uses") : null,
       parts.length > 1 ? table : null,
