@@ -282,11 +282,10 @@ def check(
 
     Example:
       >>> from chainrule.ops.elementary import add
-      >>> vectors = {"x": jnp.ones(2), "y": jnp.ones(3)}
-      >>> check({"s": Node(layer(add), ("x", "y"))}, {}, vectors, "sum")
+      >>> check({"s": Node(layer(add), ("x", "y"))}, {}, {"x": jnp.ones(2)}, "sum")
       Traceback (most recent call last):
       ValueError: 2 problems with the graph:
-      - node 's', add(x float32[2], y float32[3]): add: shapes (2,) and (3,) differ: ...
+      - node 's' takes 'y', which is neither among the inputs ['x'] nor among the nodes ['s']
       - output 'sum' is not among the nodes ['s']
     """
     names = (outputs,) if isinstance(outputs, str) else tuple(outputs)
