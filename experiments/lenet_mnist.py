@@ -38,8 +38,6 @@ from chainrule.plots import classification, convolution, network
 AT_MOST = {"accurate": 0.008, "fast": 0.010}
 """Test error with all digits."""
 
-TRAIN = "train, moved, during the epoch"
-
 
 class Recipe(NamedTuple):
     """How the network is trained.
@@ -104,13 +102,9 @@ def main(config: Config) -> pathlib.Path:
     train = data.mnist("train", config.source, config.data_dir)
     test = data.mnist("test", config.source, config.data_dir)
     images, labels = train.images[: recipe.samples, ..., None], train.labels[: recipe.samples]
-    # Of a part: those of all take as long as a hundred steps.
-    mean, std = float(images[:5000].mean()), float(images[:5000].std())
-
-    def apply(params, images):
-        """Logits of images of bytes."""
-        return lenet.apply(params, (jnp.asarray(images, jnp.float32) - mean) / std)
-
+    # Of a part: over all pixels they would take most of a second.
+    scale = float(images[:5000].mean()), float(images[:5000].std())
+    apply = make_apply(*scale)
     loss, augment = make_loss(apply, recipe.smoothing), make_augment(recipe.pixels)
     optimizer = optax.adam(schedule(recipe, len(labels)), b2=0.99)
     init = jax.jit(lenet.init)
@@ -122,72 +116,78 @@ def main(config: Config) -> pathlib.Path:
         answers = logits_of(train_state.params).argmax(axis=1)
         return {"test_error": float((answers != test.labels).mean())}
 
+    def fit(seed):
+        """Return the parameters before and after, and a record an epoch."""
+        # XLA's own generator: to compile four draws by the usual one takes 2 seconds longer.
+        keys = jax.random.split(jax.random.key(seed, impl="rbg"), 3)
+        start = training.create(init(keys[0]), optimizer, key=keys[2])
+        records = []
+        with training.Progress(console) as progress:
+
+            def report(record):
+                records.append(record)
+                progress.report(record)
+
+            end = training.fit(
+                start,
+                loss,
+                optimizer,
+                Batches({"images": images, "labels": labels}, recipe.batch, key=keys[1]),
+                recipe.epochs,
+                augment=augment,
+                evaluate=error_of if config.figures else None,
+                report=report,
+                tick=progress.tick,
+            )
+        return start.params, end.params, records
+
     arguments = dataclasses.asdict(config)
     with runs.start("lenet_mnist", seed=config.seed, arguments=arguments, root=config.root) as run:
         run.note(data=train.provenance.to_dict(), recipe=recipe._asdict())
-        trace, curves, ends, seconds = {}, {TRAIN: [], "test": []}, [], []
+        trace, errors, seconds, compiling = {}, [], [], 0.0
         for seed in range(config.seed, config.seed + config.seeds):
-            # XLA's own generator: to compile four draws by the usual one takes 2 seconds longer.
-            keys = jax.random.split(jax.random.key(seed, impl="rbg"), 3)
-            batches = Batches({"images": images, "labels": labels}, recipe.batch, key=keys[1])
-            start = training.create(init(keys[0]), optimizer, key=keys[2])
-            records: list[dict] = []
-            with training.Progress(console) as progress:
-
-                def report(record, records=records, progress=progress):
-                    records.append(record)
-                    progress.report(record)
-
-                end = training.fit(
-                    start,
-                    loss,
-                    optimizer,
-                    batches,
-                    recipe.epochs,
-                    augment=augment,
-                    evaluate=error_of if config.figures else None,
-                    report=report,
-                    tick=progress.tick,
-                )
-            logits = logits_of(end.params)
+            before, after, records = fit(seed)
+            logits = logits_of(after)
             seconds.append(time.perf_counter() - clock)
-            clock = time.perf_counter()
+            compiling += sum(record["compile_seconds"] for record in records)
             wrong = int((logits.argmax(axis=1) != test.labels).sum())
+            errors.append(wrong / len(test.labels))
             console.print(f"seed {seed}: {wrong} of {len(test.labels)} wrong, {seconds[-1]:.1f} s")
-            ends.append(wrong / len(test.labels))
             for name in ("loss", "error", *(["test_error"] if config.figures else [])):
-                trace[f"seed={seed}/{name}"] = [record[name] for record in records]
-            if config.figures:
-                curves[TRAIN].append(trace[f"seed={seed}/error"])
-                curves["test"].append(trace[f"seed={seed}/test_error"])
+                trace[f"seed={seed}/{name}"] = np.array([record[name] for record in records])
             if config.figures and seed == config.seed:
-                _draw(run, start.params, end.params, logits, test, (mean, std))
-            run.note(compile_seconds=run.record.get("compile_seconds", 0.0) + _compiled(records))
+                _draw(run, before, after, logits, test, scale)
+            clock = time.perf_counter()
         run.save_trace(trace)
         if config.figures:
-            errors = {name: np.asarray(rows) for name, rows in curves.items()}
-            epochs = np.arange(1, recipe.epochs + 1)
-            run.save_figure("learning", classification.learning(epochs, errors))
-            described = stack.describe(lenet.ROWS, lenet.INPUT_SHAPE)
-            run.save_figure("sizes", network.sizes(*described.columns()))
+            _draw_learning(run, trace)
+        run.note(compile_seconds=round(compiling, 3))
         whole = len(train.labels) == 60_000 and not (config.epochs or config.samples)
         at_most = AT_MOST[config.recipe] if whole else None
-        run.result("test error", ends, at_most)
-        run.result("test error, mean", np.mean(ends), at_most)
-        run.result(
-            "test error, standard deviation", np.std(ends, ddof=1) if len(ends) > 1 else None
-        )
+        spread = float(np.std(errors, ddof=1)) if len(errors) > 1 else None
+        run.result("test error", errors, at_most)
+        run.result("test error, mean", np.mean(errors), at_most)
+        run.result("test error, standard deviation", spread)
         run.result("seconds, the first with compilation, without process start", seconds)
 
     table = Table(title=f"{config.recipe}: {recipe.epochs} epochs of {len(labels):,} digits")
     for column in ("test accuracy, mean", "± std", "seeds", "on all digits"):
         table.add_column(column, justify="right")
-    spread = f"{np.std(ends, ddof=1):.2%}" if len(ends) > 1 else ""
     aim = f"at least {1 - AT_MOST[config.recipe]:.1%}"
-    table.add_row(f"{1 - np.mean(ends):.2%}", spread, str(len(ends)), aim)
+    shown = "" if spread is None else f"{spread:.2%}"
+    table.add_row(f"{1 - np.mean(errors):.2%}", shown, str(len(errors)), aim)
     console.print(table)
     console.print(f"run folder: {run.path}")
     return run.path
+
+
+def make_apply(mean: float, std: float):
+    """Return what makes logits of the network's parameters and of images of bytes."""
+
+    def apply(params, images):
+        return lenet.apply(params, (jnp.asarray(images, jnp.float32) - mean) / std)
+
+    return apply
 
 
 def make_loss(apply, smoothing: float):
@@ -219,11 +219,10 @@ def schedule(recipe: Recipe, samples: int) -> optax.Schedule:
     return optax.join_schedules([up, down], [rising])
 
 
-def _compiled(records) -> float:
-    return round(sum(record["compile_seconds"] for record in records), 3)
-
-
 def _draw(run, before, after, logits, test, scale) -> None:
+    described = stack.describe(lenet.ROWS, lenet.INPUT_SHAPE)
+    run.save_figure("sizes", network.sizes(*described.columns()))
+
     mean, std = scale
     kernels = {
         name: np.asarray(params["conv1"]["kernel"])[:, :, 0]
@@ -252,6 +251,16 @@ def _draw(run, before, after, logits, test, scale) -> None:
     if len(worst):
         shown = (test.images, test.labels, answers, probabilities)
         run.save_figure("mistakes", classification.mistakes(*(array[worst] for array in shown)))
+
+
+def _draw_learning(run, trace) -> None:
+    train, test = (
+        np.stack([rows for name, rows in trace.items() if name.endswith(f"/{what}")])
+        for what in ("error", "test_error")
+    )
+    epochs = np.arange(1, train.shape[1] + 1)
+    curves = {"train, moved, during the epoch": train, "test": test}
+    run.save_figure("learning", classification.learning(epochs, curves))
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ def filtered(
     Args:
       image: ``[height, width]``, black where largest.
       kernels: name to ``[h, w]``.
-      outputs: the same names to ``[height, width]``; drawn like the image where no weight is
-        negative or all of them add up to 1, else signed.
+      outputs: the same names to ``[height, width]``; drawn with their sign, red or blue, where the
+        weights add up to 0, else like the image.
 
     Returns:
       The figure.
