@@ -257,7 +257,7 @@ convolution.fields(gradients, boxes)
 # The 6,000 digits that come with the package make 60 steps an epoch:
 
 # %%
-epochs, size = 8, 100
+epochs, size = 6, 100
 batches = Batches(
     {"images": train.images[..., None], "labels": train.labels}, size, key=jax.random.key(1)
 )

@@ -1,5 +1,6 @@
 import pathlib
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,6 +57,26 @@ def test_the_net_of_pytorch_gives_the_same_logits_and_gradients(stored, tensors)
     np.testing.assert_allclose(back["fc2.weight"], stored["by_fc2"], rtol=1e-4, atol=1e-6)
     assert features.keys() == {row.name for row in lenet.ROWS}
     np.testing.assert_array_equal(features["dense2"], logits)
+
+
+class Net(nn.Module):
+    """The notes' network as people write it in flax."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Conv(32, (5, 5), padding="VALID", name="conv1")(x)
+        x = nn.relu(nn.max_pool(x, (3, 3), strides=(3, 3)))
+        x = nn.Conv(64, (5, 5), padding="VALID", name="conv2")(x)
+        x = nn.relu(nn.max_pool(x, (2, 2), strides=(2, 2)))
+        x = nn.relu(nn.Dense(200, name="dense1")(x.reshape(len(x), -1)))
+        return nn.Dense(10, name="dense2")(x)
+
+
+def test_the_parameters_go_into_flax_unchanged(stored, tensors):
+    params = lenet.from_torch(tensors)
+    inputs = jnp.asarray(np.moveaxis(stored["images"], 1, -1) / 4, jnp.float32)
+    logits = jax.jit(Net().apply)({"params": params}, inputs)
+    np.testing.assert_allclose(logits, stored["logits"], rtol=1e-5, atol=1e-5)
 
 
 def test_the_way_to_pytorch_and_back_changes_nothing(tensors):
