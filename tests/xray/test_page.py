@@ -159,3 +159,8 @@ def test_a_notebook_shows_the_page_in_a_frame(visit, report):
     page = visit(f"<!doctype html><title>cell</title>{report._repr_html_()}")
     frame = page.frame_locator("iframe")
     assert frame.locator("#view [data-id]").count() > 5
+    before = frame.locator("#view").get_attribute("transform")
+    page.mouse.move(200, 300)
+    page.mouse.wheel(0, -300)  # belongs to the notebook
+    page.wait_for_timeout(100)
+    assert frame.locator("#view").get_attribute("transform") == before

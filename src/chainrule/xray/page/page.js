@@ -306,6 +306,7 @@
   });
   picture.addEventListener("pointercancel", () => { drag = null; });
   picture.addEventListener("wheel", (event) => {
+    if (self !== window.top && !event.ctrlKey) return; // in a notebook's frame, the wheel scrolls the notebook
     event.preventDefault();
     const { left, top } = size();
     zoom(Math.exp(-event.deltaY * 0.0015), event.clientX - left, event.clientY - top);
