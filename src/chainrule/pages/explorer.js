@@ -491,7 +491,7 @@ function drawRates(svg) {
     const left = x(edge) > 0.55 * BOX.left + 0.45 * BOX.right;
     const place = {
       x: x(edge) + (left ? -6 : 6),
-      y: BOX.bottom - 26 - 19 * i,
+      y: BOX.top + 34 + 19 * i,
       "text-anchor": left ? "end" : "start",
     };
     svg.append(
