@@ -32,7 +32,7 @@ from chainrule.data.batches import Batches
 from chainrule.models import lenet, stack
 from chainrule.models.stack import Conv, Dense
 from chainrule.ops.convolution import conv, conv_backward
-from chainrule.ops.pooling import max_pool, max_pool_backward, max_pool_with_indices
+from chainrule.ops.pooling import max_pool, max_pool_backward
 from chainrule.plots import classification, convolution, network
 
 train, test = (data.mnist(split, source="embedded") for split in ("train", "test"))
@@ -167,8 +167,7 @@ print(
 
 # %%
 square = jnp.arange(16.0).reshape(1, 4, 4, 1)
-values, winners = max_pool_with_indices(square, 2)
-print(values[0, ..., 0])
+print(max_pool(square, 2)[0, ..., 0])
 g = jnp.array([[1.0, 2.0], [3.0, 4.0]])[None, ..., None]
 print(max_pool_backward(g, square, window=2)[0, ..., 0])
 
