@@ -1,13 +1,15 @@
-"""Programs as data, with one loop forward and one loop backward that run them all."""
+"""Programs as data, short for graphs of operators in the order of computation."""
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from chainrule.models import dag
+from chainrule.models.dag import Node, layer
 from chainrule.ops import backward_of
+from chainrule.ops.elementary import add
 
 Steps = Mapping[str, tuple[Any, ...]]
 """A program: name of a value -> (operator, names of its inputs), in the order of computation."""
@@ -15,37 +17,24 @@ Values = dict[str, jax.Array]
 """A number or an array for every name."""
 
 
-def forward(steps: Steps, inputs: Values, probes: Values | None = None) -> Values:
-    """Return every value: the inputs, and what each step makes of what came before it.
-
-    Args:
-      steps: the program; its last step gives the result.
-      inputs: the values that it starts from.
-      probes: numbers to be added to the values on the way.
-    """
-    values = dict(inputs)
-    for name, (operator, *names) in steps.items():
-        values[name] = operator(*(values[n] for n in names))
-        if probes is not None:
-            values[name] = values[name] + probes[name]
-    return values
-
-
-def backward(steps: Steps, values: Values) -> Values:
-    """Return the gradient of the (summed) result by every value, by the operators' rules."""
-    result = next(reversed(steps))
-    grads = {name: jnp.zeros_like(value) for name, value in values.items()}
-    grads[result] = jnp.ones_like(values[result])
-    for name, (operator, *names) in reversed(steps.items()):
-        back = backward_of(operator)(grads[name], *(values[n] for n in names))
-        for n, g in zip(names, back if len(names) > 1 else (back,), strict=True):
-            grads[n] = grads[n] + g  # what is used twice has two gradients coming in
-    return grads
+def forward(steps: Steps, inputs: Values) -> Values:
+    """Return every value: the inputs, and what each step makes of what came before it."""
+    return dag.forward(_graph(steps), {}, inputs)
 
 
 def by_hand(steps: Steps, inputs: Values) -> Values:
-    """Return the gradient by every value: forward, then `backward`."""
-    return backward(steps, forward(steps, inputs))
+    """Return the gradient of the (summed) result by every value, by the operators' rules.
+
+    Raises:
+      LookupError: an operator has no rule.
+    """
+    for operator, *_ in steps.values():
+        backward_of(operator)  # a graph would fall back to autodiff
+    values = forward(steps, inputs)
+    result = next(reversed(steps))
+    return dag.backward(
+        _graph(steps), {}, values, {result: jnp.ones_like(values[result])}
+    ).activations
 
 
 def by_jax(steps: Steps, inputs: Values) -> Values:
@@ -53,11 +42,18 @@ def by_jax(steps: Steps, inputs: Values) -> Values:
 
     The gradient by an intermediate value is the gradient by a zero that is added to it.
     """
+    probed: dict[str, Node] = {}
+    for name, node in _graph(steps).items():
+        probed |= {f"{name}, bare": node, name: Node(layer(add), (f"{name}, bare", f"by {name}"))}
 
     def result(inputs: Values, probes: Values) -> jax.Array:
-        return jnp.sum(forward(steps, inputs, probes)[next(reversed(steps))])
+        return jnp.sum(dag.forward(probed, {}, inputs | probes)[next(reversed(steps))])
 
-    shapes = jax.eval_shape(functools.partial(forward, steps), inputs)
-    probes = {name: jnp.zeros(shapes[name].shape) for name in steps}
+    shapes = dag.check(_graph(steps), {}, inputs)
+    probes = {f"by {name}": jnp.zeros(shapes[name].shape) for name in steps}
     by_inputs, by_probes = jax.grad(result, argnums=(0, 1))(inputs, probes)
-    return by_inputs | by_probes
+    return by_inputs | {name: by_probes[f"by {name}"] for name in steps}
+
+
+def _graph(steps: Steps) -> dag.Graph:
+    return {name: Node(layer(operator), tuple(names)) for name, (operator, *names) in steps.items()}
