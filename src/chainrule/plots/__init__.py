@@ -70,3 +70,7 @@ def grid(
     """Return a figure and its axes ``[rows, columns]``; sizes in inches, 7 fill a book's page."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+# Last, because it is drawn with the names above: `plots.flow(report.flow())`.
+from chainrule.plots.layers import flow as flow  # noqa: E402

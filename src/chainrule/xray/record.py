@@ -12,9 +12,10 @@ import jax
 import numpy as np
 from rich.console import Console, ConsoleOptions
 
-from chainrule.xray import draw, nonfinite
+from chainrule.xray import draw, flow, nonfinite
 from chainrule.xray.births import Nonfinite
 from chainrule.xray.dot import dot
+from chainrule.xray.flow import Flow
 from chainrule.xray.graph import Slot, differentiable
 from chainrule.xray.inside import look, scan_constants
 from chainrule.xray.nodes import Edge, Node, read_nodes
@@ -120,6 +121,25 @@ class Report:
     def nonfinite(self) -> Nonfinite:
         """Return where every NaN and Inf is born, forward and backward, and why."""
         return nonfinite.find(self)
+
+    def flow(self) -> Flow:
+        """Return per layer and per named scope what goes forward and what comes back.
+
+        Norms of activations and gradients, dead ReLUs and saturated tanhs, and where gradients
+        vanish or explode. A layer is a product with a matrix of parameters, with its bias and its
+        activation function. Printed, it is a table; `chainrule.plots.flow` draws it.
+
+        Example:
+          >>> import jax.numpy as jnp
+          >>> params = {"layer1": {"kernel": jnp.eye(2)}, "layer2": {"kernel": jnp.ones((2, 1))}}
+          >>> def f(params, x):
+          ...     h = jnp.tanh(x @ params["layer1"]["kernel"])
+          ...     return jnp.sum(h @ params["layer2"]["kernel"])
+          >>> first, second = xray(f, params, jnp.ones((1, 2)), argnums=0).flow().layers
+          >>> first.name, first.node, round(first.gradient_norm, 4), second.name, second.flags
+          ('layer1', 'tanh_4', 1.4142, 'layer2', ())
+        """
+        return flow.flow(self)
 
     @functools.cached_property
     def _picture(self) -> dict[str, Any]:

@@ -1,0 +1,295 @@
+"""The flow through a network: per layer and per scope what goes forward and what comes back."""
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from rich.console import Console, ConsoleOptions
+from rich.markup import escape
+from rich.table import Table
+
+from chainrule.xray.graph import Slot
+from chainrule.xray.inside import is_rule
+from chainrule.xray.stats import Stats, is_number
+
+if TYPE_CHECKING:
+    from chainrule.xray.nodes import Node
+    from chainrule.xray.record import Report
+
+VANISHING, EXPLODING = 1e-3, 1e3  # of the gradient of the last layer
+MANY = 0.5  # of the units
+SATURATED = 0.01  # so close to the end of its range that at most 4 % of a gradient passes
+
+_PRODUCTS = frozenset({"dot_general", "conv_general_dilated"})
+_SQUASHING = {"tanh": (-1.0, 1.0), "logistic": (0.0, 1.0), "sigmoid": (0.0, 1.0)}
+_ACTIVATIONS = frozenset(
+    {"relu", "relu6", "gelu", "silu", "elu", "selu", "celu", "leaky_relu", "softplus", "hard_tanh"}
+) | set(_SQUASHING)
+# What a parameter passes through unchanged before it is used.
+_PASSING = frozenset(
+    {"reshape", "transpose", "convert_element_type", "squeeze", "slice", "dynamic_slice"}
+    | {"broadcast_in_dim", "copy"}
+)
+
+
+class Layer(NamedTuple):
+    """One layer, or one named scope.
+
+    Attributes:
+      name: its scope, else the path of its parameters.
+      node: the label of the node that it hands on: its activation function if it has one.
+      shape: of what it hands on.
+      activation_rms: root mean square of what it hands on.
+      activation_norm: Euclidean norm of the same.
+      gradient_norm: Euclidean norm of the gradient with respect to it; None where none flows.
+      weight_norm: Euclidean norm of the parameters that it multiplies with; None of a scope.
+      weight_gradient_norm: that of their gradient; None where none flows, and of a scope.
+      zeros: share of exact zeros in what it hands on.
+      dead: share of ReLU units (along the last axis) that are 0 on everything in this call; None of
+        other activation functions, and where only statistics are kept.
+      saturated: share of the elements of a tanh or sigmoid within a hundredth of an end; None of
+        other activation functions, and where only statistics are kept.
+      flags: "vanishing" or "exploding" where the norm of the gradient is below a thousandth or
+        above a thousand times that of the last layer, "not finite", "dead" or "saturated" where
+        half of the units are.
+    """
+
+    name: str
+    node: str
+    shape: tuple[int, ...]
+    activation_rms: float
+    activation_norm: float
+    gradient_norm: float | None
+    weight_norm: float | None
+    weight_gradient_norm: float | None
+    zeros: float
+    dead: float | None
+    saturated: float | None
+    flags: tuple[str, ...]
+
+
+class Flow(NamedTuple):
+    """What goes forward through a network and what comes back.
+
+    Attributes:
+      layers: in the order of execution, one for every product with a matrix of parameters: a layer
+        that is used twice stands here twice, one in a scan not at all (record it unrolled).
+      scopes: one for every `jax.named_scope`, in the order of their first operators.
+    """
+
+    layers: tuple[Layer, ...]
+    scopes: tuple[Layer, ...]
+
+    def numbers(self) -> dict[str, float]:
+        """Return the layers as one flat record, ``{"gradient_norm/layer1": ..., ...}``."""
+        fields = ("activation_rms", "gradient_norm", "dead", "saturated")
+        found = {f"{f}/{layer.name}": getattr(layer, f) for f in fields for layer in self.layers}
+        return {name: float(value) for name, value in found.items() if value is not None}
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
+        for what, rows in (("layer", self.layers), ("scope", self.scopes)):
+            if rows:
+                yield _table(what, rows)
+
+    def __str__(self) -> str:
+        console = Console(width=120, record=True, file=io.StringIO())
+        console.print(self)
+        return console.export_text()
+
+
+def flow(report: "Report") -> Flow:
+    """Return the flow of a report, see `Report.flow`."""
+    return _Search(report).run()
+
+
+class _Search:
+    def __init__(self, report: "Report") -> None:
+        self.nodes = report.nodes
+        self.whole = report.keep == "values"
+        self.readers: dict[Slot, list[Node]] = {}
+        for node in report.nodes:
+            for slot in node.inputs:
+                self.readers.setdefault(slot, []).append(node)
+        self.results = set(report.outputs)
+
+    def run(self) -> Flow:
+        products = {n.index: w for n in self.nodes if (w := self._weights(n))}
+        latest: list[int | None] = []  # the layer that a node comes after
+        ends: dict[int, Node] = {}
+        for node in self.nodes:
+            before = [k for s in node.inputs if (k := latest[s.node]) is not None]
+            latest.append(node.index if node.index in products else max(before, default=None))
+            start = latest[-1]
+            if start is not None and start not in ends and self._activates(node, self.nodes[start]):
+                ends[start] = node
+        layers, names = [], []
+        for index, weights in products.items():
+            node = self.nodes[index]
+            name = node.scope or _parent(weights[0].name)
+            names.append(name)
+            label = f"{name} ({names.count(name)})" if names.count(name) > 1 else name
+            end = ends.get(index) or self._biased(node)
+            layers.append(self._layer(label, end, weights))
+        return Flow(_flagged(layers), _flagged([self._layer(*s) for s in self._scopes()]))
+
+    def _weights(self, node: "Node") -> list["Node"]:
+        """Return the matrices of parameters that a node multiplies with, else nothing."""
+        if node.op not in _PRODUCTS and not is_rule(node):
+            return []
+        sources = [self._source(slot) for slot in node.inputs]
+        found = [n for n in sources if n is not None and len(n.avals[0].shape) > 1]
+        return [n for n in found if n.kind == "parameter"] or (
+            found[-1:] if node.op in _PRODUCTS and len(found) == len(node.inputs) else []
+        )
+
+    def _source(self, slot: Slot) -> "Node | None":
+        """Return the argument that stands behind a slot, unchanged but for its shape."""
+        node = self.nodes[slot.node]
+        while node.op in _PASSING and node.inputs:
+            node = self.nodes[node.inputs[0].node]
+        number = node.kind in ("parameter", "input") and is_number(node.avals[0])
+        return node if number else None
+
+    def _activates(self, node: "Node", start: "Node") -> bool:
+        """Tell whether a node is the activation function of a layer, and not of the loss."""
+        if not node.avals or node is start:
+            return False
+        shape, features = node.avals[0].shape, start.avals[0].shape[-1:]
+        return (node.op in _ACTIVATIONS or self._is_maximum(node)) and shape[-1:] == features
+
+    def _is_maximum(self, node: "Node") -> bool:
+        """Tell whether a node is ``jnp.maximum(x, 0)``."""
+        constants = [self.nodes[s.node] for s in node.inputs]
+        return node.op == "max" and any(
+            n.kind == "constant" and not n.avals[0].shape and _zero(n.value) for n in constants
+        )
+
+    def _biased(self, node: "Node") -> "Node":
+        """Return the sum with the bias if one follows, else the node."""
+        slot = Slot(node.index, 0)
+        readers = self.readers.get(slot, [])
+        if len(readers) == 1 and readers[0].op == "add":
+            others = [s for s in readers[0].inputs if s != slot]
+            if others and self._source(others[0]) is not None:
+                return readers[0]
+        return node
+
+    def _layer(self, name: str, end: "Node", weights: Sequence["Node"] = ()) -> Layer:
+        value, gradient = end.stats(), end.cotangent_stats()
+        array = np.asarray(end.value) if self.whole else None
+        dead = saturated = None
+        if array is not None and array.size and (end.op == "relu" or self._is_maximum(end)):
+            dead = float(
+                (array == 0).reshape(-1, array.shape[-1] if array.ndim else 1).all(0).mean()
+            )
+        if array is not None and array.size and end.op in _SQUASHING:
+            low, high = _SQUASHING[end.op]
+            x = array.astype(np.float32)
+            saturated = float(((x < low + SATURATED) | (x > high - SATURATED)).mean())
+        gradients = [w.cotangent_stats() for w in weights]
+        flags = ["not finite"] if _bad(value) or _bad(gradient) else []
+        flags += ["dead"] if dead is not None and dead >= MANY else []
+        flags += ["saturated"] if saturated is not None and saturated >= MANY else []
+        size = max(int(np.prod(value.shape)), 1)
+        return Layer(
+            name=name,
+            node=end.label,
+            shape=value.shape,
+            activation_rms=value.norm / size**0.5,
+            activation_norm=value.norm,
+            gradient_norm=None if gradient is None else gradient.norm,
+            weight_norm=_norm([w.stats() for w in weights]),
+            weight_gradient_norm=_norm(gradients),
+            zeros=value.zeros,
+            dead=dead,
+            saturated=saturated,
+            flags=tuple(flags),
+        )
+
+    def _scopes(self) -> Iterator[tuple[str, "Node"]]:
+        """Yield every scope with the last node in it that something outside reads."""
+        members: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            parts = node.scope.split("/") if node.scope else []
+            for depth in range(len(parts)):
+                members.setdefault("/".join(parts[: depth + 1]), []).append(node)
+        for name, nodes in members.items():
+            within = {node.index for node in nodes}
+            handed = [n for n in nodes if n.avals and self._leaves(n, within)]
+            if handed and is_number(handed[-1].avals[0]):
+                yield name, handed[-1]
+
+    def _leaves(self, node: "Node", within: set[int]) -> bool:
+        slots = [Slot(node.index, k) for k in range(len(node.avals))]
+        return any(
+            slot in self.results or any(n.index not in within for n in self.readers.get(slot, ()))
+            for slot in slots
+        )
+
+
+def _flagged(layers: Sequence[Layer]) -> tuple[Layer, ...]:
+    norms = [layer.gradient_norm for layer in layers if layer.gradient_norm is not None]
+    return tuple(
+        layer._replace(flags=(*_course(layer.gradient_norm, norms[-1]), *layer.flags))
+        if layer.gradient_norm is not None
+        else layer
+        for layer in layers
+    )
+
+
+def _course(norm: float, last: float) -> tuple[str, ...]:
+    if norm <= VANISHING * last:
+        return ("vanishing",)
+    return ("exploding",) if norm > EXPLODING * last else ()
+
+
+def _zero(x: Any) -> bool:
+    return (x.max == x.min == 0) if isinstance(x, Stats) else bool(np.all(np.asarray(x) == 0))
+
+
+def _bad(x: Stats | None) -> bool:
+    return x is not None and x.nans + x.infs > 0
+
+
+def _norm(parts: Sequence[Stats | None]) -> float | None:
+    known = [part.norm for part in parts if part is not None]
+    return float(np.hypot.reduce(known)) if known else None
+
+
+def _parent(path: str) -> str:
+    """Return where a parameter belongs: ``params['layer1']['kernel']`` to ``layer1``."""
+    keys = re.findall(r"\['?([^\]']+)'?\]|\.(\w+)", path)
+    names = [first or second for first, second in keys]
+    return "/".join(names[:-1] or [name for name in names if not name.isdigit()]) or path
+
+
+def _table(what: str, rows: Sequence[Layer]) -> Table:
+    table = Table(title=f"flow, per {what}", title_justify="left")
+    table.add_column(what, overflow="fold")
+    table.add_column("hands on", overflow="fold")
+    weights = any(row.weight_norm is not None for row in rows)
+    names = ["activation, rms", "gradient, norm", *(["weights' gradient / weights"] * weights)]
+    for name in (*names, "zeros", "dead", "saturated"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    for row in rows:
+        ratio = ""
+        if row.weight_norm and row.weight_gradient_norm is not None:
+            ratio = f"{row.weight_gradient_norm / row.weight_norm:.2e}"
+        shape = " x ".join(map(str, row.shape))
+        table.add_row(
+            escape(row.name),
+            escape(f"{row.node}, {shape}" if shape else row.node),
+            f"{row.activation_rms:.3g}",
+            "" if row.gradient_norm is None else f"{row.gradient_norm:.2e}",
+            *([ratio] * weights),
+            *(
+                "" if x is None else f"{100 * x:.0f} %"
+                for x in (row.zeros, row.dead, row.saturated)
+            ),
+            ", ".join(row.flags),
+            style="red" if row.flags else None,
+        )
+    return table
