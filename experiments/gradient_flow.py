@@ -6,7 +6,7 @@ g**2 / 2, because half of the units pass it on (He et al., 2015): from the last 
 first the norm changes by (g**2 / 2)**((hidden - 1) / 2). With g = sqrt(2), He's, it stays; with
 g = 1, Xavier's, it shrinks to 0.0020 of it, with g = 0.5 it is gone, with g = 2 it explodes.
 tanh has the slope 1 at 0, so that small kernels (g = 0.5) shrink the gradient by 0.5 a layer, while
-g = 1 nearly keeps it and large kernels saturate the units.
+g = 1 nearly keeps it; for larger ones the units saturate, and yet the gradient grows.
 
     python experiments/gradient_flow.py
 
@@ -14,6 +14,7 @@ Then the ReLU networks are trained, and the flow of a fixed batch is recorded af
 """
 
 import dataclasses
+import functools
 import math
 import pathlib
 from typing import Any, Literal
@@ -128,6 +129,7 @@ def _init(config: Config, activation: Any, g: float, seed: int, inputs: int) -> 
     return stack.init(jax.random.key(seed), rows, (inputs,), kernel_init=scale)
 
 
+@functools.cache  # what is recorded twice, compiles once
 def _loss(config: Config, activation: Any) -> Any:
     rows = _rows(config, activation)
 
