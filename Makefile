@@ -25,7 +25,7 @@ types: $(VENV)/tested
 # All of them on the embedded digits, in the order of the course: about ten minutes.
 COURSE := xor perceptron eight_vs_rest hog descent mlp_digits worked_examples \
 	graphs universal_approximation batch_processing backward_cost gradient_flow convolution lenet_mnist \
-	vgg_digits xray_gallery
+	vgg_digits siamese xray_gallery
 experiments: $(VENV)/installed
 	for name in $(COURSE); do $(BIN)/python experiments/$$name.py || exit 1; done
 

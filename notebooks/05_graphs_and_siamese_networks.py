@@ -284,3 +284,96 @@ back = dag.backward(siamese, tree, swapped, {"distance": jnp.ones(1)})
 print("distance:", swapped["distance"][0])
 gaps = jax.tree.map(lambda a, b: float(jnp.max(jnp.abs(a - b))), back.params, grads.params)
 print(f"largest difference of any parameter's gradient: {max(jax.tree.leaves(gaps)):.0e}")
+
+# %% [markdown]
+# ## Are these two the same digit?
+#
+# Trained, the distance answers that question. A pair of one class is drawn together, another pushed
+# apart until a margin is reached (Hadsell, Chopra and LeCun, 2006):
+#
+# $$\ell = \frac{1}{n} \sum_i \frac{1}{2} \begin{cases} d_i^2 & \text{of one class} \\
+# \max(0, m - d_i)^2 & \text{else} \end{cases}$$
+#
+# Pairs are drawn by a key and the number of the step, half of them of one class. The embeddings are
+# divided by their lengths, so that no distance is above 2.
+
+# %%
+import optax
+
+from chainrule import training, verification
+from chainrule.data.pairs import Tuples, by_class, pairs, triplets
+from chainrule.models import siamese as branches
+from chainrule.ops.distances import euclidean
+
+train, test = data.mnist("train", "embedded"), data.mnist("test", "embedded")
+pixels = {
+    name: jnp.asarray(part.images.reshape(-1, 784), jnp.float32) / 255
+    for name, part in (("train", train), ("test", test))
+}
+on_sphere = branches.on_sphere(mlp.apply)
+
+
+def pair_loss(params, state, batch, key):
+    distances = branches.distances(params, batch["images"], on_sphere)
+    same = batch["labels"][:, 0] == batch["labels"][:, 1]
+    return losses.contrastive(distances, same, margin=1.0), (state, {})
+
+
+known = slice(0, 5500)
+samples = {"images": pixels["train"][known], "labels": train.labels[known]}
+drawn = Tuples(samples, samples["labels"], 128, key=jax.random.key(0))
+optimizer = optax.adam(1e-3)
+start = training.create(
+    mlp.init(jax.random.key(1), (784, 128, 32)), optimizer, key=jax.random.key(2)
+)
+trained = training.fit(start, pair_loss, optimizer, drawn, epochs=12).params
+
+# %% [markdown]
+# The threshold between "same" and "different" is a parameter too, and test pairs must not choose it:
+# the last 500 training digits were kept back for that.
+
+# %%
+held_pairs, held_same = pairs(jax.random.key(3), by_class(train.labels[5500:]), 4000)
+test_pairs, test_same = pairs(jax.random.key(4), by_class(test.labels), 4000)
+
+
+def judge(name, embed):
+    """Choose on pairs that were held out, judge those of the test."""
+    held, found = embed(pixels["train"][5500:]), embed(pixels["test"])
+    far = euclidean(held[held_pairs[:, 0]], held[held_pairs[:, 1]])
+    threshold = verification.best_threshold(far, held_same)
+    distances = euclidean(found[test_pairs[:, 0]], found[test_pairs[:, 1]])
+    right = verification.accuracy(distances, test_same, threshold)
+    rate = verification.equal_error_rate(verification.roc(distances, test_same))
+    print(f"{name}: accuracy {right:.3f}, equal error rate {rate:.3f}")
+
+
+judge("pixels", lambda images: images)
+judge("trained", lambda images: on_sphere(trained, images))
+
+# %% [markdown]
+# ## Only drawing together
+#
+# Without the pairs that push, one point for all images is the best answer. The loss is then next to
+# 0 and so is its gradient, as if all were well: only a look at the embeddings tells. Their spread is
+# their distance from their mean, by their length.
+
+# %%
+
+
+def only_together(params, state, batch, key):
+    anchor, like = batch["images"][:, 0], batch["images"][:, 1]
+    near = euclidean(on_sphere(params, anchor), on_sphere(params, like))
+    return jnp.mean(near**2), (state, {})
+
+
+drawn3 = Tuples(samples, samples["labels"], 128, key=jax.random.key(0), draw=triplets)
+records = []
+one_point = training.fit(start, only_together, optimizer, drawn3, 6, report=records.append).params
+print("loss", f"{records[-1]['loss']:.1e}")
+for name, params in (("drawn", start.params), ("pairs", trained), ("only together", one_point)):
+    print(f"{name}:", verification.spread(on_sphere(params, pixels["test"])))
+
+# %% [markdown]
+# Convolutions, all the digits, digits never seen in training, and what becomes of it when the
+# branches do not share: `experiments/siamese.py`.

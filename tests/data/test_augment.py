@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from chainrule.data import augment
 from chainrule.data.augment import shift
 
 
@@ -42,3 +43,35 @@ def test_what_is_no_batch_of_images_is_refused():
         inspect.unwrap(shift)(jax.random.key(0), jnp.zeros((2, 3, 3)), pixels=1)
     with pytest.raises(ValueError, match=r"by -1 pixels: .* 0 pixels or more"):
         inspect.unwrap(shift)(jax.random.key(0), jnp.zeros((2, 3, 3, 1)), pixels=-1)
+
+
+def test_the_eight_positions_of_a_square_are_those_of_numpy():
+    image = jnp.arange(9.0).reshape(1, 3, 3, 1)
+    turned = np.asarray(augment.turn(jnp.tile(image, (8, 1, 1, 1)), jnp.arange(8)))[..., 0]
+    square = np.asarray(image)[0, ..., 0]
+    expected = [square, square.T]
+    expected += [x[::-1] for x in expected]
+    expected += [x[:, ::-1] for x in expected]
+    np.testing.assert_array_equal(turned, expected)
+
+
+def test_a_move_by_whole_pixels_is_a_shift_and_a_distortion_that_of_scipy():
+    from scipy import ndimage
+
+    image = jax.random.uniform(jax.random.key(0), (1, 7, 6, 1))
+    key = jax.random.key(3)
+    bounds = {"rotation": 0.4, "scale": 0.2, "shear": 0.3, "pixels": 1.5}
+    found = augment.affine(key, image, **bounds)[0, ..., 0]
+    # The same amounts, drawn again: where each pixel of the result comes from.
+    r, tall, wide, shear, down, right = np.asarray(jax.random.uniform(key, (6,), minval=-1))
+    cos, sin = np.cos(0.4 * r), np.sin(0.4 * r)
+    tall, wide = np.exp(0.2 * tall), np.exp(0.2 * wide)
+    matrix = np.array([[cos * tall, -sin * wide + 0.3 * shear], [sin * tall, cos * wide]])
+    middle = np.array([3.0, 2.5])
+    offset = middle + 1.5 * np.array([down, right]) - matrix @ middle
+    expected = ndimage.affine_transform(
+        np.asarray(image[0, ..., 0]), matrix, offset, order=1, mode="grid-constant"
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    same = augment.affine(key, image)
+    np.testing.assert_allclose(same, image, atol=1e-6)
