@@ -337,16 +337,19 @@ def show_shares(run, config: Config, task: Task, params) -> Table:
         "z2": Node(embed, ("x2",), "w"),
         "d": Node(layer(euclidean), ("z1", "z2")),
     }
-    weights = {"w": params}
-    activations = dag.forward(graph, weights, {"x1": pair[:, 0], "x2": pair[:, 1]})
 
     def loss_of(distance):
         return losses.contrastive(distance, jnp.array([True]), config.margin)
 
-    g = jax.grad(loss_of)(activations["d"])
-    uses = dag.backward(graph, weights, activations, {"d": g}).contributions["w"]
-    whole = jax.grad(lambda w: loss_of(siamese.distances(w, pair, embed)))(params)
+    @jax.jit
+    def both_ways(params):
+        weights, inputs = {"w": params}, {"x1": pair[:, 0], "x2": pair[:, 1]}
+        activations = dag.forward(graph, weights, inputs)
+        g = jax.grad(loss_of)(activations["d"])
+        uses = dag.backward(graph, weights, activations, {"d": g}).contributions["w"]
+        return uses, jax.grad(lambda w: loss_of(siamese.distances(w, pair, embed)))(params)
 
+    uses, whole = both_ways(params)
     table = Table(title=f"one test pair of a {task.test_labels[indices[0, 0]]}: gradient norms")
     for column in ("kernel", "branch 1", "branch 2", "their sum", "jax.grad", "largest difference"):
         table.add_column(column, justify="right")
