@@ -3,7 +3,8 @@
 Every loss returns one number and states its reduction. All of them are means over the batch, so
 that repeating the batch changes neither the loss nor its gradient, and a learning rate means the
 same at every batch size. Where predictions and targets have one shape, the mean runs over all
-elements: ``D`` components make the gradient ``D`` times smaller than a sum over them would.
+elements: ``D`` components make the gradient ``D`` times smaller than a sum over them would. The one
+exception is `supervised_contrastive`, which compares the samples of a batch with one another.
 
 Losses are operators: the rule of ``f`` is ``f_backward(g, predictions, targets)`` and gives one
 gradient per array, which is None for labels and signs: those are not variables.
