@@ -70,6 +70,7 @@ def test_the_steps_of_vgg16_on_a_narrow_one(tmp_path):
             Console(quiet=True),
             digits,
             steps=10,
+            eta=1e-3,
             image_size=8,
             config=((8,),),
             classes=20,
