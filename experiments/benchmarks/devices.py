@@ -1,0 +1,143 @@
+"""What many devices say to each other in a step of training, and what the saying costs here.
+
+    XLA_FLAGS=--xla_force_host_platform_device_count=8 python experiments/benchmarks/devices.py
+
+The collectives are read from the compiled program of a step of VGG16 on 224 x 224 images, one a
+device, which is compiled and not run. The times are those of a small perceptron on devices that one
+CPU is divided into: they share its cores, so that what is seen is the overhead, and no speed-up.
+"""
+
+import collections
+import dataclasses
+import math
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import tyro
+from jax.sharding import NamedSharding, PartitionSpec
+from rich.console import Console
+from rich.table import Table
+
+from chainrule import losses, timing, training
+from chainrule.data.batches import Batches
+from chainrule.models import mlp, vgg
+from chainrule.training import devices
+
+COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
+BYTES = {"f32": 4, "s32": 4, "u32": 4, "bf16": 2, "pred": 1}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The settings of the measurement."""
+
+    network: str = "D"
+    """A configuration of VGG."""
+    image_size: int = 224
+    """Height and width of its images."""
+    turns: int = 9
+    """How often each number of devices is timed, in turn."""
+
+
+def collectives(program: str) -> dict[str, tuple[int, int]]:
+    """Return for each kind of collective in a compiled program how many there are, and the bytes.
+
+    >>> collectives("%a = (f32[2,3]{1,0}, f32[]) all-reduce(%x, %y), channel_id=1")
+    {'all-reduce': (1, 28)}
+    """
+    found = collections.defaultdict(lambda: (0, 0))
+    kinds = "|".join(COLLECTIVES)
+    for shapes, kind in re.findall(rf"^.*? = (.*?) ({kinds})(?:-start)?\(", program, re.M):
+        size = sum(
+            BYTES[dtype] * math.prod(map(int, filter(None, dims.split(","))))
+            for dtype, dims in re.findall(r"(\w+)\[([\d,]*)\]", shapes)
+        )
+        count, total = found[kind]
+        found[kind] = (count + 1, total + size)
+    return dict(found)
+
+
+def of_vgg(config: Config, mesh: jax.sharding.Mesh) -> tuple[int, dict[str, tuple[int, int]]]:
+    """Return the bytes of the parameters, and the collectives of a step."""
+
+    def loss(params, state, batch, key):
+        logits = vgg.apply(params, batch["images"], train=True)
+        return losses.cross_entropy(logits, batch["labels"]), (state, {})
+
+    optimizer = optax.sgd(0.01)
+
+    def begin():
+        params = vgg.init(jax.random.key(0), config.network, config.image_size)
+        return training.create(params, optimizer, key=jax.random.key(1))
+
+    copied = NamedSharding(mesh, PartitionSpec())
+    spread = NamedSharding(mesh, PartitionSpec("batch"))
+    state = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=copied),
+        jax.eval_shape(begin),
+    )
+    size = (mesh.size, config.image_size, config.image_size, 3)
+    batch = {
+        "images": jax.ShapeDtypeStruct(size, jnp.float32, sharding=spread),
+        "labels": jax.ShapeDtypeStruct(size[:1], jnp.int32, sharding=spread),
+    }
+    step = jax.jit(training.make_step(loss, optimizer), out_shardings=copied)
+    text = step.lower(state, batch).compile().as_text()
+    weights = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state.params))
+    return weights, collectives(text)
+
+
+def step_times(config: Config) -> dict[int, np.ndarray]:
+    """Return the seconds of an epoch of 40 steps of a perceptron, by the number of devices."""
+    rng = np.random.default_rng(0)
+    samples = {
+        "inputs": rng.normal(size=(2560, 256)).astype(np.float32),
+        "targets": rng.normal(size=(2560, 1)).astype(np.float32),
+    }
+    batches = Batches(samples, 64, key=jax.random.key(0))
+    optimizer = optax.sgd(0.01)
+    start = training.create(
+        mlp.init(jax.random.key(0), (256, 256, 1)), optimizer, key=jax.random.key(1)
+    )
+
+    def loss(params, state, batch, key):
+        return losses.squared_error(mlp.apply(params, batch["inputs"]), batch["targets"]), (
+            state,
+            {},
+        )
+
+    def epoch(count: int):
+        mesh = devices.mesh(count) if count else None
+        return lambda: training.fit(start, loss, optimizer, batches, 1, mesh=mesh).params
+
+    counts = [count for count in (0, 1, 2, 4, 8) if count <= jax.device_count()]
+    return timing.alternate({count: epoch(count) for count in counts}, config.turns)
+
+
+def main(config: Config) -> None:
+    """Print both tables."""
+    console, mesh = Console(), devices.mesh()
+    weights, found = of_vgg(config, mesh)
+    table = Table(
+        title=f"VGG {config.network}, {weights / 1e6:.1f} MB of parameters, {mesh.size} devices"
+    )
+    for column in ("collective", "in a step", "MB in a step"):
+        table.add_column(column, justify="right")
+    for kind, (count, size) in found.items():
+        table.add_row(kind, str(count), f"{size / 1e6:.1f}")
+    console.print(table)
+
+    table = Table(title="40 steps of 256-256-1 at batch 64, ms a step (median, quartiles)")
+    for column in ("devices", "ms", "quartiles"):
+        table.add_column(column, justify="right")
+    for count, seconds in step_times(config).items():
+        low, middle, high = np.quantile(seconds / 40 * 1e3, (0.25, 0.5, 0.75))
+        table.add_row(str(count or "no mesh"), f"{middle:.2f}", f"{low:.2f} to {high:.2f}")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config, description=__doc__))
