@@ -1,9 +1,11 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from chainrule import runs
+from chainrule import runs, training
 from experiments import lenet_mnist
 
 
@@ -29,6 +31,39 @@ def test_it_learns_digits_and_says_which_it_confuses(loaded):
     assert loaded.record["compile_seconds"] > 0
     pictures = {"learning", "filters", "activations", "confusion", "mistakes", "sizes"}
     assert pictures == {file.stem for file in loaded.path.glob("*.svg")}
+
+
+def test_a_run_that_was_stopped_is_gone_on_with_to_the_bit(loaded, tmp_path, monkeypatch):
+    config = lenet_mnist.Config(
+        recipe="fast",
+        samples=3000,
+        epochs=2,
+        seeds=1,
+        seed=3,
+        figures=False,
+        checkpoints=True,
+        root=tmp_path,
+    )
+    shown = training.Progress.report
+
+    def stop_at_the_second(self, record):
+        if record["epoch"] == 2:
+            raise KeyboardInterrupt
+        shown(self, record)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training.Progress, "report", stop_at_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            lenet_mnist.main(config)
+    (stopped,) = (tmp_path / "lenet_mnist").iterdir()
+    assert stopped.suffix == ".partial"
+    with pytest.raises(ValueError, match=r"recipe\.samples: 3000 in the checkpoint, 2950 here"):
+        lenet_mnist.main(dataclasses.replace(config, resume=stopped, samples=2950))
+    resumed = runs.load(lenet_mnist.main(dataclasses.replace(config, resume=stopped)))
+    assert [record["step"] for record in resumed.metrics] == [60, 120]
+    for name in ("seed=3/loss", "seed=3/error"):
+        np.testing.assert_array_equal(resumed.trace[name], loaded.trace[name])
+    assert resumed.record["results"]["test error"] == loaded.record["results"]["test error"]
 
 
 def test_the_rate_rises_to_its_peak_and_falls_to_zero():

@@ -51,12 +51,20 @@ def read(path: str | os.PathLike[str]) -> Metrics:
             record = json.loads(line, parse_constant=_refuse)
             if not isinstance(record, dict):
                 raise ValueError("no JSON object")
-            records.append({name: _number(value) for name, value in record.items()})
+            records.append(numbers(record))
         except ValueError as error:  # of the decoder, of Unicode, or ours
             if number <= len(whole):
                 text = line.decode(errors="replace")
                 problems.append(f"{path} line {number}: {text[:60]!r} is no record ({error})")
     return Metrics(tuple(records), tuple(problems))
+
+
+def numbers(record: Mapping[str, JSON]) -> Record:
+    """Return a record with the numbers that JSON has only words for."""
+    return {
+        name: _WORDS.get(value, value) if isinstance(value, str) else value
+        for name, value in record.items()
+    }
 
 
 def to_csv(path: str | os.PathLike[str], records: Iterable[Mapping[str, JSON]]) -> None:
@@ -71,7 +79,3 @@ def to_csv(path: str | os.PathLike[str], records: Iterable[Mapping[str, JSON]]) 
 
 def _refuse(token: str) -> JSON:
     raise ValueError(f"a bare {token}")
-
-
-def _number(value: JSON) -> JSON:
-    return _WORDS.get(value, value) if isinstance(value, str) else value

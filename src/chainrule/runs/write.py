@@ -83,6 +83,11 @@ class Run:
             with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
                 file.write(_line(plain))
 
+    @property
+    def records(self) -> tuple[metrics.Record, ...]:
+        """What was appended, in a run that is gone on with before it was stopped too."""
+        return tuple(metrics.numbers(record) for record in self._records)
+
     def _reopen_metrics(self) -> None:
         """Take up the records of a run that was stopped, without the half line at their end."""
         file = self.path / "metrics.jsonl"
