@@ -7,7 +7,7 @@ The contract, which every module keeps:
 3. Batch first; images ``[N, H, W, C]``, kernels ``[h, w, C, D]``, labels int32 ``[N]``, float32.
 4. The rule of the operator ``f`` stands beside it as ``f_backward(g, *arrays, **settings)``.
 5. A key is the first argument of ``init`` and a keyword elsewhere; without one nothing is random.
-6. Every loss states its reduction; repeating the batch changes neither loss nor gradient.
+6. Every loss states its reduction; unless it compares samples, repeating the batch changes nothing.
 7. A descent is data: a ``descent.Trace`` of arrays, ``steps + 1`` long, the start included.
 8. Every numerical function works under ``jax.jit``, ``jax.vmap`` and ``jax.grad``.
 9. Bad input raises one clear error with both values; nothing broadcasts or truncates in silence.

@@ -414,6 +414,8 @@ def test_all_problems_come_at_once_and_those_of_an_inner_graph_with_them(uncheck
         inner({}, *[jnp.ones(2)] * 3)
     with pytest.raises(ValueError, match=r"output 'v' is not among the nodes \['s'\]"):
         dag.operator({"s": Node(layer(tanh), ("u",))}, ("u",), "v")
+    with pytest.raises(ValueError, match=r"inputs \('u', 'u'\): a name twice"):
+        dag.operator({"s": Node(layer(tanh), ("u",))}, ("u", "u"), "s")
 
 
 def test_a_cast_makes_mixed_dtypes_meet_and_shapes_are_enough():

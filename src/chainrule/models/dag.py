@@ -240,7 +240,7 @@ def operator(graph: Graph, inputs: tuple[str, ...], output: str) -> Operator:
       A function ``op(params, *inputs)`` with a method ``backward(g, params, *inputs)``.
 
     Raises:
-      ValueError: the output is no node of the graph.
+      ValueError: the output is no node of the graph, or two inputs have one name.
 
     Example:
       >>> from chainrule.ops.elementary import add, square
@@ -255,6 +255,8 @@ def operator(graph: Graph, inputs: tuple[str, ...], output: str) -> Operator:
     """
     if output not in graph:
         raise ValueError(f"output {output!r} is not among the nodes {list(graph)}")
+    if len(set(inputs)) < len(inputs):
+        raise ValueError(f"inputs {inputs}: a name twice, give each of them one of its own")
     return Operator(graph, inputs, output)
 
 
