@@ -10,7 +10,7 @@ On eight devices there is one collective, an all-reduce of 553.4 MB: the gradien
 whatever the batch. A ring brings 2 (n - 1) / n of it over every link: 0.97 GB with n = 8 devices,
 1.09 GB with 64. The arithmetic is 93 GFLOP an image (3 passes of 15.47 G multiply-adds). On devices
 of F FLOP/s with links of B bytes/s the links are the first to saturate below 0.97e9 F / (93e9 B)
-images a device. Take F = 1e14 and B = 1e11 (numbers to calculate with, nothing here was run on such):
+images a device. Take F = 1e14 and B = 1e11 (to calculate with, nothing here was run on such):
 that is 10 images a device with 8, and 12 with 64. A batch of 256 leaves 32 to each of 8 devices,
 which compute three times as long as they send; to each of 64 it leaves 4, and these wait for their
 links. Nine tenths of what is sent belongs to the three dense layers.
