@@ -78,3 +78,55 @@ def test_what_is_no_key_is_refused(unchecked):
         Batches(np.zeros(3, np.float32), 1, key=0)
     with pytest.raises(ValueError, match=r"key is key<fry> of shape \(2,\)"):
         Batches(np.zeros(3, np.float32), 1, key=jax.random.split(KEY))
+
+
+class Listed:
+    """A source of samples: what a data source of tensorflow-datasets is."""
+
+    def __init__(self, samples):
+        self.samples = samples
+        self.asked = []
+
+    def __len__(self):
+        return len(self.samples)
+
+    def __getitems__(self, rows):
+        self.asked += [list(rows)]
+        return [self.samples[row] for row in rows]
+
+
+def test_a_source_gives_the_batches_of_the_arrays_it_holds_and_only_these_are_read():
+    images = np.arange(28, dtype=np.uint8).reshape(7, 2, 2)
+    labels = np.arange(7, 14)  # int64, as tensorflow-datasets gives labels
+    source = Listed([{"image": x, "label": y} for x, y in zip(images, labels, strict=True)])
+    arrays = Batches({"image": images, "label": labels.astype(np.int32)}, 2, key=KEY)
+    batches = Batches(source, 2, key=KEY)
+    assert (batches.samples, batches.per_epoch, batches.in_memory) == (7, 3, False)
+    for step in (4, 0):
+        found, expected = batches(step), arrays(step)
+        for name in ("image", "label"):
+            np.testing.assert_array_equal(found[name], expected[name])
+            assert found[name].dtype == expected[name].dtype
+    assert source.asked == [arrays.indices(step).tolist() for step in (4, 0)]
+    assert batches.read(np.array([[3, 1, 0]]))["image"].shape == (1, 3, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("samples", "match"),
+    [
+        ([np.zeros(2), np.zeros(3)], "all input arrays must have the same shape"),
+        ([2**40, 1], "whole numbers up to 1099511627776 do not fit int32"),
+        ([{"a": 1}, {"b": 2}], "fails on 2 of them"),
+    ],
+)
+def test_a_source_that_fails_is_named_with_what_it_was_asked_for(samples, match):
+    batches = Batches(Listed(samples), 2, key=KEY)
+    with pytest.raises(ValueError, match=rf"the data source, Listed of 2 samples, .*{match}"):
+        batches(0)
+
+
+def test_samples_of_a_source_are_checked_when_they_are_read():
+    with pytest.raises(ValueError, match="the data are not finite in data: 1 numbers of 2"):
+        Batches(Listed([np.float32(1), np.float32(np.nan)]), 2, key=KEY)(0)
+    with pytest.raises(ValueError, match="data is float64: cast it to 32 bits"):
+        Batches(Listed([1.5, 2.5]), 2, key=KEY)(0)

@@ -4,12 +4,13 @@ import json
 import shutil
 import socket
 
+import jax
 import numpy as np
 import PIL.Image
 import pytest
 
 from chainrule import data
-from chainrule.data import files, idx, tfds
+from chainrule.data import batches, files, idx, tfds
 
 SIZES = {"train": 120, "test": 30}
 
@@ -73,6 +74,12 @@ def test_any_program_reads_it_as_the_stock_data_set(originals, prepared):
     labels = np.array([record["label"] for record in source.__getitems__(list(range(30)))])
     digits = data.mnist("test", source="tfds", data_dir=prepared)
     np.testing.assert_array_equal(digits.labels, labels)
+    # And as the samples of a training, without all of them in memory.
+    key = jax.random.key(0)
+    batch = batches.Batches(source, 8, key=key)(5)
+    rows = batches.Batches(digits.images, 8, key=key).indices(5)
+    np.testing.assert_array_equal(batch["image"][..., 0], digits.images[rows])
+    np.testing.assert_array_equal(batch["label"], digits.labels[rows])
 
 
 def test_more_digits_than_one_request(originals, prepared, monkeypatch):

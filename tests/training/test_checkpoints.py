@@ -15,7 +15,7 @@ import pytest
 
 from chainrule import training
 from chainrule.data.batches import Batches
-from chainrule.training import manifest
+from chainrule.training import feed, manifest
 
 RNG = np.random.default_rng(0)
 INPUTS = RNG.normal(size=(22, 3)).astype(np.float32)
@@ -349,6 +349,36 @@ def test_two_trainings_do_not_write_one_folder(tmp_path):
 def test_settings_out_of_range_are_refused(tmp_path, settings, unchecked):
     with pytest.raises(ValueError, match=r"must be at least 1|expected 'min' or 'max'"):
         training.Checkpoints(tmp_path, **settings)
+
+
+class Source:
+    """The samples of `BATCHES`, read one by one."""
+
+    def __len__(self):
+        return len(INPUTS)
+
+    def __getitems__(self, rows):
+        return [{"inputs": INPUTS[row], "targets": TARGETS[row]} for row in rows]
+
+
+@pytest.mark.parametrize("ahead", [1, 2, 16])
+def test_a_training_from_a_source_is_that_from_memory_and_resumed_too(
+    whole, tmp_path, monkeypatch, ahead
+):
+    monkeypatch.setattr(feed, "_STEPS_AT_A_TIME", ahead)
+    batches, records = Batches(Source(), 4, key=jax.random.key(5)), []
+
+    def stop(record):
+        if record["epoch"] == 2:
+            raise RuntimeError("stopped")
+
+    folder = tmp_path / "checkpoints"
+    checkpoints = training.Checkpoints(folder, every=3)
+    with checkpoints, pytest.raises(RuntimeError, match="stopped"):
+        fit(report=stop, batches=batches, checkpoints=checkpoints)
+    with training.Checkpoints(folder, resume=True) as checkpoints:
+        equal(fit(report=records.append, batches=batches, checkpoints=checkpoints), whole[1])
+    assert numbers(records) == numbers(whole[2])[1:]
 
 
 # The libraries below go on writing for a moment, and complain to nobody.

@@ -2,7 +2,8 @@
 
 import functools
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +13,19 @@ from jaxtyping import Array, Int, PRNGKeyArray
 PyTree = Any
 
 
+@runtime_checkable
+class Source(Protocol):
+    """Samples that are read when they are asked for: what ``tfds.data_source`` returns."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+
+    def __getitems__(self, rows: Sequence[int], /) -> Sequence[PyTree]:
+        """Return some of them, each a pytree of numbers and arrays."""
+
+
 class Batches:
-    """Samples in memory, and which of them make up the batch of every step.
+    """Samples, and which of them make up the batch of every step.
 
     Epoch ``e`` goes through the samples in an order drawn from ``fold_in(key, e)``, ``size`` at a
     time. The remainder, fewer than ``size`` samples that end that order, is *dropped*: other
@@ -21,14 +33,17 @@ class Batches:
     that the whole run would have seen.
 
     Attributes:
-      data: a pytree of arrays with one leading axis, ``[N, ...]``.
+      data: a pytree of arrays with one leading axis, ``[N, ...]``, or a source.
       size: the number of samples in a batch.
       key: draws the orders.
       samples: N.
+      in_memory: whether the data are arrays.
       per_epoch: the number of batches in an epoch, ``N // size``.
 
     Args:
-      data: the samples, as NumPy's arrays or on a device. Not copied.
+      data: the samples, as NumPy's arrays or on a device, not copied; or a `Source` with random
+        access, a data source of tensorflow-datasets for example, of which only what the next steps
+        take is read. The order is the same for both.
       size: from 1 to N.
       key: draws the orders.
 
@@ -49,7 +64,8 @@ class Batches:
 
     def __init__(self, data: PyTree, size: int, *, key: PRNGKeyArray):
         check_key(key)
-        self.samples = _length(data)
+        self.in_memory = not isinstance(data, Source)
+        self.samples = _length(data) if self.in_memory else len(data)
         if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= self.samples:
             raise ValueError(
                 f"batch size {size!r}: it must be an int from 1 to {self.samples}, "
@@ -71,7 +87,34 @@ class Batches:
     def __call__(self, step: int | Int[Array, ""]) -> PyTree:
         """Return the batch of a step."""
         rows = self.indices(step)
+        if not self.in_memory:
+            return jax.tree.map(jnp.asarray, self.read(rows))
         return jax.tree.map(lambda leaf: jnp.asarray(leaf)[rows], self.data)
+
+    def read(self, rows: Int[Array, "*rows"] | Int[np.ndarray, "*rows"]) -> PyTree:
+        """Read samples of a source, on the host.
+
+        Args:
+          rows: the numbers of the samples, of any shape.
+
+        Returns:
+          A pytree like one sample, its leaves ``[*rows, ...]``. Whole numbers get JAX's width.
+
+        Raises:
+          ValueError: the source fails, or what it gives is not finite, of several shapes or too
+            wide.
+        """
+        flat = np.asarray(rows).ravel()
+        try:
+            found = [jax.tree.map(np.asarray, x) for x in self.data.__getitems__(flat.tolist())]
+            leaves = jax.tree.map(lambda *one_each: _narrow(np.stack(one_each)), *found)
+        except Exception as error:  # each format of files has its own
+            raise ValueError(
+                f"the data source, {type(self.data).__name__} of {self.samples} samples, fails on "
+                f"{len(flat)} of them from {flat[0]} on: {error}"
+            ) from error
+        _length(leaves)
+        return jax.tree.map(lambda leaf: leaf.reshape(*rows.shape, *leaf.shape[1:]), leaves)
 
 
 def check_key(key: object) -> None:
@@ -108,6 +151,13 @@ def _length(data: PyTree) -> int:
     if broken:
         raise ValueError(f"the data are not finite in {', '.join(broken)}")
     return math.prod(lengths.pop())
+
+
+def _narrow(leaf: np.ndarray) -> np.ndarray:
+    dtype = jax.dtypes.canonicalize_dtype(leaf.dtype)
+    if leaf.dtype.kind in "iu" and not (leaf == leaf.astype(dtype)).all():
+        raise ValueError(f"whole numbers up to {np.abs(leaf).max()} do not fit {dtype}")
+    return leaf.astype(dtype) if leaf.dtype.kind in "iu" else leaf
 
 
 def _not_finite(leaf: Any) -> int:

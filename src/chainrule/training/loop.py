@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from chainrule.data.batches import Batches
 from chainrule.training import devices, interrupt
 from chainrule.training.checkpoints import Checkpoints
+from chainrule.training.feed import Feed
 from chainrule.training.saving import Loop, Saves
 from chainrule.training.step import Augment, Loss, TrainState, make_step
 
@@ -65,6 +66,7 @@ def fit(
       loss: see `chainrule.training.make_step`.
       optimizer: the one that the state was created with.
       batches: the samples, and the batch of every step; the remainder of an epoch is dropped.
+        Arrays are put on the device whole, a source is read 16 steps at a time.
       epochs: how many there are in all, at least 1.
       augment: ``augment(key, batch) -> batch``, compiled into the step.
       evaluate: ``evaluate(train_state) -> dict``, called after every epoch; what it returns joins
@@ -122,10 +124,10 @@ def fit(
         "skip_nonfinite": skip_nonfinite,
         "mesh": mesh,
     }
-    data = jax.tree.map(jnp.asarray, batches.data)
-    loop = _begin(train_state, loss, augment, data, batches)
+    feed = Feed(batches, mesh)
+    loop = _begin(train_state, loss, augment, feed, batches)
     if mesh is not None:
-        data, loop = devices.replicate((data, loop), mesh)
+        loop = devices.replicate(loop, mesh)
     first = int(train_state.step) % batches.per_epoch
     saves = Saves(checkpoints, batches, train_state.key)
     if (resumed := saves.resume(loop)) is not None:
@@ -140,7 +142,7 @@ def fit(
         while step < steps:
             epoch, begun = step // batches.per_epoch, step
             end = (epoch + 1) * batches.per_epoch
-            order = batches.order(epoch)
+            data, order, _ = feed(step, step)
             clock = time.perf_counter()
             # A call for no step compiles where that is needed, and else takes no time.
             loop = _run(loop, data, order, step, **settings)
@@ -150,6 +152,7 @@ def fit(
             while step < end:
                 called = time.perf_counter()
                 stop = min(step + count, end, saves.next_after(step))
+                data, order, stop = feed(step, stop)
                 loop = _run(loop, data, order, stop, **settings)
                 step = int(loop.train_state.step)
                 if loop.stopped:
@@ -185,14 +188,17 @@ def fit(
 
 
 def _begin(
-    train_state: TrainState, loss: Loss, augment: Augment | None, data: PyTree, batches: Batches
+    train_state: TrainState, loss: Loss, augment: Augment | None, feed: Feed, batches: Batches
 ) -> Loop:
     # The loop consumes its state at every call: this copy, so that the caller keeps his.
     train_state = jax.tree.map(jnp.copy, train_state)
 
+    # The rows of a batch are [size], or [size, 2] of pairs.
+    step = int(train_state.step)
+    data, order, _ = feed(step, step)
+
     def metrics(train_state: TrainState, data: PyTree) -> Any:
-        rows = batches.order(0)[0]  # [size], or [size, 2] of pairs
-        batch = jax.tree.map(lambda leaf: leaf[rows], data)
+        batch = jax.tree.map(lambda leaf: leaf[order[0]], data)
         return make_step(loss, optax.set_to_zero(), augment=augment)(train_state, batch)[1]
 
     state = train_state.replace(opt_state=optax.set_to_zero().init(train_state.params))
