@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: descent test soak lint types experiments notebooks bench test-newest constraints clean
+.PHONY: descent test soak lint types experiments notebooks book bench test-newest constraints clean
 
 descent: $(VENV)/installed
 	$(BIN)/python experiments/descent.py
@@ -32,6 +32,10 @@ experiments: $(VENV)/installed
 notebooks: $(VENV)/noted
 	$(BIN)/python notebooks/run.py
 
+# The notebooks, the pages beside them and the API, to be read: notebooks/_build/html/index.html.
+book: $(VENV)/booked
+	$(BIN)/python -m sphinx -q -W --keep-going -j auto -b html notebooks notebooks/_build/html
+
 bench: $(VENV)/tested
 	$(BIN)/python experiments/benchmarks/run.py
 
@@ -42,7 +46,7 @@ test-newest:
 # The versions that a fresh machine gets, from an unconstrained installation that passes the tests.
 constraints:
 	$(PYTHON) -m venv .venv-constraints
-	.venv-constraints/bin/python -m pip install --quiet ".[test,notebooks]"
+	.venv-constraints/bin/python -m pip install --quiet ".[test,notebooks,book]"
 	(echo "# Tested versions, made by 'make constraints'; no index is named here."; \
 	 .venv-constraints/bin/python -m pip freeze --exclude chainrule) > constraints.txt
 	rm -rf .venv-constraints
@@ -65,4 +69,10 @@ $(VENV)/tested: $(VENV)/installed
 	@touch $@
 
 $(VENV)/noted: $(VENV)/tested
+	@touch $@
+
+# And the book, which needs no test.
+$(VENV)/booked: $(VENV)/installed
+	@echo "installing what the book needs: under a minute"
+	@$(BIN)/python -m pip install --quiet --editable ".[book]" --constraint constraints.txt
 	@touch $@

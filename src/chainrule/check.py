@@ -71,6 +71,7 @@ import jax.numpy as jnp
 import numpy as np
 
 Verdict = Literal["equal", "rounding", "kink", "wrong"]
+"""What is said of one number of a gradient."""
 _VERDICTS: tuple[Verdict, ...] = ("equal", "rounding", "kink", "wrong")
 
 _EPS = float(np.finfo(np.float64).eps)
@@ -225,6 +226,7 @@ def check_gradients(
 
 
 Point = dict[str, Any]
+"""Where a gradient was checked: the arrays by name."""
 
 
 def _double(leaf: Any) -> jax.Array:

@@ -28,10 +28,14 @@ from jaxtyping import Array, Float
 
 PyTree = Any
 Loss = Callable[..., Float[Array, ""]]
+"""``loss(params)`` or ``loss(params, batch)``, one number."""
 Rates = Float[Array, " lanes"] | Float[np.ndarray, " lanes"] | Sequence[float]
+"""Learning rates, one a lane."""
 OptimizerFactory = Callable[..., optax.GradientTransformation]
+"""From a learning rate to an optimizer, as `optax.sgd`."""
 
 MAX_RECORD_BYTES = 2**30
+"""The largest record of parameters: beyond, a descent is refused."""
 
 
 class Trace(NamedTuple):

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
 CLASSES = 10
+"""Labels are 0 to 9."""
 
 
 class Provenance(NamedTuple):

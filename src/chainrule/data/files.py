@@ -67,6 +67,7 @@ ORIGINALS = {
         ),
     },
 }
+"""The four files, by split and kind."""
 
 
 def spellings(original: Original) -> tuple[str, ...]:

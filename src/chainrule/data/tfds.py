@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 VERSION = "3.0.1"
+"""Of tensorflow-datasets' ``mnist``."""
 _CHUNK = 1000  # digits a request: several times faster than one by one
 
 

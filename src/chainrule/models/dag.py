@@ -78,6 +78,7 @@ class Node(NamedTuple):
 
 
 Graph = Mapping[str, Node]
+"""Nodes by name, in any order."""
 
 
 class Gradients(NamedTuple):

@@ -27,6 +27,7 @@ from chainrule.models.stack import Conv, Dense, Pool, Tree
 from chainrule.ops.activations import relu
 
 INPUT_SHAPE = (28, 28, 1)
+"""One digit."""
 
 ROWS = (
     Conv("conv1", 32, kernel=5),
@@ -36,6 +37,7 @@ ROWS = (
     Dense("dense1", 200, activation=relu),
     Dense("dense2", 10),
 )
+"""The layers, as `chainrule.models.stack` takes them."""
 
 TORCH_NAMES = {"conv1": "conv1", "conv2": "conv2", "dense1": "fc1", "dense2": "fc2"}
 """What the layers are called in the notes' ``Net``."""
@@ -55,8 +57,8 @@ def init(key: PRNGKeyArray) -> Tree:
       key: the source of the numbers.
 
     Returns:
-      ``{"conv1": {"kernel": [5, 5, 1, 32], "bias": [32]}, "conv2": ..., "dense1": ..., "dense2":
-      ...}``, 105,506 numbers.
+      ``{"conv1": {"kernel": [5, 5, 1, 32], "bias": [32]}, "conv2": ..., ...}`` to ``"dense2"``,
+      105,506 numbers.
 
     Example:
       >>> {name: layer["kernel"].shape for name, layer in init(jax.random.key(0)).items()}

@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
 
 Features = Callable[[Array], Array]
+"""From inputs to what the weights see."""
 
 # Examples tested with one product: so few that their features stay in the cache while mistakes are
 # mended, and that little is lost of a product which a mistake makes void.
@@ -53,8 +54,8 @@ class Fit(NamedTuple):
       changes: how often each epoch changed the weights, int32 ``[max_epochs]``.
       errors: the `Errors` of `weights` after each epoch.
       epochs: how many were run, int32.
-      converged: whether the last epoch run changed nothing. If not, `max_epochs` came first, and
-        `averaged` is the steadier answer: the last weights still move from example to example.
+      converged: whether the last epoch run changed nothing. If not, ``max_epochs`` came first, and
+        ``averaged`` is the steadier answer: the last weights still move from example to example.
       margin: :math:`\gamma = \min_i y_i (w \cdot x_i) / \|w\|` over the training set, in the units
         of the features: positive where `weights` separate the set, and then the distance of the
         closest example from the hyperplane.
@@ -193,10 +194,11 @@ def fit(
     integer features while every ``sum_i |w_i x_i|`` stays below 2^24 (2^53 in float64), and beyond
     that as long as rounding turns the sign of no score.
 
-    Works under `jax.jit`, with `max_epochs`, `bias` and `features` static, and under `jax.vmap`.
+    Works under `jax.jit`, with ``max_epochs``, ``bias`` and ``features`` static, and under
+    `jax.vmap`.
 
     Args:
-      inputs: ``[N, ...]``; without `features`, one row an example, ``[N, m]``. Integers, such as
+      inputs: ``[N, ...]``; without ``features``, one row an example, ``[N, m]``. Integers, such as
         raw pixels, become floats block by block.
       targets: -1 or +1, ``[N]``.
       max_epochs: when to give up: on a set that is not separable the rule never ends by itself.

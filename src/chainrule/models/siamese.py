@@ -34,7 +34,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from chainrule.ops.distances import euclidean, unit
 
 Params = Any
+"""Of whatever network embeds."""
 Embed = Callable[[Params, Array], Array]
+"""``embed(params, inputs) -> embeddings``."""
 
 
 def on_sphere(embed: Embed) -> Embed:

@@ -25,6 +25,7 @@ import numpy as np
 from jaxtyping import Array, Int, Shaped
 
 Params = dict[str, dict[str, Any]]
+"""``{"layer1": {"kernel", "bias"}, ...}``."""
 
 
 def _unit(weights: list[float], bias: float) -> Params:
@@ -34,8 +35,11 @@ def _unit(weights: list[float], bias: float) -> Params:
 
 
 OR = _unit([1.0, 1.0], -0.5)
+"""1 where one of two inputs is 1."""
 AND = _unit([1.0, 1.0], -1.5)
+"""1 where both inputs are 1."""
 NOT = _unit([-1.0], 0.5)
+"""1 where the one input is 0."""
 
 
 def apply(params: Params, inputs: Shaped[Array, "batch in"]) -> Int[Array, " batch"]:
@@ -76,7 +80,7 @@ def apply(params: Params, inputs: Shaped[Array, "batch in"]) -> Int[Array, " bat
 
 
 def rows(n: int) -> Int[Array, "rows n"]:
-    """Return the rows of a truth table of `n` inputs in counting order.
+    """Return the rows of a truth table of n inputs in counting order.
 
     Args:
       n: number of inputs.

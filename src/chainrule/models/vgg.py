@@ -118,8 +118,8 @@ def init(
       hidden: the widths of the dense layers before the last one.
 
     Returns:
-      ``{"block1": {"conv1": {"kernel": [3, 3, channels, 64], "bias": [64]}, ...}, ...,
-      "dense1": {"kernel": [7 * 7 * 512, 4096], "bias": [4096]}, ...}``, and with ``batch_norm``
+      ``{"block1": {"conv1": {"kernel": [3, 3, channels, 64], "bias": [64]}, ...}, ...}`` down to
+      ``{"dense1": {"kernel": [7 * 7 * 512, 4096], "bias": [4096]}, ...}``, and with ``batch_norm``
       ``"norm1": {"scale": [64], "bias": [64]}`` beside each convolution. VGG16's take 553 MB; their
       shapes, by `jax.eval_shape`, none.
 

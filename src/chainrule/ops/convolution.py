@@ -139,6 +139,7 @@ def conv_backward(
 
 
 plain_conv_backward = conv_backward
+"""The rule of `plain_conv` is that of `conv`."""
 
 
 def _place(

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from xml.etree import ElementTree
 
 Element = ElementTree.Element
+"""The standard library's, of ``xml.etree``."""
 
 
 def element(tag: str, *children: Element | str, **attributes: str) -> Element:

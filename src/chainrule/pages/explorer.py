@@ -25,8 +25,10 @@ import numpy as np
 from chainrule.pages import resource
 
 VERDICTS = ("diverged", "converged", "oscillating", "descending")
+"""Those of `chainrule.descent.verdict`, in the order of their numbers in the page."""
 CONTOURS = 16
-VALUE, SLOPE, GUIDE, EXACT = 16, 12, 8, 24  # significant bits
+"""Level lines of a landscape."""
+VALUE, SLOPE, GUIDE, EXACT = 16, 12, 8, 24  #: significant bits
 
 
 class Sweep(NamedTuple):

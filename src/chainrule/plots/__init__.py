@@ -18,8 +18,11 @@ from cycler import cycler
 from matplotlib.figure import Figure
 
 BLACK, GREY = "#000000", "#8c8c8c"
+"""For what is no lane and no class."""
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+"""After Okabe and Ito."""
 PURPLE, SKY, YELLOW = "#CC79A7", "#56B4E9", "#F0E442"
+"""After Okabe and Ito, too."""
 
 COLORS = {
     "value": BLUE,  # what is computed forward: losses, iterates, activations
@@ -30,7 +33,8 @@ COLORS = {
     "train": BLUE,
     "test": VERMILLION,
 }
-CYCLE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)  # lanes, classes, in this order
+"""What each colour means."""
+CYCLE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)  #: lanes, classes, in this order
 
 STYLE = {
     "axes.labelsize": 9,
@@ -48,6 +52,7 @@ STYLE = {
     "xtick.labelsize": 8,
     "ytick.labelsize": 8,
 }
+"""The settings of matplotlib under which everything is drawn: see `styled`."""
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 
 from chainrule.plots import BLACK, BLUE, COLORS, CYCLE, GREY, VERMILLION, grid, styled
 
-LINES = tuple(zip(CYCLE, ("-", "--", ":", "-."), strict=False))  # told apart where they coincide
+LINES = tuple(zip(CYCLE, ("-", "--", ":", "-."), strict=False))  #: told apart where they coincide
 
 
 class Errors(NamedTuple):

@@ -19,7 +19,7 @@ def flow(flow: "Flow") -> Figure:
     """Draw the norms of every layer, and how many of its units are dead or saturated.
 
     Args:
-      flow: what `chainrule.xray.record.Report.flow` returns.
+      flow: what `chainrule.xray.Report.flow` returns.
 
     Returns:
       The figure.

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 JSON = Any
 Record = dict[str, JSON]
+"""One line of the file."""
 
 # JSON has no numbers for these.
 _WORDS = {word: float(word) for word in ("nan", "inf", "-inf")}

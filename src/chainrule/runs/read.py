@@ -47,7 +47,7 @@ def load(path: str | os.PathLike[str]) -> Loaded:
 
 
 def read_record(path: pathlib.Path) -> dict[str, JSON]:
-    """Read the ``run.json`` of a run folder; raises as `load`."""
+    """Read the ``run.json`` of a run folder; raises as `chainrule.runs.load`."""
     file = path / "run.json"
     if not file.is_file():
         raise FileNotFoundError(

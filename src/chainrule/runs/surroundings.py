@@ -14,6 +14,7 @@ from typing import Any
 JSON = Any
 
 VERSIONS_OF = ("chainrule", "jax", "jaxlib", "flax", "optax", "numpy", "matplotlib")
+"""The packages whose versions a run names."""
 
 
 @functools.cache

@@ -21,9 +21,10 @@ from chainrule.training.step import Augment, Loss, TrainState, make_step
 
 PyTree = Any
 Record = dict[str, Any]
+"""The numbers of one epoch."""
 
-# How long the device works before Python gets a word in: short enough to answer a signal, long
-# enough that a call costs nothing.
+#: How long the device works before Python gets a word in: short enough to answer a signal, long
+#: enough that a call costs nothing.
 SECONDS_A_CALL = 0.5
 
 

@@ -20,7 +20,9 @@ JSON = Any
 PyTree = Any
 
 FORMAT = 1
+"""Of checkpoints; another one is refused."""
 NAME = "manifest.json"
+"""Of the file in every checkpoint."""
 
 
 class DamagedError(ValueError):

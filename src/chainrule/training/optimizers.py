@@ -19,7 +19,9 @@ OPTIMIZERS = {
     "rmsprop": optax.rmsprop,
     "sgd": optax.sgd,
 }
+"""By name, from optax."""
 SCHEDULES = ("constant", "cosine", "linear")
+"""How a learning rate goes on."""
 
 
 def optimizer(

@@ -18,6 +18,7 @@ from chainrule.training.step import TrainState
 
 PyTree = Any
 Record = Mapping[str, Any]
+"""The numbers of one epoch."""
 
 
 class Loop(flax.struct.PyTreeNode):

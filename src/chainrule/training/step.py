@@ -17,6 +17,7 @@ Loss = Callable[[PyTree, PyTree, PyTree, Array], tuple[Array, tuple[PyTree, dict
 Augment = Callable[[Array, PyTree], PyTree]
 """``augment(key, batch) -> batch``"""
 Metrics = dict[str, Array]
+"""Numbers by name."""
 
 
 class TrainState(flax.struct.PyTreeNode):

@@ -18,7 +18,7 @@ class Event(NamedTuple):
       backward: whether the gradient is bad and not the value.
       nan: whether NaN was born, else Inf.
       of_squares: whether the first input is a sum of squares, as in a norm.
-      masked: whether a `jnp.where` chooses later between this and something else.
+      masked: whether a `jax.numpy.where` chooses later between this and something else.
       hidden: whether the bad value stays out of the result, but not out of the gradients.
     """
 

@@ -53,8 +53,8 @@ def cell(x: Any, of: Stats | None) -> Cell | None:
       of: its statistics; None of what holds no numbers.
 
     Returns:
-      ``{"text": lines, "short": one line, "facts": [[name, value], ...], "bad": whether a NaN or
-      Inf is in it}``, of a matrix that is not too large with an ``"image"``; None for None.
+      ``{"text": lines, "short": one line, "facts": [[name, value], ...], "bad": bool}``, bad where
+      a NaN or Inf is in it; of a matrix that is not too large with an ``"image"``; None for None.
     """
     if x is None:
         return None

@@ -10,7 +10,9 @@ from html import escape as html_escape
 from typing import Any, Literal
 
 Open = Literal["auto", "all", "none"] | Sequence[str]
+"""Which groups are open."""
 Direction = Literal["right", "down"]
+"""Where the arrows point."""
 
 _DRAWING = ("dagre.min.js", "cards.js", "order.js", "layout.js", "draw.js")
 _STACK = 2**22  # bytes; dagre walks its graphs by recursion

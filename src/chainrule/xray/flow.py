@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from chainrule.xray.nodes import Node
     from chainrule.xray.record import Report
 
-VANISHING, EXPLODING = 1e-3, 1e3  # of the gradient of the last layer
-MANY = 0.5  # of the units
-SATURATED = 0.01  # so close to the end of its range that at most 4 % of a gradient passes
+VANISHING, EXPLODING = 1e-3, 1e3  #: of the gradient of the last layer
+MANY = 0.5  #: of the units
+SATURATED = 0.01  #: so close to the end of its range that at most 4 % of a gradient passes
 
 _PRODUCTS = frozenset({"dot_general", "conv_general_dilated"})
 _SQUASHING = {"tanh": (-1.0, 1.0), "logistic": (0.0, 1.0), "sigmoid": (0.0, 1.0)}

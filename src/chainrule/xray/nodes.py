@@ -21,7 +21,7 @@ class Node:
       name: the path of an argument (``"params['layer1']['kernel']"``), else "".
       inputs: node and output number behind each input, one per use.
       line: ``file:line (function)`` in the user's code; "" for arguments and constants.
-      within: the innermost line, which differs from `line` inside an installed library.
+      within: the innermost line, which differs from ``line`` inside an installed library.
       scope: the `jax.named_scope` around it, separated by slashes.
       calls: the jitted or rematerialized functions around it, outermost first.
       avals: shape and dtype of each output.

@@ -206,7 +206,7 @@ class Report:
           step: of a node inside a loop, at which of its steps to look.
 
         Raises:
-          ValueError: the node has no inside, its steps do not fit in memory, `step` does not
+          ValueError: the node has no inside, its steps do not fit in memory, ``step`` does not
             belong to it, or only statistics are kept.
         """
         node = self.node(node) if isinstance(node, str) else node
