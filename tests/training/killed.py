@@ -5,6 +5,7 @@ It prints ``step N`` after every step and the SHA-256 of the parameters at the e
 
 import argparse
 import hashlib
+import resource
 import time
 
 import jax
@@ -43,6 +44,7 @@ def main():
     parser.add_argument("epochs", type=int)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--sleep", type=float, help="in the evaluation")
+    parser.add_argument("--full-after", type=int, help="the step after which the disk is full")
     options = parser.parse_args()
     console = Console()
 
@@ -51,11 +53,17 @@ def main():
         time.sleep(options.sleep)
         return {}
 
+    def tick(step, steps):
+        console.print(f"step {step}")
+        if step == options.full_after:
+            # No file may pass 100 bytes any more; Python ignores the signal that goes with it.
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+
     with training.Checkpoints(options.folder, every=1, resume=options.resume) as checkpoints:
         end = fit(
             options.epochs,
             checkpoints=checkpoints,
-            tick=lambda step, _: console.print(f"step {step}"),
+            tick=tick,
             evaluate=evaluate if options.sleep else None,
         )
     console.print(digest(end))

@@ -1,7 +1,6 @@
 import json
 import os
 import pathlib
-import resource
 import shutil
 import signal
 import threading
@@ -379,30 +378,6 @@ def test_a_training_from_a_source_is_that_from_memory_and_resumed_too(
     with training.Checkpoints(folder, resume=True) as checkpoints:
         equal(fit(report=records.append, batches=batches, checkpoints=checkpoints), whole[1])
     assert numbers(records) == numbers(whole[2])[1:]
-
-
-# The libraries below go on writing for a moment, and complain to nobody.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_disk_that_fills_up_is_said_and_the_checkpoints_before_stay(copied):
-    folder = copied(5)
-
-    def report(record):
-        # From here on no file may pass 100 bytes; SIGXFSZ is ignored by Python.
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
-
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    try:
-        with (
-            pytest.raises(OSError, match=r"of step 10 .*File too large.*steps \[5\] are as they"),
-            training.Checkpoints(folder, resume=True, identity={"eta": 0.1}) as checkpoints,
-        ):
-            fit(report=report, checkpoints=checkpoints)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert kept(folder) == [5]
-    assert int(resume(folder).step) == 15
-    assert kept(folder) == [5, 10, 15]
-    assert not list(folder.glob("*.partial"))
 
 
 def test_a_full_disk_is_said_before_anything_is_written(copied, monkeypatch):

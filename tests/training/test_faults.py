@@ -1,6 +1,7 @@
 """Processes that are killed, interrupted and cut off, from outside."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -64,6 +65,29 @@ def test_a_second_interrupt_stops_at_once_and_leaves_what_was_saved(tmp_path):
         assert process.wait(30) == -signal.SIGINT
         assert time.monotonic() - clock < 30
     assert max(kept(tmp_path)) in (3, 4)  # the epoch's own is saved after its evaluation
+
+
+def test_a_disk_that_fills_up_is_said_and_the_checkpoints_before_stay(tmp_path):
+    with begin(tmp_path, 3, "--full-after", "7") as process:
+        _, err = process.communicate()
+    assert process.returncode == 1
+    said = re.search(
+        r"^OSError: the checkpoint of step (\d) .*File too large.*those of steps \[(.*)\] are as",
+        err,
+        re.MULTILINE,
+    )
+    failed, before = int(said[1]), [int(step) for step in said[2].split(", ")]
+    assert kept(tmp_path) == before
+    assert before[-1] == failed - 1
+    assert failed >= 6  # saving may be two steps behind
+    for step in kept(tmp_path):
+        says = manifest.read(tmp_path / f"step-{step:08d}")
+        manifest.check_files(tmp_path / f"step-{step:08d}", says)
+    with begin(tmp_path, 3, "--resume") as process:
+        out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert out.splitlines()[-1] == killed.digest(killed.fit(3))
+    assert not list(tmp_path.glob("*.partial"))
 
 
 def test_a_closed_standard_output_ends_without_a_complaint_and_with_whole_checkpoints(tmp_path):
