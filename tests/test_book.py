@@ -1,12 +1,15 @@
-"""The book shows every public name."""
+"""The book shows every public name, and its programs run."""
 
 import ast
 import importlib
 import inspect
 import itertools
+import os
 import pathlib
 import pkgutil
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -60,3 +63,25 @@ def test_every_public_name_of_a_module_stands_in_the_book_with_its_documentation
 def test_the_book_shows_no_module_twice_and_none_that_is_not_there():
     assert len(SHOWN) == len(set(SHOWN))
     assert set(SHOWN) - {"chainrule", *MODULES} == set()
+
+
+def test_the_right_halves_from_pytorch_are_one_program_that_prints_what_its_comments_say(tmp_path):
+    page = (BOOK / "from_pytorch.md").read_text(encoding="utf-8")
+    blocks = re.findall(
+        r"^```\{code-block\} python\n:caption: (.*)\n\n(.*?)^```", page, re.M | re.S
+    )
+    program = "\n".join(code for caption, code in blocks if caption == "chainrule")
+    prints = [line for line in program.splitlines() if line.lstrip().startswith("print(")]
+    expected = [line.partition("  # ")[2] for line in prints]
+    assert all(expected), "every print says what it prints"
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        # What is checked is the program, not its speed: compiling it well takes half the time.
+        env=os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0", "CHAINRULE_DATA": ""},
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == expected
