@@ -54,10 +54,11 @@ def test_every_public_name_of_a_module_stands_in_the_book_with_its_documentation
         if getattr(package, one) is vars(module).get(one)
     }
     names = {one: known for one, known in public(module) if not one.startswith("_")}
-    assert [one for one, documented in names.items() if not documented] == []
+    assert [one for one, known in names.items() if not known] == [], "a string after it is missing"
     if name not in SHOWN:
-        assert package.__name__ in SHOWN
-        assert {f"{name}.{one}" for one in names.keys() - passed_on} - set(ALONE) == set()
+        assert package.__name__ in SHOWN, f"{name} needs an automodule line in notebooks/api/*.md"
+        missing = {f"{name}.{one}" for one in names.keys() - passed_on} - set(ALONE)
+        assert missing == set(), f"{name} needs an automodule line in notebooks/api/*.md"
 
 
 def test_the_book_shows_no_module_twice_and_none_that_is_not_there():
