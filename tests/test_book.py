@@ -86,3 +86,31 @@ def test_the_right_halves_from_pytorch_are_one_program_that_prints_what_its_comm
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines() == expected
+
+
+def test_the_pictures_page_names_every_drawing_function_and_where_it_is_called():
+    page = (BOOK / "pictures.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \{py:func\}`~chainrule\.(plots\.[\w.]+)` .*\| (.*) \|$", page, re.M)
+    drawing = {
+        f"plots.{path.stem}.{statement.name}"
+        for path in pathlib.Path(chainrule.__path__[0], "plots").glob("[a-z]*.py")
+        for statement in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(statement, ast.FunctionDef)
+        and not statement.name.startswith("_")
+        and ast.unparse(statement.returns or ast.Constant(None)) in ("Figure", "str")
+    }
+    assert {name for name, _ in rows} == drawing
+    for name, places in rows:
+        scripts = [*re.findall(r"\w+\.py", places), *re.findall(r"\d", places)]
+        for place in scripts:
+            found = BOOK.parent / "experiments" / place
+            paths = [found] if found.suffix else list(BOOK.glob(f"0{place}_*.py"))
+            call = rf"\b(draw_)?{name.rpartition('.')[2]}\("
+            assert any(re.search(call, p.read_text(encoding="utf-8")) for p in paths), (name, place)
+
+
+def test_the_program_of_the_pictures_page_runs(tmp_path):
+    page = (BOOK / "pictures.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)
+    assert (tmp_path / "two_well_sweep.png").stat().st_size > 10_000
