@@ -264,6 +264,25 @@ def test_statistics_are_those_of_the_arrays():
     assert kept.grads[0].max == 4.0  # of 5 y0 y2 + 2 y1**2, at y1 = 1
 
 
+def test_statistics_of_what_is_repeated_or_passed_on_are_those_of_the_arrays():
+    def f(x, bias):
+        s = x + jnp.broadcast_to(bias, (2, 3))  # its gradient is that of the sum
+        return jnp.sum(jnp.tanh(s + x) * jnp.arange(6.0).reshape(2, 3))
+
+    for bad in (0.5, jnp.nan, jnp.inf):
+        args = jnp.arange(6.0).reshape(2, 3) / 4, jnp.array([0.0, bad, -1.0])
+        whole, kept = xray(f, *args), xray(f, *args, keep="stats")
+        assert "broadcast_in_dim" in {node.op for node in kept.nodes}
+        for a, b in zip(whole.nodes, kept.nodes, strict=True):
+            assert a.stats().shape == b.stats().shape
+            np.testing.assert_allclose(a.stats()[2:], b.stats()[2:], rtol=1e-6)
+            if a.cotangent is not None:
+                assert a.cotangent_stats().shape == b.cotangent_stats().shape
+                np.testing.assert_allclose(
+                    a.cotangent_stats()[2:], b.cotangent_stats()[2:], rtol=1e-6
+                )
+
+
 def test_the_second_call_compiles_nothing():
     def f(x):
         return jnp.sum(jnp.sin(x) * x)
