@@ -114,3 +114,12 @@ def test_the_program_of_the_pictures_page_runs(tmp_path):
     (program,) = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
     subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)
     assert (tmp_path / "two_well_sweep.png").stat().st_size > 10_000
+
+
+def test_the_gallery_shows_every_committed_figure_with_a_script_that_is_there():
+    page = (BOOK / "gallery.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^!\[.+\]\((\S+)\)\n\n[^`]+^`python (\S+)[^`]*`$", page, re.M)
+    figures = {path.resolve() for path in (BOOK.parent / "experiments/figures").iterdir()}
+    assert {(BOOK / picture).resolve() for picture, _ in shown} == figures
+    assert len(shown) == page.count("\n![")
+    assert all((BOOK.parent / script).is_file() for _, script in shown)

@@ -86,6 +86,11 @@ def test_errors_by_epoch():
     assert [text.get_text() for text in ax.texts] == ["aim"]
 
 
+def test_one_epoch_is_a_point():
+    (ax,) = drawn(classification.learning(np.array([1]), {"test": np.array([[0.3], [0.1]])}))
+    assert [line.get_marker() for line in ax.lines] == ["o"] * 3
+
+
 def test_only_mistakes_are_coloured():
     counts = np.array([[970, 3, 0], [1, 99, 0], [0, 20, 50]])
     (ax,) = drawn(classification.confusion(counts, names="abc"))

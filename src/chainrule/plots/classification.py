@@ -34,10 +34,12 @@ def learning(
     """
     figure, axes = grid(width=4.8, height=3.0)
     ax = axes[0, 0]
+    marker = "o" if len(epochs) == 1 else "none"  # one point has no line
     for index, (name, values) in enumerate(errors.items()):
         color = COLORS.get(name.split(",")[0], CYCLE[index])
-        ax.plot(epochs, 100 * values.T, color=color, lw=0.6, alpha=0.6)
-        ax.plot(epochs, 100 * values.mean(axis=0), color=color, lw=1.8, label=name)
+        ax.plot(epochs, 100 * values.T, color=color, lw=0.6, alpha=0.6, marker=marker, ms=3)
+        mean = 100 * values.mean(axis=0)
+        ax.plot(epochs, mean, color=color, lw=1.8, marker=marker, label=name)
     for name, error in (targets or {}).items():
         ax.axhline(100 * error, color=COLORS["reference"], lw=0.9, ls="--")
         ax.text(epochs[-1], 100 * error, name, ha="right", va="bottom")
@@ -46,7 +48,7 @@ def learning(
     ticks = [t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50) if low <= t <= high]
     ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
     ax.minorticks_off()
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     ax.set_xlabel("epochs")
     ax.set_ylabel("error, %")
     ax.legend()
