@@ -34,6 +34,7 @@ default_role = "py:obj"
 nitpicky = True
 nitpick_ignore_regex = [("py:class", ".*")]  # shapes and other packages' types in signatures
 nb_execution_mode = "off"
+nb_merge_streams = True
 myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
 myst_heading_anchors = 2
 
