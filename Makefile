@@ -52,7 +52,7 @@ constraints:
 	rm -rf .venv-constraints
 
 clean:
-	rm -rf $(VENV) .venv-newest
+	rm -rf $(VENV) .venv-newest notebooks/_build
 
 # What the experiments need.
 $(VENV)/installed: pyproject.toml constraints.txt

@@ -14,6 +14,7 @@ import sys
 import jax.export  # noqa: F401  # a submodule that is not loaded by itself
 from docutils import nodes
 from latex2mathml.converter import convert
+from sphinx import addnodes
 from sphinx.application import Sphinx
 
 import chainrule
@@ -57,6 +58,7 @@ html_math_renderer = "mathml"
 
 # Where a name in backticks may lead, too.
 _OTHERS = ("chainrule", "functools", "jax", "numpy", "optax")
+_SAID: dict[str, list[str]] = {}
 _ANY = {"JSON", "PyTree", "P", "R"}  # other names for Any, and variables of types
 
 
@@ -85,9 +87,25 @@ def _signature(app: Sphinx, what, name, obj, options, signature, annotation):
     )
 
 
-def _text(app: Sphinx, what, name, obj, options, lines: list[str]) -> None:
-    """Drop what autodoc adds to a type: its shapes do not survive."""
-    lines[:] = [line for line in lines if not line.startswith("alias of ")]
+def _before(app: Sphinx, what, name, obj, options, lines: list[str]) -> None:
+    """Keep what is said of a value: napoleon would take the words before a colon for its type."""
+    if what in ("attribute", "data", "property") and not any(line.endswith(":") for line in lines):
+        _SAID[name] = list(lines)
+
+
+def _after(app: Sphinx, what, name, obj, options, lines: list[str]) -> None:
+    lines[:] = _SAID.pop(name, lines)
+
+
+def _types(app: Sphinx, doctree: nodes.document) -> None:
+    """Write types as their source does, and drop those whose shapes do not survive."""
+    for said in list(doctree.findall(nodes.paragraph)):
+        if said.astext().startswith("alias of "):
+            said.parent.remove(said)
+    for value in list(doctree.findall(addnodes.desc_annotation)):
+        for text in list(value.findall(nodes.Text)):
+            plain = re.sub(r"\b(jaxlib\._jax|jaxtyping|collections\.abc|typing)\.", "", text)
+            text.parent.replace(text, nodes.Text(plain))
 
 
 def _elsewhere(app: Sphinx, env, node: nodes.Element, content: nodes.Element):
@@ -125,5 +143,7 @@ def setup(app: Sphinx) -> None:
     )
     app.connect("autodoc-skip-member", _skip)
     app.connect("autodoc-process-signature", _signature)
-    app.connect("autodoc-process-docstring", _text)
+    app.connect("autodoc-process-docstring", _before, priority=499)  # napoleon's is 500
+    app.connect("autodoc-process-docstring", _after, priority=501)
+    app.connect("doctree-read", _types)
     app.connect("missing-reference", _elsewhere)
