@@ -20,6 +20,10 @@
 # McCulloch and Pitts (1943) gave it Boolean inputs and one weight common to all of them; Rosenblatt's
 # perceptron (1957) gave it real inputs and a weight each, and, what is more, a rule that finds the
 # weights. This notebook goes from the one to the other, and to the first thing that neither can do.
+#
+# **Afterwards you can** build any Boolean function of threshold units, find a unit's weights by Rosenblatt's rule, and show that no line computes XOR.
+#
+# *After: [2. Features made by hand](02_features.ipynb).*
 
 # %%
 # %matplotlib inline
@@ -132,6 +136,10 @@ figures.weight_images(
     {"last weights": np.asarray(fit.weights), "averaged weights": np.asarray(fit.averaged)}
 )
 
+# %% tags=["check"]
+# The numbers of the text: where one no longer holds, the notebook stops.
+assert fit.converged and 15 <= int(fit.changes.sum()) <= 25 <= float(fit.bound)
+
 # %% [markdown]
 # The weights are a picture: red where ink speaks for a one, blue where it speaks for a zero. Nobody
 # drew it; it is a sum of some twenty digits that were once on the wrong side. On the whole
@@ -169,6 +177,10 @@ print(
     len(separable), "of 16; the others are", set(itertools.product((0, 1), repeat=4)) - {*separable}
 )
 
+# %% tags=["check"]
+# The numbers of the text: where one no longer holds, the notebook stops.
+assert len(separable) == 14
+
 # %% [markdown]
 # All but XOR and its negation. The way out is the next notebook: give the unit a better input.
 #
@@ -193,6 +205,22 @@ print(
 # for weights in (fit.weights, fit.averaged):
 #     wrong = targets * perceptron.apply(weights, inputs) <= 0
 #     print(bool(fit.converged), float(wrong.mean()))
+# ```
+#
+# </details>
+#
+# 3. Does the walk need more changes if all pixels are ten times as large?
+#
+# <details><summary>Solution</summary>
+#
+# No: every score and every change grows alike, so that the same examples are wrong, and the bound
+# $(R / \gamma)^2$ is a ratio. For inputs that stay whole numbers, even to the bit:
+#
+# ```python
+# inputs, targets = two(train, 0, 1)
+# one, ten = (perceptron.fit(inputs.astype(jnp.float32) * scale, targets, 20) for scale in (1, 10))
+# print(one.changes.sum(), ten.changes.sum())
+# assert (one.changes == ten.changes).all()
 # ```
 #
 # </details>

@@ -17,6 +17,10 @@
 # predictor that says more (the networks of the later notebooks), or a better $x$. This notebook takes
 # the second, which was the whole art for decades. A feature map $\Phi$ is fixed and made by hand, and the
 # predictor $w \cdot \Phi(x) + b$ is still linear in what is learned.
+#
+# **Afterwards you can** make a linear predictor more capable by products of its inputs, less sensitive by histograms of edges, and measure both.
+#
+# *Before: [1. Threshold units and the perceptron](01_threshold_units_and_the_perceptron.ipynb). After: [3. Gradient descent and its learning rate](03_gradient_descent.ipynb).*
 
 # %%
 # %matplotlib inline
@@ -63,6 +67,10 @@ for name, inputs in (("u, v", corners), ("u, v, uv", lifted)):
     print(f"{name:8}: loss {loss:.4f}, P(1) at 00, 01, 10, 11: {odds}")
 figures.exclusive_or(np.append(layer["kernel"][:, 0], layer["bias"]))
 
+# %% tags=["check"]
+# The numbers of the text: where one no longer holds, the notebook stops.
+assert abs(fit_xor(corners)[0] - np.log(2)) < 1e-4 and loss < 0.01
+
 # %% [markdown]
 # Without the product, the best it can say is "one half" everywhere, at a loss of $\log 2 = 0.6931$.
 #
@@ -103,6 +111,12 @@ figures.error_by_features(
     {"train": errors[None, :, 0], "test": errors[None, :, 1]},
     floor=("always no", always_no),
 )
+
+# %% tags=["check"]
+# The numbers of the text: where one no longer holds, the notebook stops.
+assert 784 * 783 // 2 == 306_936
+assert (np.diff(errors[:, 0]) < 0).all()
+assert (np.diff(errors[:, 1] - errors[:, 0]) > 0).all()
 
 # %% [markdown]
 # More features make a more capable predictor. The training error falls faster than the test error,
@@ -222,5 +236,19 @@ for name, (params, feature_map) in trained.items():
 # ```
 #
 # Fewer things can be said with the histograms, and few samples are enough to say them.
+#
+# </details>
+#
+# 3. Move the digits by two pixels instead of one. Which of the three inputs loses most?
+#
+# <details><summary>Solution</summary>
+#
+# The larger the shift, the less is left of the advantage: a histogram forgives what stays in its cell.
+#
+# ```python
+# far = jnp.roll(test_images, 2, axis=2)
+# for name, (params, feature_map) in trained.items():
+#     print(name, f"{error(params, feature_map(far), test_labels):.1%}")
+# ```
 #
 # </details>

@@ -20,6 +20,10 @@
 # and everything about it that one has to decide is the learning rate $\eta$. This notebook looks at
 # what $\eta$ does: where it can be predicted, where it cannot, and what happens beyond the edge. Each
 # descent is data, a `Trace` of arrays, so that runs can be laid side by side.
+#
+# **Afterwards you can** predict from one number beyond which learning rate a descent no longer settles, and tell the ways in which it fails.
+#
+# *Before: [2. Features made by hand](02_features.ipynb). After: [4. Backpropagation by hand](04_backpropagation.ipynb).*
 
 # %%
 # %matplotlib inline
@@ -118,6 +122,10 @@ figures.final_against_rate(
 # %%
 print(f"sharpness {float(sharpness):.3f}, edge {edge:.4f}")
 
+# %% tags=["check"]
+# The numbers of the text: where one no longer holds, the notebook stops.
+assert abs(float(sharpness) - 4.573) < 1e-3 and abs(edge - 0.437) < 1e-3
+
 # %% [markdown]
 # ## A gradient that is not the gradient
 #
@@ -139,6 +147,10 @@ for detach in (False, True):
             f"detach {detach!s:5}  eta {eta:g}, {steps} steps: "
             f"a = {final['a']:.4f}, b = {final['b']:.4f}"
         )
+
+# %% tags=["check"]
+# The numbers of the text: where one no longer holds, the notebook stops.
+assert abs(final["a"] - 1) < 1e-3 and abs(final["b"]) < 1e-3
 
 # %% [markdown]
 # The limits are $(1/3, -1/3)$ with the whole gradient and $(1, 0)$ without: the second is the rest
@@ -197,6 +209,13 @@ for lane, eta in enumerate(etas):
     final = jax.tree.map(lambda leaf, lane=lane: leaf[lane], trace.final_params)
     print(f"eta {eta:5g}: {100 * dead(final):5.1f} % of the hidden units are dead")
 
+# %% tags=["check"]
+# The numbers of the text: where one no longer holds, the notebook stops.
+careful, large, too_large = descent.summary(trace)
+assert large.peak_step <= 3 and too_large.peak_step <= 3
+assert large.final < careful.final < too_large.final
+assert too_large.verdict == "converged" and dead(final) > 0.9
+
 # %% [markdown]
 # ## Exercises
 #
@@ -208,9 +227,13 @@ for lane, eta in enumerate(etas):
 # $2 (1 + \beta) / a = 0.95$.
 #
 # ```python
+# import functools
+#
 # heavy = functools.partial(optax.sgd, momentum=0.9)
 # etas = jnp.asarray([0.93, 0.97])
-# descent.verdict(descent.sweep(parabola, jnp.asarray(1.0), etas, 500, optimizer=heavy))
+# verdicts = descent.verdict(descent.sweep(parabola, jnp.asarray(1.0), etas, 500, optimizer=heavy))
+# print(verdicts)
+# assert verdicts[0] != "diverged" == verdicts[1]
 # ```
 #
 # </details>
@@ -222,5 +245,19 @@ for lane, eta in enumerate(etas):
 # The curvature $6 w^2 - 2$ is $-0.5$ there: the loss curves downwards, no step size makes the
 # quadratic model fail to be an upper bound, and `descent.edge` returns infinity. The edge that matters
 # is the one where the walk arrives.
+#
+# </details>
+#
+# 3. A landscape is stretched: $f(2 w)$ instead of $f(w)$. What becomes of the edge?
+#
+# <details><summary>Solution</summary>
+#
+# The curvature is four times as large, so the edge is a quarter of what it was.
+#
+# ```python
+# stretched = descent.sharpness(lambda w: parabola(2 * w), jnp.asarray(1.0), key=jax.random.key(0))
+# print(descent.edge(float(stretched)))
+# assert abs(descent.edge(float(stretched)) - 0.5 / 4) < 1e-4
+# ```
 #
 # </details>

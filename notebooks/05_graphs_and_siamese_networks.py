@@ -17,6 +17,10 @@
 # that. A layer may feed several others, several may meet in one, and the same weight may serve in two
 # places. As long as nothing feeds itself, there is an order in which everything can be computed, and
 # the chain rule walks it backward. Only one thing is new, and it is an addition.
+#
+# **Afterwards you can** write a network as a graph, share a weight by naming it twice, and train two branches to tell same from different.
+#
+# *Before: [4. Backpropagation by hand](04_backpropagation.ipynb). After: [6. X-ray](06_xray.ipynb).*
 
 # %%
 # %matplotlib inline
@@ -173,6 +177,15 @@ def q(w1, w2, x0):
 report = xray(q, params["w1"], params["w2"], inputs["x0"])
 SVG(report.to_svg(open="none", direction="right"))
 
+# %% tags=["check"]
+# The numbers of the text: where one no longer holds, the notebook stops.
+q_now = dag.forward(
+    notes,
+    {"w1": jnp.array([[1.0, 2.0], [0.0, 1.0]]), "w2": jnp.array([[0.0, 1.0], [-1.0, 3.0]])},
+    {"x0": jnp.array([1.0, -2.0])},
+)["q"]
+assert abs(q_now - 19.3132) < 1e-4
+
 # %% [markdown]
 # ## What can be wrong with a graph
 #
@@ -273,6 +286,15 @@ for name in ("layer1", "layer2"):
     lengths = (f"{node} {size:.3f}" for node, size in zip(shares, sizes, strict=True))
     print(f"{name}, length of the kernel's gradient:", ", ".join(lengths), f"sum {total:.3f}")
 
+# %% tags=["check"]
+# The numbers of the text: where one no longer holds, the notebook stops.
+left, right = (
+    jnp.concatenate([jnp.ravel(x) for x in jax.tree.leaves(shares[side])])
+    for side in ("left", "right")
+)
+whole = jnp.concatenate([jnp.ravel(x) for x in jax.tree.leaves(grads.params["embedding"])])
+assert jnp.allclose(left + right, whole, atol=1e-4)
+
 # %% [markdown]
 # Each branch pulls at the weights in its own direction, and what they agree on is left. Swapping the
 # images swaps the shares, and changes neither the distance nor their sum:
@@ -346,10 +368,15 @@ def judge(name, embed):
     right = verification.accuracy(distances, test_same, threshold)
     rate = verification.equal_error_rate(verification.roc(distances, test_same))
     print(f"{name}: accuracy {right:.3f}, equal error rate {rate:.3f}")
+    return right
 
 
-judge("pixels", lambda images: images)
-judge("trained", lambda images: on_sphere(trained, images))
+by_pixels = judge("pixels", lambda images: images)
+by_network = judge("trained", lambda images: on_sphere(trained, images))
+
+# %% tags=["check"]
+# The numbers of the text: where one no longer holds, the notebook stops.
+assert by_pixels < 0.7 and by_network > 0.92
 
 # %% [markdown]
 # ## Only drawing together
@@ -374,6 +401,58 @@ print("loss", f"{records[-1]['loss']:.1e}")
 for name, params in (("drawn", start.params), ("pairs", trained), ("only together", one_point)):
     print(f"{name}:", verification.spread(on_sphere(params, pixels["test"])))
 
+# %% tags=["check"]
+# The numbers of the text: where one no longer holds, the notebook stops.
+assert records[-1]["loss"] < 0.01
+assert verification.spread(on_sphere(one_point, pixels["test"])).collapsed
+
 # %% [markdown]
 # Convolutions, all the digits, digits never seen in training, and what becomes of it when the
 # branches do not share: `experiments/siamese.py`.
+#
+# ## Exercises
+#
+# 1. In $q = w_1 (w_1 x)$ the scalar $w_1$ is used twice. Write it as a graph; what are the two shares of
+#    its gradient, and what is their sum?
+#
+# <details><summary>Solution</summary>
+#
+# Each use contributes $w_1 x$, together $2 w_1 x$.
+#
+# ```python
+# twice = {
+#     "x1": Node(lambda w, x: w * x, ("x",), "w1"),
+#     "q": Node(lambda w, x: w * x, ("x1",), "w1"),
+# }
+# weight, at = {"w1": jnp.array(3.0)}, {"x": jnp.array(5.0)}
+# back = dag.backward(twice, weight, dag.forward(twice, weight, at), {"q": jnp.array(1.0)})
+# print(back.contributions["w1"], back.params["w1"])
+# assert back.params["w1"] == 2 * 3 * 5
+# ```
+#
+# </details>
+#
+# 2. The two images of a pair are the same. What is the distance, and what the gradient of its weights?
+#
+# <details><summary>Solution</summary>
+#
+# Both are 0: the package's `norm` has the gradient 0 at 0, where the formula would divide 0 by 0.
+#
+# ```python
+# same = {"a": pair["a"], "b": pair["a"]}
+# values = dag.forward(siamese, tree, same)
+# back = dag.backward(siamese, tree, values, {"distance": jnp.ones(1)})
+# print(values["distance"], max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(back.params)))
+# assert values["distance"] == 0 and not any(leaf.any() for leaf in jax.tree.leaves(back.params))
+# ```
+#
+# </details>
+#
+# 3. The embeddings are divided by their lengths. What is the largest margin that makes sense?
+#
+# <details><summary>Solution</summary>
+#
+# Two points of a sphere of radius 1 are at most 2 apart. With a margin above 2, every pair of different
+# classes is pushed for ever.
+#
+# </details>

@@ -17,6 +17,10 @@
 # `jax.grad`. But `jax.grad` returns only the ends: the gradients of the arguments. What flows in between
 # stays inside. An x-ray shows it, for any JAX function, without changing the function: every operator
 # with its value, the gradient that comes back to it, and the line of source that it stands on.
+#
+# **Afterwards you can** look at every value and gradient inside a JAX function, and find where a NaN was born.
+#
+# *Before: [5. Graphs, sharing and siamese networks](05_graphs_and_siamese_networks.ipynb). After: [7. From convolution to LeNet](07_convolution_to_lenet.ipynb).*
 
 # %%
 import jax
@@ -115,6 +119,10 @@ for entry in report.shared():
         float(entry.node.cotangent),
     )
 
+# %% tags=["check"]
+# The numbers of the text: where one no longer holds, the notebook stops.
+assert [float(entry.node.cotangent) for entry in report.shared()] == [-21, -6]
+
 # %% [markdown]
 # ## A network
 #
@@ -192,6 +200,10 @@ births = report.nonfinite().births
 print(births[0].op, "|", births[0].cause.rule)
 print("cure:", births[0].cause.cure)
 
+# %% tags=["check"]
+# The numbers of the text: where one no longer holds, the notebook stops.
+assert report.output == 1 and np.isnan(report.grads[0]).all() and births[0].op == "sqrt"
+
 # %% [markdown]
 # With the cure, the gradient at two equal images is 0, as it should be:
 
@@ -211,6 +223,54 @@ report = xray(cured, kernel, images[0], images[0])
 print(report.nonfinite())
 print("gradient", np.unique(report.grads[0]))
 
+# %% tags=["check"]
+# The numbers of the text: where one no longer holds, the notebook stops.
+assert not report.nonfinite().births and not np.any(report.grads[0])
+
 # %% [markdown]
 # From the terminal, `chainrule xray FILE.py:FUNCTION` prints the tables and writes the page and the
 # picture into a run folder; `experiments/xray_gallery.py` draws LeNet and VGG16.
+#
+# ## Exercises
+#
+# 1. Where is the NaN of `x * jnp.log(x)` at 0 born, forward or backward?
+#
+# <details><summary>Solution</summary>
+#
+# Forward, and not by the logarithm: that gives minus infinity, and 0 times infinity is no number.
+#
+# ```python
+# births = xray(lambda x: x * jnp.log(x), 0.0).nonfinite().births
+# print([birth.op for birth in births])
+# assert {"log", "mul"} <= {birth.op for birth in births}
+# ```
+#
+# </details>
+#
+# 2. In `x * x + x` the argument is used three times. What does each use contribute at $x = 3$?
+#
+# <details><summary>Solution</summary>
+#
+# The product 3 and 3, the sum 1: together $2 x + 1 = 7$.
+#
+# ```python
+# (entry,) = xray(lambda x: x * x + x, 3.0).shared()
+# print([float(use.contribution) for use in entry.uses])
+# assert float(entry.node.cotangent) == 7
+# ```
+#
+# </details>
+#
+# 3. Hide one use of $x$ from the gradient, `x * jax.lax.stop_gradient(x)`. What is the gradient at 3?
+#
+# <details><summary>Solution</summary>
+#
+# Only the use that is seen counts: 3 instead of 6, though the value is still 9.
+#
+# ```python
+# report = xray(lambda x: x * jax.lax.stop_gradient(x), 3.0)
+# print(report.output, report.grads)
+# assert report.output == 9 and report.grads[0] == 3
+# ```
+#
+# </details>

@@ -17,6 +17,10 @@
 # in the same way, and it learns just as well. That throws something away. Neighbours belong together,
 # and a stroke is a stroke wherever it lies. A convolution builds both into the network: it looks at small
 # windows, and at all of them with the same weights.
+#
+# **Afterwards you can** compute what a convolution does, forward and backward, read the costs of a network off its table, and train LeNet.
+#
+# *Before: [6. X-ray](06_xray.ipynb). After: [8. VGG16](08_vgg16.ipynb).*
 
 # %%
 # %matplotlib inline
@@ -210,6 +214,11 @@ print(described)
 # %%
 network.sizes(*described.columns())
 
+# %% tags=["check"]
+# The numbers of the text: where one no longer holds, the notebook stops.
+share = {layer.name: layer.parameters / described.parameters for layer in described.layers}
+assert share["conv1"] < 0.01 and 0.45 < share["dense1"] < 0.55
+
 # %% [markdown]
 # Look where the costs are. Nearly all of the *memory* is the first layer, which has less than a hundredth
 # of the *parameters*; half of those are in the first dense layer, which takes hardly any *time*. So it is
@@ -302,6 +311,13 @@ classification.learning(
         "test": np.array([[record["test_error"] for record in records]]),
     },
 )
+
+# %%
+print(f"test error {records[-1]['test_error']:.1%}")
+
+# %% tags=["check"]
+# The numbers of the text: where one no longer holds, the notebook stops.
+assert records[-1]["test_error"] < 0.035
 
 # %% [markdown]
 # The training error is that of moved digits, while the weights still change: it may well be above the test error.
