@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: descent test soak lint types experiments notebooks book bench test-newest constraints clean
+.PHONY: descent test soak lint types experiments notebooks book bench bench-quick test-newest constraints clean
 
 descent: $(VENV)/installed
 	$(BIN)/python experiments/descent.py
@@ -36,8 +36,13 @@ notebooks: $(VENV)/noted
 book: $(VENV)/booked
 	$(BIN)/python -m sphinx -q -W --keep-going -j auto -b html notebooks notebooks/_build/html
 
+# Against PyTorch only where that is installed: .venv/bin/pip install -e ".[bench]", several GB.
+BENCH := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python experiments/benchmarks/run.py
 bench: $(VENV)/tested
-	$(BIN)/python experiments/benchmarks/run.py
+	$(BENCH) --publish
+
+bench-quick: $(VENV)/tested
+	$(BENCH) --quick
 
 # Operators, descent and x-ray on the newest Python and JAX that can be had here.
 test-newest:

@@ -6,10 +6,35 @@ is the median of the ratios of neighbours, with its range. Before anything is ti
 the same answer.
 """
 
+import pathlib
 import statistics
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Scale(NamedTuple):
+    """How much work the rows do.
+
+    Attributes:
+      quick: whether a part of it will do.
+      data_dir: the folder of the four MNIST files; without it the embedded digits are taken.
+    """
+
+    quick: bool
+    data_dir: pathlib.Path | None
+
+    @property
+    def source(self) -> str:
+        """Where the digits come from."""
+        return "embedded" if self.data_dir is None else "idx"
+
+
+def close(ours: np.ndarray, theirs: np.ndarray) -> None:
+    """Refuse two answers that differ by more than rounding in float32 may."""
+    np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
 class Row(NamedTuple):
