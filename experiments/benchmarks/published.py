@@ -16,8 +16,8 @@ def table(results: Mapping[str, Any]) -> str:
     for row in results["rows"]:
         target = "" if row["target"] is None else f"{row['target']:g}"
         lines.append(
-            f"| {row['name']} | {row['peer']} | {row['ratio']:.2f} ({row['low']:.2f} to "
-            f"{row['high']:.2f}, {row['pairs']}) | {target} | {_seconds(row['ours_seconds'])} | "
+            f"| {row['name']} | {row['peer']} | {ratio(row['ratio'])} ({ratio(row['low'])} to "
+            f"{ratio(row['high'])}, {row['pairs']}) | {target} | {_seconds(row['ours_seconds'])} | "
             f"{_seconds(row['first_seconds'])} |"
         )
     machine, limits, versions = (results[key] for key in ("machine", "limits", "versions"))
@@ -31,6 +31,11 @@ def table(results: Mapping[str, Any]) -> str:
         f"commit {results['commit']}.",
     ]
     return "\n".join(lines)
+
+
+def ratio(number: float) -> str:
+    """Return a ratio with two decimals, or with two digits where it is small."""
+    return f"{number:.2f}" if number >= 0.1 else f"{number:.2g}"
 
 
 def _seconds(number: float) -> str:

@@ -91,7 +91,7 @@ def main(config: Config) -> pathlib.Path:
                     if config.only in row.name:
                         timings.append(measure(row))
                         run.result(f"{row.name} / {row.peer}", timings[-1]._asdict(), row.target)
-                        console.print(f"{row.name}: {timings[-1].ratio:.2f}")
+                        console.print(f"{row.name}: {published.ratio(timings[-1].ratio)}")
             except ModuleNotFoundError as error:
                 console.print(f"{rows.__name__}: skipped, there is no {error.name} here")
         run.note(limits=bounds, load=load)
@@ -121,8 +121,8 @@ def _table(timings: list[Timing]) -> Table:
         table.add_row(
             timing.name,
             timing.peer,
-            f"{timing.ratio:.2f}",
-            f"{timing.low:.2f} to {timing.high:.2f}",
+            published.ratio(timing.ratio),
+            f"{published.ratio(timing.low)} to {published.ratio(timing.high)}",
             "" if timing.target is None else f"{timing.target:g}",
             f"{timing.ours_seconds:.3g}",
             f"{timing.first_seconds:.3g}",
