@@ -242,6 +242,34 @@ def test_a_lane_that_diverges_leaves_its_neighbours_alone():
     np.testing.assert_array_equal(lanes.loss[0], alone.loss[0])
 
 
+@pytest.mark.parametrize("draws", [False, True])
+def test_lanes_in_groups_are_those_of_single_runs_the_last_group_not_full(monkeypatch, draws):
+    x = jax.random.normal(jax.random.key(0), (8, 3))
+
+    def loss(w, *batch):
+        return jnp.mean((jnp.tanh((batch[0] if draws else x) @ w) - 0.5) ** 2)
+
+    batch = (lambda t: x[jnp.arange(4) + t % 4]) if draws else None
+    how = {"batch": batch, "record_params": True, "observe": jnp.sum}
+    start, etas = jnp.full(3, 0.1), jnp.linspace(0.1, 0.7, 7)
+    whole = descent.sweep(loss, start, etas, 5, **how)
+    shapes = (start,) if batch is None else (start, batch(0))
+    jaxpr = jax.make_jaxpr(jax.value_and_grad(loss))(*shapes)
+    touched = sum(v.aval.size * v.aval.dtype.itemsize for e in jaxpr.eqns for v in e.outvars)
+    monkeypatch.setattr(descent, "CACHE_BYTES", 3 * touched)
+    assert descent._groups(loss, start, 7, batch) == 3
+    assert descent._groups(loss, start, 3, batch) == 1
+    descent._lanes.clear_cache()  # it knows this sweep from before
+    trace = descent.sweep(loss, start, etas, 5, **how)
+    assert jax.tree.map(jnp.shape, trace) == jax.tree.map(jnp.shape, whole)
+    for i, eta in enumerate(etas):
+        alone = descent.gradient_descent(loss, start, optax.sgd(float(eta)), 5, **how)
+        lane = jax.tree.map(lambda leaf, i=i: leaf[i], trace)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), lane, alone)
+    monkeypatch.setattr(descent, "CACHE_BYTES", 0)  # a lane that does not fit goes alone
+    assert descent._groups(loss, start, 7, batch) == 7
+
+
 # --- words and numbers -------------------------------------------------------------------------
 
 
