@@ -243,7 +243,7 @@ for name, (params, feature_map) in trained.items():
 #
 # <details><summary>Solution</summary>
 #
-# The larger the shift, the less is left of the advantage: a histogram forgives what stays in its cell.
+# A histogram forgives what stays in its cell, and no more than that. How much that is, the errors say:
 #
 # ```python
 # far = jnp.roll(test_images, 2, axis=2)
