@@ -159,7 +159,8 @@ def _table(
 ) -> Table:
     table = Table(
         title=f"{config.digit} against the rest, {config.epochs} epochs, errors over "
-        f"{config.seeds} seeds from {config.seed}; always no is wrong for {floor:.2%}",
+        f"{config.seeds} seed{'s' * (config.seeds > 1)} from {config.seed}; "
+        f"always no is wrong for {floor:.2%}",
     )
     names = ("train, averaged", "test, averaged", "± std", "train, last", "test, last", "at most")
     for column in ("features", *names):

@@ -115,14 +115,16 @@ def main(config: Config) -> pathlib.Path:
         loss_rows, error_rows = np.stack(curves), np.stack(counts)
 
         run.save_trace({f"seed={config.seed + i}/loss": curve for i, curve in enumerate(loss_rows)})
-        label = f"$\\eta$ = {config.eta:g}, {config.seeds} seeds"
+        label = f"$\\eta$ = {config.eta:g}, {config.seeds} seed{'s' * (config.seeds > 1)}"
         figure = draw_losses({label: loss_rows}, floors=_notes(config, loss_rows))
         run.save_figure("loss", figure)
         for step in (0, config.steps):
             run.result(
                 f"loss after {step} steps, mean", loss_rows[:, step].mean(), NOTES_LOSS.get(step)
             )
-            run.result(f"loss after {step} steps, standard deviation", _std(loss_rows[:, step]))
+            if config.seeds > 1:
+                spread = loss_rows[:, step].std(ddof=1)
+                run.result(f"loss after {step} steps, standard deviation", spread)
         run.result("errors at the end", error_rows[:, -1], NOTES_ERRORS.get(config.steps))
 
     console.print(_table(config, loss_rows, error_rows))
@@ -140,10 +142,6 @@ def _draw_templates(run: runs.Run, start: mlp.Params, end: mlp.Params) -> None:
     )
 
 
-def _std(values: np.ndarray) -> float:
-    return float(values.std(ddof=1)) if len(values) > 1 else float("nan")
-
-
 def _notes(config: Config, loss: np.ndarray) -> dict[str, float]:
     step = loss.shape[1] - 1
     return {f"the notes at step {step}": NOTES_LOSS[step]} if step in NOTES_LOSS else {}
@@ -151,8 +149,8 @@ def _notes(config: Config, loss: np.ndarray) -> dict[str, float]:
 
 def _table(config: Config, loss: np.ndarray, errors: np.ndarray) -> Table:
     table = Table(
-        title=f"{config.seeds} seeds from {config.seed}: mean squared error and training errors "
-        f"of {config.samples}",
+        title=f"{config.seeds} seed{'s' * (config.seeds > 1)} from {config.seed}: "
+        f"mean squared error and training errors of {config.samples}",
     )
     for column in ("step", "loss, mean", "± std", "loss, notes", "errors, mean", "errors, notes"):
         table.add_column(column, justify="right")
@@ -160,7 +158,7 @@ def _table(config: Config, loss: np.ndarray, errors: np.ndarray) -> Table:
         table.add_row(
             str(step),
             f"{loss[:, step].mean():.5f}",
-            f"{_std(loss[:, step]):.5f}",
+            f"{loss[:, step].std(ddof=1):.5f}" if config.seeds > 1 else "",
             str(NOTES_LOSS.get(step, "")),
             f"{errors[:, row].mean():.1f}",
             str(NOTES_ERRORS.get(step, "")),

@@ -103,13 +103,14 @@ def main(config: Config) -> pathlib.Path:
             others = [jax.device_get(fit(jax.random.key(seed))) for seed in seeds]
             epochs = np.asarray([other.epochs - 1 for other in others])
             errors = np.asarray([100 * other.errors.test[other.epochs - 1] for other in others])
+            spread = f" ± {errors.std(ddof=1):.2f}" if len(errors) > 1 else ""
             converged = sum(bool(other.converged) for other in others)
             run.result("shuffled: epochs to the last one, by seed", epochs)
             run.result("shuffled: test error, %, by seed", errors)
             console.print(
                 f"{config.shuffles} shuffled orders, seeds {seeds[0]} to {seeds[-1]}: {converged} "
                 f"without a change at last, after {epochs.min()} to {epochs.max()} epochs, test "
-                f"error {errors.mean():.2f} % (± {errors.std(ddof=min(1, len(errors) - 1)):.2f})"
+                f"error {errors.mean():.2f}{spread} %"
             )
 
         size = len(found.weights) - config.bias

@@ -269,8 +269,8 @@ def _report(
     largest: dict[str, np.ndarray],
 ) -> None:
     table = Table(
-        title=f"{where}: error over the deviation, median of {config.seeds} seeds from "
-        f"{config.seed}",
+        title=f"{where}: error over the deviation, median of "
+        f"{config.seeds} seed{'s' * (config.seeds > 1)} from {config.seed}",
     )
     table.add_column("function", no_wrap=True)
     kinds = [f"{label}, {how}" for label in ACTIVATIONS for how in ("drawn", "trained")]

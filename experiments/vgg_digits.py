@@ -196,8 +196,8 @@ def _small(config: Config, run, console: Console, train: data.Digits, test: data
     run.save_trace(trace)
     run.result("small: test error by seed", ends, AT_MOST if full else None)
     run.result("small: test error, mean", np.mean(ends), AT_MOST if full else None)
-    spread = float(np.std(ends, ddof=1)) if len(ends) > 1 else float("nan")
-    run.result("small: test error, standard deviation", spread)
+    if len(ends) > 1:
+        run.result("small: test error, standard deviation", np.std(ends, ddof=1))
     run.result("small: seconds by seed", seconds, SECONDS if full else None)
     curves = {
         label: np.stack([trace[f"seed={config.seed + i}/{name}"] for i in range(config.seeds)])
@@ -212,7 +212,7 @@ def _small(config: Config, run, console: Console, train: data.Digits, test: data
         table.add_column(column, justify="right")
     table.add_row(
         f"{1 - np.mean(ends):.2%}",
-        f"{spread:.2%}",
+        f"{np.std(ends, ddof=1):.2%}" if len(ends) > 1 else "",
         str(len(ends)),
         f"{min(seconds):.0f} to {max(seconds):.0f}",
         f"at least {1 - AT_MOST:.1%} in {SECONDS} s",
