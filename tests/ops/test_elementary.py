@@ -80,6 +80,22 @@ def test_the_second_derivative_of_norm_at_the_origin_is_finite():
     np.testing.assert_array_equal(hessian, np.zeros((3, 3)))
 
 
+@pytest.mark.parametrize("size", [1e-37, 1e-30, 1e-20, 1.0, 1e20, 1e37])
+def test_norm_where_squares_underflow_or_overflow(size):
+    x = jnp.array([3.0, -4.0]) * size
+    np.testing.assert_allclose(elementary.norm(x), 5 * size, rtol=1e-6)
+    np.testing.assert_allclose(jax.grad(elementary.norm)(x), [0.6, -0.8], rtol=1e-6)
+    by_rule = elementary.norm_backward(jnp.array(2.0), x)
+    np.testing.assert_allclose(by_rule, [1.2, -1.6], rtol=1e-6)
+
+
+def test_norm_rounds_as_the_plain_one_and_keeps_what_is_not_finite():
+    x = jax.random.normal(jax.random.key(0), (200, 7))
+    np.testing.assert_array_equal(elementary.norm(x), elementary.plain_norm(x))
+    assert elementary.norm(jnp.array([jnp.inf, 1.0])) == jnp.inf
+    assert np.isnan(elementary.norm(jnp.array([jnp.nan, 1.0])))
+
+
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("name", ["add", "multiply", "maximum"])
 def test_the_gates_do_not_broadcast(name):

@@ -21,6 +21,7 @@ Example:
   [-4.0, -4.0, 3.0]
 """
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -130,6 +131,9 @@ def norm(inputs: Float[Array, "*batch dim"]) -> Float[Array, "*batch"]:
     The norm has a corner at the origin, where every vector of length at most 1 is a subgradient; 0
     is the one that leaves two equal points where they are. `plain_norm` gives NaN there.
 
+    Squares neither underflow nor overflow: a vector is first divided by a power of two near its
+    largest element, which rounds nothing.
+
     Args:
       inputs: x, vectors along the last axis.
 
@@ -140,10 +144,21 @@ def norm(inputs: Float[Array, "*batch dim"]) -> Float[Array, "*batch"]:
       >>> norm(jnp.array([[1.0, 2.0, 2.0], [0.0, 0.0, 0.0]]))
       Array([3., 0.], dtype=float32)
     """
-    squared = jnp.sum(jnp.square(inputs), axis=-1)
+    scale = _power_of_two_near(inputs)
+    squared = jnp.sum(jnp.square(inputs / scale), axis=-1)
     at_origin = squared == 0
     # The inner where keeps the root off 0: the outer one alone would leave 0 * inf = NaN behind.
-    return jnp.where(at_origin, 0, jnp.sqrt(jnp.where(at_origin, 1, squared)))
+    return scale[..., 0] * jnp.where(at_origin, 0, jnp.sqrt(jnp.where(at_origin, 1, squared)))
+
+
+def _power_of_two_near(inputs: Float[Array, "*batch dim"]) -> Float[Array, "*batch 1"]:
+    """Return the power of two at or below the largest size in each vector; a constant to jax."""
+    sizes = jnp.abs(jax.lax.stop_gradient(inputs))
+    largest = jnp.max(sizes, axis=-1, keepdims=True, initial=0)
+    # Between these there is no 0, no infinity and nothing subnormal, and ldexp is finite.
+    limits = jnp.finfo(inputs.dtype)
+    largest = jnp.clip(largest, limits.tiny, limits.max / 4)
+    return jnp.ldexp(jnp.ones_like(largest), jnp.frexp(largest)[1] - 1)
 
 
 def norm_backward(
@@ -151,7 +166,7 @@ def norm_backward(
 ) -> Float[Array, "*batch dim"]:
     r"""Return :math:`g \, x / \|x\|`, and 0 at the origin."""
     length = norm(inputs)[..., None]
-    return g[..., None] * inputs / jnp.where(length == 0, 1, length)
+    return g[..., None] * (inputs / jnp.where(length == 0, 1, length))
 
 
 def plain_norm(inputs: Float[Array, "*batch dim"]) -> Float[Array, "*batch"]:
