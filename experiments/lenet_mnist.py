@@ -194,7 +194,7 @@ def main(config: Config) -> pathlib.Path:
             _draw_learning(run, trace)
         run.note(compile_seconds=round(compiling, 3))
         whole = len(train.labels) == 60_000 and not (config.epochs or config.samples)
-        at_most = AT_MOST[config.recipe] if whole else None
+        at_most = f"at most {AT_MOST[config.recipe]}" if whole else None
         run.result("test error", errors, at_most)
         run.result("test error, mean", np.mean(errors), at_most)
         if len(errors) > 1:

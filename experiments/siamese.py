@@ -52,7 +52,9 @@ ROWS = (
 MEAN = 0.13  # of the pixels of MNIST, from 0 to 1
 SEEN = 7  # digits 0 to 6 are trained on where 7 to 9 are to be unseen
 HALF_TURN = 6
-TARGETS = {"batch": {"accuracy": 0.992, "equal error rate": 0.008}}
+TARGETS = {
+    "batch": {"accuracy": "at least 0.992", "equal error rate": "at most 0.008"}
+}  # on all digits
 EXPECTED = {"pixels": 0.628, "HOG": 0.685}  # accuracy on unseen digits
 
 
@@ -143,8 +145,9 @@ def main(config: Config) -> pathlib.Path:
                     draw_plane(run, config, tasks["seen"], params)
                 if seed == config.seed and method == "pairs":
                     console.print(show_shares(run, config, tasks["seen"], params))
+        targets = TARGETS if len(tasks["seen"].images) == 55_000 else {}
         for name, rows in judged.items():
-            console.print(report(run, config, name, rows))
+            console.print(report(run, config, name, rows, targets))
         run.save_figure(
             "error_rates",
             figures.error_rates(
@@ -372,7 +375,7 @@ def show_shares(run, config: Config, task: Task, params) -> Table:
     return table
 
 
-def report(run, config: Config, task: str, rows: dict[str, list[Judged]]) -> Table:
+def report(run, config: Config, task: str, rows: dict[str, list[Judged]], targets) -> Table:
     """Write the results of one task down, and return them as a table."""
     names = list(next(iter(rows.values()))[0].numbers)
     short = {"equal error rate": "EER", "changed by swapping": "swapped", "dimensions": "dims"}
@@ -386,7 +389,7 @@ def report(run, config: Config, task: str, rows: dict[str, list[Judged]]) -> Tab
         cells = []
         for name in names:
             values = np.array([one.numbers[name] for one in found])
-            expected = TARGETS.get(method, {}).get(name)
+            expected = targets.get(method, {}).get(name)
             if task == "unseen" and name == "accuracy":
                 expected = EXPECTED.get(method)
             run.result(f"{task}, {method}: {name}, mean", values.mean(), expected)

@@ -64,6 +64,13 @@ def test_every_public_name_of_a_module_stands_in_the_book_with_its_documentation
         assert missing == set(), f"{name} needs an automodule line in notebooks/api/*.md"
 
 
+@pytest.mark.parametrize("name", MODULES)
+def test_no_public_name_hides_a_module(name):
+    # "import chainrule.runs.report as report" would give the function.
+    module, (package, _, last) = importlib.import_module(name), name.rpartition(".")
+    assert getattr(importlib.import_module(package), last) is module
+
+
 def test_the_book_shows_no_module_twice_and_none_that_is_not_there():
     assert len(SHOWN) == len(set(SHOWN))
     assert set(SHOWN) - {"chainrule", *MODULES} == set()

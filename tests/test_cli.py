@@ -53,6 +53,18 @@ def test_runs_lists_what_there_is_and_names_what_is_broken(tmp_path, capsys, mon
     assert "no run in" in capsys.readouterr().out
 
 
+def test_report_writes_the_page_anew_and_says_what_is_no_run(tmp_path, capsys):
+    path = run_of(tmp_path, "demo", x_loss=[1.0])
+    (path / "report.html").unlink()
+    assert cli.main(["report", str(path)]) == 0
+    assert capsys.readouterr().out == f"page: {path / 'report.html'}\n"
+    assert (path / "report.html").is_file()
+    assert cli.main(["report", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"chainrule: {tmp_path} is not a finished run: it has no run.json")
+    assert error.count("\n") == 1
+
+
 def test_compare_of_two_experiments_is_one_clear_line_and_exit_code_2(tmp_path, capsys):
     a, b = (run_of(tmp_path, name, x_loss=[1.0]) for name in ("one", "two"))
     assert cli.main(["compare", str(a), str(b)]) == 2

@@ -67,6 +67,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     listing.set_defaults(run=_runs)
 
+    report = commands.add_parser("report", help="write the report.html of run folders anew")
+    report.add_argument("folders", type=pathlib.Path, nargs="+", metavar="RUN", help="a run folder")
+    report.set_defaults(run=_report)
+
     data = commands.add_parser("data", help="get, prepare and describe the digits")
     verbs = data.add_subparsers(title="verbs", required=True, metavar="VERB")
     fetch = verbs.add_parser("fetch", help="download the four MNIST files (the only network use)")
@@ -160,6 +164,13 @@ def _runs(options: argparse.Namespace) -> None:
         print(f"no run in {options.folder}: an experiment leaves one")
     for path, reason in found.broken:
         print(f"left out {path}: {reason}")
+
+
+def _report(options: argparse.Namespace) -> None:
+    from chainrule import runs
+
+    for folder in options.folders:
+        print(f"page: {runs.write_report(folder)}")
 
 
 def _fetch(options: argparse.Namespace) -> None:

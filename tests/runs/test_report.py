@@ -33,6 +33,7 @@ def test_the_report_of_a_run_shows_ours_beside_the_notes_and_links_to_every_file
         run.result("errors", 0, expected=0)
         run.result("floor", 0.5, expected=0)
         run.result("by seed", [3.0, 1.0, 2.0])
+        run.result("by turn", [2.0, 4.0, 3.0], expected=2)
         run.result("by depth", [3.0, 1.0], expected=[3.0, 1.0])
         run.result("edge", float("inf"), expected="none")
         run.save_trace({"loss": [1.0, 0.25]})
@@ -40,6 +41,7 @@ def test_the_report_of_a_run_shows_ours_beside_the_notes_and_links_to_every_file
             run.save_text(name, "")
     page = Reader((run.path / "report.html").read_text())
     rows = " | ".join(page.words)
+    assert "by turn | 2, 4, 3 | 2 | +50 %" in rows
     assert "final loss | 0.25 | 0.2 | +25 %" in rows
     assert "errors | 0 | 0 | 0 |" in rows
     assert "floor | 0.5 | 0 | +0.5" in rows
@@ -52,6 +54,28 @@ def test_the_report_of_a_run_shows_ours_beside_the_notes_and_links_to_every_file
     assert json.loads((run.path / "run.json").read_text())["command"] in rows
     links = ["play%20it%3A%201.html", "graph.svg", "graph.svg", "loss.svg", "loss.png"]
     assert page.links == [*links, "graph.dot", "run.json", "trace.csv"]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected", "said"),
+    [
+        (0.004, "at most 0.005", "met, 20 % below"),
+        (0.005, "at most 0.005", "met, to the digit"),
+        (0.005, "below 5e-3", "not met, to the digit"),
+        ([0.006, 0.004, 0.0055], "at most 0.005", "not met by 2 of 3, 20 % above"),
+        ([0.5, 0.95], "at least 0.99", "not met, 49.5 % below"),
+        (0.995, "at least 0.99", "met, 0.505 % above"),
+        (12.5, "below 5", "not met, 2.5 times the limit"),
+        (0.5, "above 0", "met, 0.5 above"),
+        (-0.5, "above 0", "not met, 0.5 below"),
+        (["inf"], "below 5", None),
+        (0.3, "near 0.2", None),
+    ],
+)
+def test_the_report_says_whether_a_limit_was_met_and_by_how_much(value, expected, said):
+    record = {"experiment": "x", "results": {"a": {"value": value, "expected": expected}}}
+    row = runs.report(record, []).partition("<tbody>")[2].partition("</tbody>")[0]
+    assert Reader(row).words[3:] == ([said] if said else [])
 
 
 def test_no_text_of_a_run_becomes_a_tag(tmp_path):
@@ -82,6 +106,15 @@ def test_a_record_by_other_hands_is_shown_as_far_as_it_goes():
     words = Reader(page).words
     assert "started at an unknown time" in words
     assert words[words.index("a") :][:4] == ["a", "1", "b", "none"]
+
+
+def test_the_report_of_a_run_without_one_is_made_from_its_record(tmp_path):
+    with runs.start("demo", seed=0, arguments={}, root=tmp_path) as run:
+        run.save_text("loss.png", "")
+    first = (run.path / "report.html").read_text()
+    (run.path / "report.html").unlink()
+    assert runs.write_report(run.path) == run.path / "report.html"
+    assert (run.path / "report.html").read_text() == first
 
 
 def test_runs_are_found_oldest_first_and_a_run_folder_lists_itself(tmp_path):

@@ -14,12 +14,12 @@ It is written under a temporary name and renamed when it is whole, so that a fol
 ``.partial`` ending is a finished run. Nothing is ever overwritten. No server is needed to read one.
 """
 
-from chainrule.runs.compare import Comparison, Gap, compare, page, text
+from chainrule.runs.comparing import Comparison, Gap, compare, page, text
 from chainrule.runs.listing import Listing, find, table
 from chainrule.runs.metrics import Metrics
 from chainrule.runs.metrics import read as read_metrics
 from chainrule.runs.read import Loaded, load
-from chainrule.runs.report import report
+from chainrule.runs.reporting import report, write_report
 from chainrule.runs.write import Run, dumps, start
 
 __all__ = [
@@ -39,4 +39,5 @@ __all__ = [
     "start",
     "table",
     "text",
+    "write_report",
 ]

@@ -5,7 +5,7 @@ import pathlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chainrule.runs.read import read_record
-from chainrule.runs.report import short
+from chainrule.runs.reporting import short
 
 if TYPE_CHECKING:  # rich takes its time to be imported
     from rich.table import Table

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.runs import metrics
-from chainrule.runs.report import report
+from chainrule.runs.reporting import write_report
 from chainrule.runs.surroundings import surroundings
 
 JSON = Any
@@ -118,7 +118,11 @@ class Run:
         self.record.update(fields)
 
     def result(self, name: str, value: JSON, expected: JSON = None) -> None:
-        """Add a final number to ``run.json``, beside the one it is expected to be near."""
+        """Add a final number to ``run.json``, beside the one it is expected to be near.
+
+        A limit is said in words, as "at most 0.005", "at least 0.99", "below 1" or "above 0":
+        the report then says whether it was met.
+        """
         self.record["results"][name] = {"value": value, "expected": expected}
 
 
@@ -193,11 +197,8 @@ def start(
         run.note(wall_seconds=round(time.perf_counter() - clock, 3), **surroundings())
         if run._records:
             metrics.to_csv(run.path / "metrics.csv", run._records)
-        written = dumps(run.record)
-        run.save_text("run.json", written + "\n")
-        files = (file for file in partial.rglob("*") if file.is_file())
-        names = [file.relative_to(partial).as_posix() for file in files]
-        run.save_text("report.html", report(json.loads(written), names))
+        run.save_text("run.json", dumps(run.record) + "\n")
+        write_report(partial)
         run.path = _rename(partial, folder, name)
     except BaseException:
         with contextlib.suppress(OSError):  # not empty: what was written stays

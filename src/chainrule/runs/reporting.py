@@ -1,13 +1,18 @@
 """The page of a run folder: what ran, on what, with which numbers, and how to run it again."""
 
 import math
+import operator
+import os
+import pathlib
+import re
 import statistics
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from chainrule import pages
 from chainrule.pages import Element, element
+from chainrule.runs.read import read_record
 
 JSON = Any
 
@@ -49,6 +54,24 @@ def report(record: Mapping[str, JSON], files: Sequence[str]) -> str:
     return pages.document(f"{experiment}, {record.get('started', '')}", *body)
 
 
+def write_report(folder: str | os.PathLike[str]) -> pathlib.Path:
+    """Write the ``report.html`` of a run folder anew, from its ``run.json`` and its files.
+
+    Returns:
+      The page.
+
+    Raises:
+      FileNotFoundError: the folder holds no ``run.json``.
+      ValueError: that cannot be read; file and line are named.
+    """
+    folder = pathlib.Path(folder)
+    record = read_record(folder)
+    names = [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
+    page = folder / "report.html"
+    page.write_text(report(record, names), encoding="utf-8")
+    return page
+
+
 def _summary(record: Mapping[str, JSON]) -> str:
     parts = [f"started {record.get('started', 'at an unknown time')}"]
     parts += [f"seed {record['seed']}"] if "seed" in record else []
@@ -74,7 +97,9 @@ def _results(results: Mapping[str, JSON]) -> list[Element]:
         element(
             "p",
             "Expected is what the notes print, or what theory predicts; where nothing stands, "
-            "nothing was printed. By seed: the median, the lowest and the highest; all of them.",
+            "nothing was printed. By seed: the median, the lowest and the highest; all of them. "
+            "The difference of several numbers is that of their median; a limit has to be kept "
+            "by each.",
             class_="soft",
         ),
     ]
@@ -90,12 +115,43 @@ def measured(name: str, value: JSON) -> Element | str:
     return element("span", spread, element("small", short(value)))
 
 
+_LIMITS = {
+    "at most": operator.le,
+    "below": operator.lt,
+    "at least": operator.ge,
+    "above": operator.gt,
+}
+
+
 def _difference(value: JSON, expected: JSON) -> str:
-    if not (_is_number(value) and _is_number(expected)):
+    numbers = value if isinstance(value, list) else [value]
+    if not numbers or not all(_is_number(x) for x in numbers):
         return ""
-    if value == expected:
+    if limit := re.fullmatch(rf"({'|'.join(_LIMITS)}) ([-+.\de]+)", str(expected)):
+        return _kept(numbers, _LIMITS[limit[1]], float(limit[2]))
+    if not _is_number(expected):
+        return ""
+    middle = statistics.median(numbers)
+    if middle == expected:
         return "0"
-    return f"{100 * (value / expected - 1):+.3g} %" if expected else f"{value:+.3g}"
+    return f"{100 * (middle / expected - 1):+.3g} %" if expected else f"{middle:+.3g}"
+
+
+def _kept(numbers: Sequence[float], keeps: Callable[[float, float], bool], limit: float) -> str:
+    """Say whether numbers keep a limit, and by how much the worst of them does or does not."""
+    kept = sum(keeps(x, limit) for x in numbers)
+    worst = max(numbers) if keeps(limit - 1, limit) else min(numbers)
+    word = "met" if kept == len(numbers) else "not met"
+    if 0 < kept < len(numbers):
+        word += f" by {len(numbers) - kept} of {len(numbers)}"
+    if worst == limit:
+        return f"{word}, to the digit"
+    where = "above" if worst > limit else "below"
+    if limit <= 0:
+        return f"{word}, {abs(worst - limit):.3g} {where}"
+    if worst >= 2 * limit:
+        return f"{word}, {worst / limit:.3g} times the limit"
+    return f"{word}, {100 * abs(worst / limit - 1):.3g} % {where}"
 
 
 def _is_number(value: JSON) -> bool:
