@@ -41,7 +41,7 @@ def test_the_report_of_a_run_shows_ours_beside_the_notes_and_links_to_every_file
             run.save_text(name, "")
     page = Reader((run.path / "report.html").read_text())
     rows = " | ".join(page.words)
-    assert "by turn | 2, 4, 3 | 2 | +50 %" in rows
+    assert "by turn | 3 (2 to 4) | 2, 4, 3 | 2 | +50 %" in rows
     assert "final loss | 0.25 | 0.2 | +25 %" in rows
     assert "errors | 0 | 0 | 0 |" in rows
     assert "floor | 0.5 | 0 | +0.5" in rows

@@ -10,6 +10,9 @@ those of `chainrule.plots`, and mean the same.
 """
 
 import importlib.resources
+import inspect
+import re
+import textwrap
 from collections.abc import Iterable, Sequence
 from xml.etree import ElementTree
 
@@ -65,6 +68,46 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Element | str]]) -> Ele
         body.append(element("tr", first, *rest))
     made.append(body)
     return element("div", made, class_="scroll")
+
+
+def prose(text: str) -> list[Element]:
+    r"""Return what a docstring says as paragraphs, lists and, where it is indented, programs.
+
+    Words in backticks become code, those between single stars are stressed.
+
+    Args:
+      text: blocks with empty lines between them; the points of a list begin with a dash or a star.
+
+    Example:
+      >>> for block in prose("Take `jax.grad`.\n\n- *one*\n- two\n\n    make test"):
+      ...     print(ElementTree.tostring(block, encoding="unicode"))
+      <p>Take <code>jax.grad</code>.</p>
+      <ul><li><em>one</em></li><li>two</li></ul>
+      <pre>make test</pre>
+    """
+    made = []
+    for block in re.split(r"\n\s*\n", inspect.cleandoc(text)):
+        if block.startswith(" "):
+            made.append(element("pre", textwrap.dedent(block)))
+        elif block[:2] in ("- ", "* "):
+            items = re.split(r"\n[-*] ", block[2:])
+            made.append(element("ul", *(element("li", *_marked(item)) for item in items)))
+        else:
+            made.append(element("p", *_marked(block)))
+    return made
+
+
+def _marked(text: str) -> list[Element | str]:
+    parts = re.split(r"(``.+?``|`[^`]+`|\*\w[^*]*\*)", " ".join(text.split()))
+    made: list[Element | str] = []
+    for part in parts:
+        if part.startswith("`"):
+            made.append(element("code", part.strip("`")))
+        elif part.startswith("*"):
+            made.append(element("em", part.strip("*")))
+        else:
+            made.append(part)
+    return made
 
 
 def document(title: str, *body: Element) -> str:

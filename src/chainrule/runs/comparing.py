@@ -12,7 +12,7 @@ import numpy as np
 from chainrule import pages
 from chainrule.pages import Element, element
 from chainrule.runs.read import Loaded, load
-from chainrule.runs.reporting import measured, short
+from chainrule.runs.wording import measured, short
 
 JSON = Any
 

@@ -5,12 +5,13 @@ import pathlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chainrule.runs.read import read_record
-from chainrule.runs.reporting import short
+from chainrule.runs.wording import short
 
 if TYPE_CHECKING:  # rich takes its time to be imported
     from rich.table import Table
 
 JSON = Any
+_WIDEST = 80  # of a result, in characters
 
 
 class Listing(NamedTuple):
@@ -103,5 +104,6 @@ def _results(results: JSON) -> list[str]:
             result = {"value": result}
         expected = result.get("expected")
         beside = "" if expected is None else f" ({short(expected)})"
-        lines.append(f"{name}: {short(result.get('value'))}{beside}")
+        line = f"{name}: {short(result.get('value'))}{beside}"
+        lines.append(line if len(line) <= _WIDEST else f"{line[: _WIDEST - 3]}...")
     return lines

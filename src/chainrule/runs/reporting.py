@@ -1,20 +1,19 @@
 """The page of a run folder: what ran, on what, with which numbers, and how to run it again."""
 
-import math
-import operator
 import os
 import pathlib
-import re
-import statistics
 import urllib.parse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chainrule import pages
 from chainrule.pages import Element, element
 from chainrule.runs.read import read_record
+from chainrule.runs.wording import difference, measured, shown
 
 JSON = Any
+MANY = 20
+"""Results that stand before the figures; more of them stand behind."""
 
 # What has its own place on the page; whatever else an experiment noted is listed under its name.
 _PLACED = {
@@ -42,9 +41,11 @@ def report(record: Mapping[str, JSON], files: Sequence[str]) -> str:
     experiment = str(record["experiment"])
     body = [element("h1", experiment), element("p", _summary(record), class_="soft")]
     if record.get("about"):
-        body += [element("pre", str(record["about"]).strip(), class_="about")]
-    body += _results(record.get("results") or {})
-    body += _files(files)
+        body += pages.prose(str(record["about"]))
+    results = record.get("results") or {}
+    tables = _results(results)
+    before = 1 if len(results) <= MANY else 0
+    body += [*tables[:before], *_files(files), *tables[before:]]
     if record.get("data"):
         body += [element("h2", "The data"), _value(record["data"])]
     body += _again(record)
@@ -82,81 +83,32 @@ def _summary(record: Mapping[str, JSON]) -> str:
 
 
 def _results(results: Mapping[str, JSON]) -> list[Element]:
-    if not results:
-        return []
-    rows = []
+    """Return a section of the results of which something was expected, and one of the others."""
+    compared, others = [], []
     for name, result in results.items():
         if not isinstance(result, Mapping):  # written by other hands
             result = {"value": result}
         value, expected = result.get("value"), result.get("expected")
-        beside = "" if expected is None else short(expected)
-        rows.append((name, measured(name, value), beside, _difference(value, expected)))
-    return [
-        element("h2", "Results"),
-        pages.table(("", "measured ", "expected ", "difference "), rows),
-        element(
-            "p",
-            "Expected is what the notes print, or what theory predicts; where nothing stands, "
-            "nothing was printed. By seed: the median, the lowest and the highest; all of them. "
-            "The difference of several numbers is that of their median; a limit has to be kept "
-            "by each.",
-            class_="soft",
-        ),
-    ]
-
-
-def measured(name: str, value: JSON) -> Element | str:
-    """Return a result in words: of one number a seed the median and the range above the numbers."""
-    numbers = isinstance(value, list) and all(_is_number(x) for x in value)
-    if "seed" not in name or not numbers or len(value) < 2:
-        return short(value)
-    low, middle, high = min(value), statistics.median(value), max(value)
-    spread = f"{middle:.4g} ({low:.4g} to {high:.4g})"
-    return element("span", spread, element("small", short(value)))
-
-
-_LIMITS = {
-    "at most": operator.le,
-    "below": operator.lt,
-    "at least": operator.ge,
-    "above": operator.gt,
-}
-
-
-def _difference(value: JSON, expected: JSON) -> str:
-    numbers = value if isinstance(value, list) else [value]
-    if not numbers or not all(_is_number(x) for x in numbers):
-        return ""
-    if limit := re.fullmatch(rf"({'|'.join(_LIMITS)}) ([-+.\de]+)", str(expected)):
-        return _kept(numbers, _LIMITS[limit[1]], float(limit[2]))
-    if not _is_number(expected):
-        return ""
-    middle = statistics.median(numbers)
-    if middle == expected:
-        return "0"
-    return f"{100 * (middle / expected - 1):+.3g} %" if expected else f"{middle:+.3g}"
-
-
-def _kept(numbers: Sequence[float], keeps: Callable[[float, float], bool], limit: float) -> str:
-    """Say whether numbers keep a limit, and by how much the worst of them does or does not."""
-    kept = sum(keeps(x, limit) for x in numbers)
-    worst = max(numbers) if keeps(limit - 1, limit) else min(numbers)
-    word = "met" if kept == len(numbers) else "not met"
-    if 0 < kept < len(numbers):
-        word += f" by {len(numbers) - kept} of {len(numbers)}"
-    if worst == limit:
-        return f"{word}, to the digit"
-    where = "above" if worst > limit else "below"
-    if limit <= 0:
-        return f"{word}, {abs(worst - limit):.3g} {where}"
-    if worst >= 2 * limit:
-        return f"{word}, {worst / limit:.3g} times the limit"
-    return f"{word}, {100 * abs(worst / limit - 1):.3g} % {where}"
-
-
-def _is_number(value: JSON) -> bool:
-    known = isinstance(value, int | float) and not isinstance(value, bool)
-    return known and math.isfinite(value)
+        if expected is None:
+            others.append((name, measured(name, value)))
+        else:
+            apart = difference(value, expected)
+            compared.append((name, measured(name, value), shown(expected), apart))
+    sections = []
+    if compared:
+        said = (
+            "Expected is what the notes print, what theory predicts, or what is aimed at. Of one "
+            "number a seed or a turn: the median, the lowest and the highest. The difference of "
+            "several numbers is that of their median; a limit has to be kept by each."
+        )
+        table = pages.table(("", "measured ", "expected ", "difference "), compared)
+        note = element("p", said, class_="soft")
+        sections += [element("section", element("h2", "Results"), table, note)]
+    if others:
+        title = "Measured, with nothing to compare with" if compared else "Results"
+        table = pages.table(("", "measured "), others)
+        sections += [element("section", element("h2", title), table)]
+    return sections
 
 
 def _files(files: Sequence[str]) -> list[Element]:
@@ -216,24 +168,6 @@ def _again(record: Mapping[str, JSON]) -> list[Element]:
 def _value(value: JSON) -> Element:
     """Return any JSON value as a table of names and values, or as text."""
     if not isinstance(value, Mapping):
-        return element("span", short(value))
+        return element("span", shown(value))
     rows = [(str(name), _value(item)) for name, item in value.items()]
     return pages.table(("", ""), rows)
-
-
-def short(value: JSON) -> str:
-    """Return a JSON value in a few words: six digits of a number, a list with commas.
-
-    Example:
-      >>> short([0.1234567, 3, None, "inf", {"a": True}])
-      '0.123457, 3, none, inf, a: True'
-    """
-    if value is None:
-        return "none"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, Mapping):
-        return "; ".join(f"{name}: {short(item)}" for name, item in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(short(item) for item in value)
-    return str(value)
