@@ -1,12 +1,15 @@
 """Rows about gradient descent: many rates at once, and the notes' network."""
 
-from collections.abc import Iterator
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from harness import Row, Scale, close
+from harness import Row, Scale, close, operations, pytorch
 
 from chainrule import data, descent, landscapes, losses
 from chainrule.models import mlp
@@ -34,78 +37,115 @@ def small_sweep(scale: Scale) -> Iterator[Row]:
         return np.asarray(found)
 
     work = f"small sweep: {len(etas)} rates, two wells, {steps} steps"
-    yield Row(work, "Python loop over optax", ours, theirs, close, 0.01)
+    yield Row(work, ours, {"Python loop over optax": theirs}, close, 0.01)
+
+
+class Notes(NamedTuple):
+    """The notes' network on the first 1,000 digits, is it a 5?
+
+    Attributes:
+      inputs: ``[1000, 784]``.
+      targets: ``[1000]``.
+      params: 784-200-1.
+    """
+
+    inputs: jax.Array
+    targets: jax.Array
+    params: mlp.Params
+
+    def loss(self, params: mlp.Params) -> jax.Array:
+        """Return the mean squared error."""
+        return losses.squared_error(mlp.apply(params, self.inputs)[:, 0], self.targets)
+
+    def step(self) -> float:
+        """Count the operations of a loss and its gradient."""
+        return operations(jax.value_and_grad(self.loss), self.params)
+
+    def in_pytorch(self, steps: int, wrap: Callable[[Any], Any]) -> Callable[[float], Any]:
+        """Return what descends in PyTorch at a rate, to the last loss."""
+        import torch
+
+        x, y = (torch.tensor(np.asarray(array)) for array in (self.inputs, self.targets))
+
+        @wrap
+        def value(w1: Any, b1: Any, w2: Any, b2: Any) -> Any:
+            return (((x @ w1 + b1).relu() @ w2 + b2)[:, 0] - y).square().mean()
+
+        def run(eta: float) -> Any:
+            params = tuple(
+                torch.tensor(np.asarray(self.params[layer][leaf]), requires_grad=True)
+                for layer in ("layer1", "layer2")
+                for leaf in ("kernel", "bias")
+            )
+            optimizer = torch.optim.SGD(params, lr=eta)
+            for _ in range(steps):
+                optimizer.zero_grad()
+                value(*params).backward()
+                optimizer.step()
+            return value(*params).detach().numpy()
+
+        return run
+
+
+def notes() -> Notes:
+    """Return the digits and the parameters at the start."""
+    digits = data.mnist("train", source="embedded")
+    return Notes(
+        jnp.asarray(data.standardize(digits.images[:1000]).inputs),
+        jnp.asarray(digits.labels[:1000] == 5, jnp.float32),
+        mlp.init(jax.random.key(0), (784, 200, 1)),
+    )
 
 
 def network_sweep(scale: Scale) -> Iterator[Row]:
     """Rates of the notes' network at once, and one after another."""
-    digits = data.mnist("train", source="embedded")
-    inputs = jnp.asarray(data.standardize(digits.images[:1000]).inputs)
-    targets = jnp.asarray(digits.labels[:1000] == 5, jnp.float32)
-    params = mlp.init(jax.random.key(0), (784, 200, 1))
+    case = notes()
     count, steps = (8, 20) if scale.quick else (64, 100)
-    etas = jnp.geomspace(0.001, 0.02, count)
-
-    def loss(params: mlp.Params) -> jax.Array:
-        return losses.squared_error(mlp.apply(params, inputs)[:, 0], targets)
+    etas, loss = jnp.geomspace(0.001, 0.02, count), case.loss
 
     @jax.jit
     def single(eta: jax.Array) -> descent.Trace:
-        return descent.gradient_descent(loss, params, optax.sgd(eta), steps, record_params=False)
+        return descent.gradient_descent(
+            loss, case.params, optax.sgd(eta), steps, record_params=False
+        )
 
+    peers = {
+        f"our {count} runs in turn": lambda: np.asarray([single(eta).loss[-1] for eta in etas])
+    }
+    with contextlib.suppress(ModuleNotFoundError):
+        run = case.in_pytorch(steps, lambda function: function)
+        peers[f"PyTorch, {count} runs in turn"] = lambda: np.asarray([run(float(e)) for e in etas])
     yield Row(
         f"sweep: {count} rates of the 784-200-1 network, {steps} steps",
-        f"the {count} runs one after another, compiled once",
-        lambda: np.asarray(descent.sweep(loss, params, etas, steps).loss[:, -1]),
-        lambda: np.asarray([single(eta).loss[-1] for eta in etas]),
+        lambda: np.asarray(descent.sweep(loss, case.params, etas, steps).loss[:, -1]),
+        peers,
         close,
         0.95,
+        operations=lambda: count * (steps + 1) * case.step(),
     )
 
 
 def full_batch(scale: Scale) -> Iterator[Row]:
     """The notes' network, full-batch steps at eta = 0.01."""
-    import torch
+    steps, case = 200 if scale.quick else 1000, notes()
 
-    steps = 200 if scale.quick else 1000
-    digits = data.mnist("train", source="embedded")
-    inputs = jnp.asarray(data.standardize(digits.images[:1000]).inputs)
-    targets = jnp.asarray(digits.labels[:1000] == 5, jnp.float32)
-    params = mlp.init(jax.random.key(0), (784, 200, 1))
-
-    def loss(params: mlp.Params) -> jax.Array:
-        return losses.squared_error(mlp.apply(params, inputs)[:, 0], targets)
-
-    def ours() -> np.ndarray:
-        trace = descend(params)
-        return np.asarray(trace.loss[-1])
-
-    descend = jax.jit(
-        lambda params: descent.gradient_descent(
-            loss, params, optax.sgd(0.01), steps, record_params=False
+    @jax.jit
+    def descend(params: mlp.Params) -> descent.Trace:
+        return descent.gradient_descent(
+            case.loss, params, optax.sgd(0.01), steps, record_params=False
         )
+
+    def theirs(wrap: Callable[[Any], Any]) -> Callable[[], np.ndarray]:
+        return functools.partial(case.in_pytorch(steps, wrap), 0.01)
+
+    yield Row(
+        f"MLP: 784-200-1, {steps} full-batch steps",
+        lambda: np.asarray(descend(case.params).loss[-1]),
+        pytorch(theirs),
+        close,
+        0.95,
+        operations=lambda: (steps + 1) * case.step(),
     )
-    x, y = (torch.tensor(np.asarray(array)) for array in (inputs, targets))
-
-    def theirs() -> np.ndarray:
-        w1, b1, w2, b2 = (
-            torch.tensor(np.asarray(params[layer][leaf]), requires_grad=True)
-            for layer in ("layer1", "layer2")
-            for leaf in ("kernel", "bias")
-        )
-        optimizer = torch.optim.SGD((w1, b1, w2, b2), lr=0.01)
-
-        def value() -> torch.Tensor:
-            return (((x @ w1 + b1).relu() @ w2 + b2)[:, 0] - y).square().mean()
-
-        for _ in range(steps):
-            optimizer.zero_grad()
-            value().backward()
-            optimizer.step()
-        return value().detach().numpy()
-
-    work = f"MLP: 784-200-1, {steps} full-batch steps"
-    yield Row(work, "PyTorch", ours, theirs, close, 0.95)
 
 
 ROWS = (small_sweep, network_sweep, full_batch)

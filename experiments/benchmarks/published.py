@@ -1,36 +1,104 @@
-"""The table of the README, from the numbers of one run."""
+"""The tables of the README, from the numbers of one run."""
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from missed import WHY
+
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
+COLUMNS = (
+    "work", "against", "ratio (range, rounds)", "target", "ours", "the peer's", "first call",
+    "memory", "of the limit",
+)  # fmt: skip
+ROWS = (
+    "Our time over the peer's, median of the rounds; below 1 ours is faster. With a sign it is by "
+    "how much ours takes longer. Where there are several peers, the fastest is to be beaten. "
+    "First call (with compilation) and memory: ours, the peer's; memory is what a call adds at "
+    "most, or all of a process of its own. Of the limit: the operations that XLA counts in the "
+    "work, a second, over those of a large product of matrices."
+)
+GROWTH_COLUMNS = (
+    "what grows", "work", "from, to", "the work", "counted", "time", "memory", "compilation",
+    "the largest",
+)  # fmt: skip
+GROWTH = (
+    "How cost grows: the exponents of time, memory and compilation (or the first call) over the "
+    "size, fitted to the logarithms (1: twice as much takes twice as long), beside those of the "
+    "work, by theory and as XLA counts it."
+)
 
 
 def table(results: Mapping[str, Any]) -> str:
-    """Return the rows of a run as Markdown, with what they ran on."""
-    lines = [
-        "| work | against | ratio (range, pairs) | target | ours | first call |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
+    """Return a run as Markdown: the rows, what they ran on, what was missed and how cost grows."""
+    lines = _head(COLUMNS)
+    limits = results["limits"]
     for row in results["rows"]:
-        target = "" if row["target"] is None else f"{row['target']:g}"
-        lines.append(
-            f"| {row['name']} | {row['peer']} | {ratio(row['ratio'])} ({ratio(row['low'])} to "
-            f"{ratio(row['high'])}, {row['pairs']}) | {target} | {_seconds(row['ours_seconds'])} | "
-            f"{_seconds(row['first_seconds'])} |"
+        ours, theirs = row["ours"], row["theirs"]
+        cells = (
+            row["name"],
+            row["peer"],
+            f"{score(row, 'middle')} ({score(row, 'low')} to {score(row, 'high')}, "
+            f"{row['rounds']})",
+            goal(row),
+            seconds(ours["seconds"]),
+            seconds(theirs["seconds"]),
+            f"{seconds(ours['first_seconds'])}, {seconds(theirs['first_seconds'])}",
+            f"{_bytes(ours['bytes'])}, {_bytes(theirs['bytes'])}",
+            share(row, limits),
         )
-    machine, limits, versions = (results[key] for key in ("machine", "limits", "versions"))
+        lines.append(f"| {' | '.join(cells)} |")
+    machine, versions = results["machine"], results["versions"]
     about = ", ".join(f"{name} {number}" for name, number in versions.items())
     lines += [
         "",
-        f"Our time over the peer's, median of the pairs; below 1 ours is faster. "
+        f"{ROWS} "
         f"{machine['processor']}, {results['threads']} threads on both sides, load "
         f"{results['load']:.1f} at the start; products of matrices {limits['gflops']:.0f} GFLOP/s, "
         f"copying {limits['gigabytes_per_second']:.1f} GB/s, measured in the same run; {about}; "
         f"commit {results['commit']}.",
+        *(line for row in results["rows"] for line in _shown(row)),
+        *_where_missed(results["rows"]),
+        *_growths(results["growth"]),
     ]
     return "\n".join(lines)
+
+
+def _head(columns: Sequence[str]) -> list[str]:
+    return [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
+
+
+def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
+    """Return the slope of the costs over the sizes, both in logarithms, by least squares.
+
+    >>> exponent([10, 20, 40], [3, 12, 48])
+    2.0
+    """
+    return round(float(np.polyfit(np.log(sizes), np.log(costs), 1)[0]), 6)
+
+
+def score(row: Mapping[str, Any], which: str) -> str:
+    """Return a ratio, or the seconds that ours takes longer."""
+    number = row[which]
+    if row["extra"]:
+        return f"{'-' if number < 0 else '+'}{seconds(abs(number))}"
+    return ratio(number)
+
+
+def goal(row: Mapping[str, Any]) -> str:
+    """Return the target of a row as its score is written."""
+    if row["target"] is None:
+        return ""
+    return f"+{row['target']:g} s" if row["extra"] else f"{row['target']:g}"
+
+
+def share(row: Mapping[str, Any], limits: Mapping[str, float]) -> str:
+    """Return the part of the machine's rate of products that ours reaches."""
+    if row["operations"] is None:
+        return ""
+    rate = row["operations"] / row["ours"]["seconds"] / 1e9
+    return f"{rate / limits['gflops']:.0%} ({rate:.0f} GFLOP/s)"
 
 
 def ratio(number: float) -> str:
@@ -38,12 +106,65 @@ def ratio(number: float) -> str:
     return f"{number:.2f}" if number >= 0.1 else f"{number:.2g}"
 
 
-def _seconds(number: float) -> str:
+def seconds(number: float | None) -> str:
+    """Return a time in seconds or milliseconds, with three digits."""
+    if number is None:
+        return "?"
     return f"{number:.3g} s" if number >= 1 else f"{number * 1e3:.3g} ms"
 
 
+def _bytes(number: float | None) -> str:
+    if number is None:
+        return "?"
+    return f"{number / 1e9:.3g} GB" if number >= 1e9 else f"{number / 1e6:.3g} MB"
+
+
+def missed(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the rows that are above their targets."""
+    return [row for row in rows if row["target"] is not None and row["middle"] > row["target"]]
+
+
+def why(name: str) -> str | None:
+    """Return what is known of a missed row: that of the longest beginning of its name."""
+    known = [start for start in WHY if name.startswith(start)]
+    return WHY[max(known, key=len)] if known else None
+
+
+def _shown(row: Mapping[str, Any]) -> Iterator[str]:
+    if row["ours"]["answers"]:
+        ours, theirs = (", ".join(row[side]["answers"]) for side in ("ours", "theirs"))
+        yield from ("", f"{row['name']}: {ours}; {row['peer']}: {theirs}.")
+
+
+def _where_missed(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    if found := missed(rows):
+        yield from ("", "Where a target is missed:", "")
+        for row in found:
+            reason = why(row["name"]) or "not looked into yet."
+            measured = f"{score(row, 'middle')} against {row['peer']}, target {goal(row)}"
+            yield f"- {row['name']} ({measured}): {reason}"
+
+
+def _growths(growths: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    if not growths:
+        return
+    yield from ("", GROWTH, "", *_head(GROWTH_COLUMNS))
+    for growth in growths:
+        costs = [growth[name] for name in ("operations", "seconds", "bytes", "first_seconds")]
+        fits = ["" if cost is None else f"{exponent(growth['sizes'], cost):.2f}" for cost in costs]
+        cells = (
+            growth["size"],
+            growth["work"],
+            f"{growth['sizes'][0]:,} to {growth['sizes'][-1]:,}",
+            f"{growth['theory']:g}",
+            *fits,
+            seconds(growth["seconds"][-1]),
+        )
+        yield f"| {' | '.join(cells)} |"
+
+
 def put(text: str, results: Mapping[str, Any]) -> str:
-    """Return a page with the table between its two marks replaced.
+    """Return a page with the tables between their two marks replaced.
 
     Raises:
       ValueError: the page has not the two marks.
@@ -55,5 +176,5 @@ def put(text: str, results: Mapping[str, Any]) -> str:
 
 
 def publish(results: Mapping[str, Any], readme: pathlib.Path) -> None:
-    """Write the table into the README."""
+    """Write the tables into the README."""
     readme.write_text(put(readme.read_text(encoding="utf-8"), results), encoding="utf-8")

@@ -1,7 +1,7 @@
 """Time the package against what people would use instead: `make bench`, or `make bench-quick`.
 
     python experiments/benchmarks/run.py
-    python experiments/benchmarks/run.py --quick --only LeNet
+    python experiments/benchmarks/run.py --quick --only LeNet     # or growth
     python experiments/benchmarks/run.py --publish       # into results.json and the README
 
 Both sides of a row do the same work to the same answer, which is checked first, and alternate; a
@@ -10,7 +10,9 @@ come with `pip install -e ".[test,bench]"`; rows whose peer is not there are ski
 environment sets OPENBLAS_CORETYPE, unset it, as make does: it slows NumPy's side down.
 """
 
+import contextlib
 import dataclasses
+import importlib.metadata
 import json
 import os
 import pathlib
@@ -19,6 +21,7 @@ from typing import Any
 
 import descents
 import graphs_and_records
+import growth
 import jax
 import jax.numpy as jnp
 import networks
@@ -29,12 +32,14 @@ import starts
 import tyro
 from harness import Scale, Timing, measure
 from rich.console import Console
-from rich.table import Table
 
 from chainrule import runs
 from chainrule.runs.surroundings import surroundings
 
 HERE = pathlib.Path(__file__).resolve().parent
+PEERS = ("torch", "scikit-learn", "scikit-image")
+# Compiled in an earlier run, the compiled peer would have no first call to show.
+os.environ.setdefault("TORCHINDUCTOR_FORCE_DISABLE_CACHES", "1")
 ROWS = tuple(
     rows
     for module in (starts, descents, shallow, graphs_and_records, networks)
@@ -79,7 +84,9 @@ def _fastest(call: Any) -> float:
 
 def main(config: Config) -> pathlib.Path:
     """Time every row, print the table, and return the run folder."""
-    console, timings = Console(), []
+    console = Console()
+    timings: list[Timing] = []
+    growths: list[growth.Growth] = []
     load, bounds = os.getloadavg()[0], limits()
     scale = Scale(config.quick, config.data_dir)
     with runs.start(
@@ -89,45 +96,52 @@ def main(config: Config) -> pathlib.Path:
             try:
                 for row in rows(scale):
                     if config.only in row.name:
-                        timings.append(measure(row))
-                        run.result(f"{row.name} / {row.peer}", timings[-1]._asdict(), row.target)
-                        console.print(f"{row.name}: {published.ratio(timings[-1].ratio)}")
+                        for timing in measure(row):
+                            timings.append(timing)
+                            said = _plain(timing)
+                            run.result(f"{timing.name} / {timing.peer}", said, timing.target)
+                            middle = published.score(said, "middle")
+                            console.print(f"{timing.name}: {middle} of {timing.peer}")
             except ModuleNotFoundError as error:
                 console.print(f"{rows.__name__}: skipped, there is no {error.name} here")
+        if config.only in "growth":
+            growths += [growth.measure(case) for case in growth.cases(scale)]
+            growths += [] if config.quick else [growth.of_devices()]
+            run.note(growth=[found._asdict() for found in growths])
         run.note(limits=bounds, load=load)
     where = surroundings()
     results = {
-        "rows": [timing._asdict() for timing in timings],
+        "rows": [_plain(timing) for timing in timings],
+        "growth": [found._asdict() for found in growths],
         "threads": len(os.sched_getaffinity(0)),
         "load": load,
         "limits": bounds,
         "quick": config.quick,
-        **{key: where[key] for key in ("machine", "versions", "commit")},
+        **{key: where[key] for key in ("machine", "commit")},
+        "versions": where["versions"] | _versions(),
     }
     if config.publish:
         text = json.dumps(results, indent=1)
         (HERE / "results.json").write_text(text + "\n", encoding="utf-8")
         published.publish(results, HERE.parents[1] / "README.md")
-    console.print(_table(timings))
-    console.print(f"products {bounds['gflops']:.0f} GFLOP/s; run folder: {run.path}")
+    console.print(published.table(results), soft_wrap=True, markup=False, highlight=False)
+    console.print(f"run folder: {run.path}")
     return run.path
 
 
-def _table(timings: list[Timing]) -> Table:
-    table = Table(title="our time / the peer's: median of the pairs, range")
-    for column in ("work", "peer", "ratio", "range", "target", "ours, s", "first call, s"):
-        table.add_column(column, justify="left" if column in ("work", "peer") else "right")
-    for timing in timings:
-        table.add_row(
-            timing.name,
-            timing.peer,
-            published.ratio(timing.ratio),
-            f"{published.ratio(timing.low)} to {published.ratio(timing.high)}",
-            "" if timing.target is None else f"{timing.target:g}",
-            f"{timing.ours_seconds:.3g}",
-            f"{timing.first_seconds:.3g}",
-        )
-    return table
+def _plain(timing: Timing) -> dict[str, Any]:
+    return timing._asdict() | {
+        "ours": timing.ours._asdict(),
+        "theirs": timing.theirs._asdict(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PEERS:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
 
 
 if __name__ == "__main__":

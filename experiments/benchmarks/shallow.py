@@ -45,8 +45,8 @@ def zero_against_one(scale: Scale) -> Iterator[Row]:
         assert (targets * (inputs @ theirs) > 0).all()
 
     work = f"perceptron: 0 against 1, {len(inputs)} digits, to zero changes"
-    yield Row(work, "NumPy loop", ours, loop, np.testing.assert_array_equal, 0.35)
-    yield Row(work, "scikit-learn, 20 epochs", ours, learner, separates, 0.5)
+    yield Row(work, ours, {"NumPy loop": loop}, np.testing.assert_array_equal, 0.35)
+    yield Row(work, ours, {"scikit-learn, 20 epochs": learner}, separates, 0.5)
 
 
 def histograms(scale: Scale) -> Iterator[Row]:
@@ -67,9 +67,8 @@ def histograms(scale: Scale) -> Iterator[Row]:
 
     yield Row(
         f"HOG: {len(images)} digits",
-        "scikit-image",
         lambda: np.asarray(hog(on_device)),
-        theirs,
+        {"scikit-image": theirs},
         alike,
         0.05,
     )

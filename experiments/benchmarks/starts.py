@@ -1,35 +1,47 @@
-"""Rows about starting: the command, the import."""
+"""Rows about starting: the command, the import, the first result."""
 
-import subprocess
-import sys
+import pathlib
+import tempfile
 from collections.abc import Iterator
 
-import numpy as np
-from harness import Row, Scale
+from harness import Child, Row, Scale, child
+
+DESCENT = pathlib.Path(__file__).resolve().parents[1] / "descent.py"
 
 
 def start(scale: Scale) -> Iterator[Row]:
-    """Starting the command, against starting Python."""
-
-    def run(*command: str) -> int:
-        return subprocess.run(
-            [sys.executable, *command], capture_output=True, check=True
-        ).returncode
-
-    yield Row(
-        "start: chainrule --help",
-        "python -c pass",
-        lambda: run("-m", "chainrule.cli", "--help"),
-        lambda: run("-c", "pass"),
-        np.testing.assert_equal,
-    )
-    yield Row(
-        "start: import chainrule",
-        "python -c pass",
-        lambda: run("-c", "import chainrule"),
-        lambda: run("-c", "pass"),
-        np.testing.assert_equal,
-    )
+    """Starting the command and importing the package, beyond starting Python."""
+    for name, target, *command in (
+        ("chainrule --help", 0.25, "-m", "chainrule.cli", "--help"),
+        ("import chainrule", 0.05, "-c", "import chainrule"),
+    ):
+        yield Row(
+            f"start: {name}",
+            lambda command=command: child(*command),
+            {"python -c pass": _nothing},
+            _both_ended,
+            target,
+            extra=True,
+        )
 
 
-ROWS = (start,)
+def first_result(scale: Scale) -> Iterator[Row]:
+    """What `make descent` runs, with no cache of an earlier run: matplotlib's list of fonts too."""
+
+    def ours() -> Child:
+        with tempfile.TemporaryDirectory() as empty:
+            return child(str(DESCENT), "--root", empty, XDG_CACHE_HOME=empty, MPLCONFIGDIR=empty)
+
+    work, nothing = "first result: make descent, without caches", {"python -c pass": _nothing}
+    yield Row(work, ours, nothing, _both_ended, 60.0, extra=True)
+
+
+def _nothing() -> Child:
+    return child("-c", "pass")
+
+
+def _both_ended(ours: Child, theirs: Child) -> None:
+    """Accept two processes that ended well: `child` raises otherwise."""
+
+
+ROWS = (start, first_result)

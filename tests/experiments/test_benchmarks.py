@@ -1,13 +1,20 @@
+import itertools
 import json
 import sys
 import time
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from chainrule.models import lenet
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "experiments" / "benchmarks"))
 
+import growth
+import harness
 import published
 from devices import collectives
 from harness import Row, measure
@@ -21,20 +28,57 @@ def sleeper(seconds, answer):
     return work
 
 
-def test_a_ratio_is_ours_over_the_peers_pair_by_pair():
-    row = Row("work", "peer", sleeper(0.01, 1), sleeper(0.04, 1), np.testing.assert_equal, 0.5)
-    timing = measure(row)
-    # Another process may take the machine for the length of a pair, not of most of them.
-    assert timing.low <= timing.ratio <= timing.high
-    assert timing.ratio < 1
-    assert (timing.pairs, timing.target) == (7, 0.5)
-    assert measure(row, long_seconds=0.001).pairs == 3
+def test_a_ratio_is_ours_over_a_peers_round_by_round_and_the_fastest_peer_is_to_be_beaten():
+    peers = {"slow": sleeper(0.08, 1), "fast": sleeper(0.04, 1)}
+    row = Row("work", sleeper(0.01, 1), peers, np.testing.assert_equal, 0.5)
+    slow, fast = measure(row)
+    # Another process may take the machine for the length of a round, not of most of them.
+    assert fast.low <= fast.middle <= fast.high
+    assert slow.middle < fast.middle < 1
+    assert (slow.peer, fast.peer, fast.rounds) == ("slow", "fast", 7)
+    assert (slow.target, fast.target) == (None, 0.5)
+    assert fast.ours.answers == ()
+    assert measure(row, long_seconds=0.001)[0].rounds == 3
 
 
-def test_two_sides_that_do_not_agree_are_not_timed():
-    row = Row("work", "peer", sleeper(0, 1), sleeper(0, 2), np.testing.assert_equal)
+def test_what_is_beyond_a_peer_is_in_seconds_and_answers_are_shown_when_asked_for():
+    peers = {"peer": sleeper(0.01, "b")}
+    (timing,) = measure(
+        Row("work", sleeper(0.05, "a"), peers, lambda *_: None, 1.0, extra=True, shown=True)
+    )
+    assert 0 < timing.middle == pytest.approx(timing.ours.seconds - timing.theirs.seconds, abs=0.02)
+    assert (timing.ours.answers, timing.theirs.answers) == (("a",) * 7, ("b",) * 7)
+
+
+def test_sides_that_do_not_agree_are_not_timed_the_first_time_nor_later():
+    row = Row("work", sleeper(0, 1), {"peer": sleeper(0, 2)}, np.testing.assert_equal)
     with pytest.raises(AssertionError):
         measure(row)
+    counter = itertools.count()
+    drifts = Row("work", lambda: next(counter) > 3, {"peer": lambda: 0}, np.testing.assert_equal)
+    with pytest.raises(AssertionError):
+        measure(drifts)
+
+
+def test_the_memory_of_a_call_and_of_a_process_is_what_it_takes_at_most():
+    taken = harness.peak(lambda: np.ones(2**23).sum())
+    if taken is None:
+        pytest.skip("this system does not say how much memory a process takes")
+    assert 0.95 * 2**26 < taken < 2**27  # the kernel's counters are a few pages late
+    ran = harness.child("-c", "import os; x = b'1' * 2**27; print(os.environ['HOW'])", HOW="so")
+    assert (ran.text, ran.bytes > 2**27) == ("so\n", True)
+    with pytest.raises(RuntimeError, match=r"-c 1/0 ended with 1:(.|\n)*ZeroDivisionError"):
+        harness.child("-c", "1/0")
+
+
+def test_operations_are_those_of_the_plain_form():
+    found = harness.operations(jnp.matmul, jnp.ones((10, 20)), jnp.ones((20, 30)))
+    assert found == 2 * 10 * 20 * 30
+    params = jax.eval_shape(lenet.init, jax.random.key(0))
+    images = jax.ShapeDtypeStruct((2, *lenet.INPUT_SHAPE), jnp.float32)
+    products = 24**2 * 25 * 32 + 4**2 * 25 * 32 * 64 + 256 * 200 + 200 * 10
+    counted = harness.operations(lenet.apply, params, images)
+    assert counted == pytest.approx(2 * 2 * products, rel=0.1)
 
 
 def test_the_collectives_of_a_program_are_counted_with_their_bytes():
@@ -47,24 +91,26 @@ def test_the_collectives_of_a_program_are_counted_with_their_bytes():
     assert collectives(program) == {"all-reduce": (2, 28 + 32), "all-gather": (1, 8)}
 
 
+SIDE = {"seconds": 0.012, "first_seconds": 3.0, "bytes": 2.5e9, "answers": []}
+ROW = {
+    "name": "work: a little",
+    "peer": "someone",
+    "middle": 0.5,
+    "low": 0.25,
+    "high": 2.0,
+    "extra": False,
+    "rounds": 7,
+    "target": 0.95,
+    "operations": 1.2e9,
+    "ours": SIDE,
+    "theirs": SIDE | {"seconds": 0.024, "bytes": None},
+}
 RESULTS = {
-    "rows": [
-        {
-            "name": "work",
-            "peer": "someone",
-            "ratio": 0.5,
-            "low": 0.25,
-            "high": 2.0,
-            "ours_seconds": 0.012,
-            "peer_seconds": 0.024,
-            "first_seconds": 3.0,
-            "pairs": 7,
-            "target": 0.95,
-        }
-    ],
+    "rows": [ROW],
+    "growth": [],
     "threads": 2,
     "load": 0.5,
-    "limits": {"gflops": 150.0, "gigabytes_per_second": 12.0},
+    "limits": {"gflops": 200.0, "gigabytes_per_second": 12.0},
     "machine": {"processor": "a processor"},
     "versions": {"jax": "1.2"},
     "commit": "abc",
@@ -74,14 +120,63 @@ RESULTS = {
 def test_the_table_of_the_readme_is_made_from_the_numbers_and_replaced():
     page = f"before\n{published.BEGIN}\nold\n{published.END}\nafter\n"
     found = published.put(page, RESULTS)
-    assert "| work | someone | 0.50 (0.25 to 2.00, 7) | 0.95 | 12 ms | 3 s |" in found
+    assert (
+        "| work: a little | someone | 0.50 (0.25 to 2.00, 7) | 0.95 | 12 ms | 24 ms | 3 s, 3 s "
+        "| 2.5 GB, ? | 50% (100 GFLOP/s) |"
+    ) in found
     assert "a processor, 2 threads on both sides, load 0.5" in found
     assert "old" not in found
+    assert "missed" not in found
+    assert "grows" not in found
     assert published.put(found, RESULTS) == found
     assert found.startswith("before\n")
     assert found.endswith("\nafter\n")
     with pytest.raises(ValueError, match="the page has no place for the table"):
         published.put("a page", RESULTS)
+
+
+def test_a_missed_target_is_listed_with_its_reason(monkeypatch):
+    monkeypatch.setattr(published, "WHY", {"work": "too far.", "work: a": "it is far."})
+    slow = ROW | {"middle": 1.5}
+    late = ROW | {"name": "start", "extra": True, "middle": 0.3, "low": -0.1, "target": 0.25}
+    lines = published.table(RESULTS | {"rows": [slow, late, ROW]}).splitlines()
+    assert "- work: a little (1.50 against someone, target 0.95): it is far." in lines
+    assert "- start (+300 ms against someone, target +0.25 s): not looked into yet." in lines
+    assert any("+300 ms (-100 ms to +2 s, 7) | +0.25 s |" in line for line in lines)
+    assert len([line for line in lines if line.startswith("- ")]) == 2
+
+
+def test_shown_answers_stand_below_the_table():
+    row = ROW | {"ours": SIDE | {"answers": ["0.991", "0.992"]}}
+    row["theirs"] = SIDE | {"answers": ["0.990", "0.993"]}
+    found = published.table(RESULTS | {"rows": [row]})
+    assert "work: a little: 0.991, 0.992; someone: 0.990, 0.993." in found
+
+
+def test_growth_is_shown_as_exponents():
+    growth = {
+        "size": "samples",
+        "work": "a step",
+        "theory": 1,
+        "sizes": [1000, 2000, 4000],
+        "seconds": [0.01, 0.02, 0.04],
+        "first_seconds": [1.0, 1.0, 1.0],
+        "bytes": [100.0, 400.0, 1600.0],
+        "operations": None,
+    }
+    found = published.table(RESULTS | {"growth": [growth]})
+    assert "| samples | a step | 1,000 to 4,000 | 1 |  | 1.00 | 2.00 | 0.00 | 40 ms |" in found
+
+
+def test_what_grows_is_compiled_and_counted():
+    piece = growth.compiled(lambda x, y: x @ y, jnp.ones((4, 5)), jnp.ones((5, 6)))
+    np.testing.assert_array_equal(piece.call(), np.full((4, 6), 5))
+    assert piece.operations == 2 * 4 * 5 * 6
+    assert piece.bytes >= 4 * (20 + 30 + 24)
+    case = growth.Case("rows", "a product", 1, (2, 4), lambda n: piece._replace(bytes=8.0 * n))
+    found = growth.measure(case)
+    assert (found.sizes, found.bytes, found.operations) == ((2, 4), (16.0, 32.0), (240.0, 240.0))
+    assert min(found.seconds) > 0
 
 
 def test_the_readme_shows_the_numbers_that_are_stored():
