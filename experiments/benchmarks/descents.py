@@ -148,4 +148,4 @@ def full_batch(scale: Scale) -> Iterator[Row]:
     )
 
 
-ROWS = (small_sweep, network_sweep, full_batch)
+ROWS = {"small sweep": small_sweep, "sweep": network_sweep, "MLP": full_batch}

@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -125,11 +126,12 @@ class Child(NamedTuple):
 
     Attributes:
       text: what it wrote to its output.
-      bytes: the memory it took at most.
+      bytes: the memory it took at most, up to its last milliseconds; None where the system does not
+        say.
     """
 
     text: str
-    bytes: int
+    bytes: int | None
 
 
 def child(*command: str, **environment: str) -> Child:
@@ -145,14 +147,26 @@ def child(*command: str, **environment: str) -> Child:
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)  # so that it is not waited for again
+        taken: list[int] = []
+        watch = threading.Thread(target=_watch, args=(process.pid, taken))
+        watch.start()
+        process.wait()
+        watch.join()
         output.seek(0)
         text = output.read()
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{text}")
-    kilo = 1 if sys.platform == "darwin" else 1024
-    return Child(text, usage.ru_maxrss * kilo)
+    return Child(text, max(taken, default=None))
+
+
+def _watch(pid: int, taken: list[int]) -> None:
+    """Note the high-water mark of a process until it ends.
+
+    What ``wait`` reports of it would be at least the memory of its parent, this process.
+    """
+    while (found := memory("VmHWM", str(pid))) is not None:
+        taken.append(found)
+        time.sleep(0.003)
 
 
 def operations(function: Callable[..., Any], *arguments: Any) -> float:
@@ -254,19 +268,20 @@ def peak(work: Callable[[], Any]) -> int | None:
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)  # what earlier calls gave back, the process may hold still
-    before = _memory("VmRSS")
+    before = memory("VmRSS")
     with contextlib.suppress(OSError):
         pathlib.Path("/proc/self/clear_refs").write_text("5")  # the high-water mark, to now
     answer = work()
     if isinstance(answer, Child):
         return answer.bytes
-    after = _memory("VmHWM")
+    after = memory("VmHWM")
     return None if before is None or after is None else max(0, after - before)
 
 
-def _memory(field: str) -> int | None:
+def memory(field: str, process: str = "self") -> int | None:
+    """Return a number of bytes that Linux keeps of a process; None elsewhere, or if it is gone."""
     with contextlib.suppress(OSError):
-        for line in pathlib.Path("/proc/self/status").read_text().splitlines():
+        for line in pathlib.Path(f"/proc/{process}/status").read_text().splitlines():
             if line.startswith(f"{field}:"):
                 return int(line.split()[1]) * 1024
     return None

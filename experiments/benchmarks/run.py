@@ -30,7 +30,7 @@ import published
 import shallow
 import starts
 import tyro
-from harness import Scale, Timing, measure
+from harness import Row, Scale, Timing, measure
 from rich.console import Console
 
 from chainrule import runs
@@ -40,11 +40,12 @@ HERE = pathlib.Path(__file__).resolve().parent
 PEERS = ("torch", "scikit-learn", "scikit-image")
 # Compiled in an earlier run, the compiled peer would have no first call to show.
 os.environ.setdefault("TORCHINDUCTOR_FORCE_DISABLE_CACHES", "1")
-ROWS = tuple(
-    rows
+# By what the names of their rows begin with.
+ROWS = {
+    name: rows
     for module in (starts, descents, shallow, graphs_and_records, networks)
-    for rows in module.ROWS
-)
+    for name, rows in module.ROWS.items()
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Config:
     """The settings of the run."""
 
     only: str = ""
-    """Time only the rows with this in their name."""
+    """Time only the rows whose names begin with this, or `growth`."""
     quick: bool = False
     """Less work in each row, and not the largest."""
     publish: bool = False
@@ -87,24 +88,25 @@ def main(config: Config) -> pathlib.Path:
     console = Console()
     timings: list[Timing] = []
     growths: list[growth.Growth] = []
+    failed: list[str] = []
     load, bounds = os.getloadavg()[0], limits()
     scale = Scale(config.quick, config.data_dir)
     with runs.start(
         "benchmarks", seed=0, arguments=dataclasses.asdict(config), root=config.root
     ) as run:
-        for rows in ROWS:
+        for name, rows in ROWS.items():
+            if not (name.startswith(config.only) or config.only.startswith(name)):
+                continue
             try:
                 for row in rows(scale):
-                    if config.only in row.name:
-                        for timing in measure(row):
-                            timings.append(timing)
-                            said = _plain(timing)
-                            run.result(f"{timing.name} / {timing.peer}", said, timing.target)
-                            middle = published.score(said, "middle")
-                            console.print(f"{timing.name}: {middle} of {timing.peer}")
+                    if row.name.startswith(config.only):
+                        timings += _measured(row, run, console)
             except ModuleNotFoundError as error:
-                console.print(f"{rows.__name__}: skipped, there is no {error.name} here")
-        if config.only in "growth":
+                console.print(f"{name}: skipped, there is no {error.name} here")
+            except AssertionError as error:
+                failed.append(name)
+                console.print(f"[red]{name}: the answers differ:[/] {error}")
+        if "growth".startswith(config.only):
             growths += [growth.measure(case) for case in growth.cases(scale)]
             growths += [] if config.quick else [growth.of_devices()]
             run.note(growth=[found._asdict() for found in growths])
@@ -120,13 +122,24 @@ def main(config: Config) -> pathlib.Path:
         **{key: where[key] for key in ("machine", "commit")},
         "versions": where["versions"] | _versions(),
     }
-    if config.publish:
+    if config.publish and not failed:
         text = json.dumps(results, indent=1)
         (HERE / "results.json").write_text(text + "\n", encoding="utf-8")
         published.publish(results, HERE.parents[1] / "README.md")
     console.print(published.table(results), soft_wrap=True, markup=False, highlight=False)
     console.print(f"run folder: {run.path}")
+    if failed:
+        raise SystemExit(f"nothing is published: the answers differ in {', '.join(failed)}")
     return run.path
+
+
+def _measured(row: Row, run: runs.Run, console: Console) -> list[Timing]:
+    timings = measure(row)
+    for timing in timings:
+        said = _plain(timing)
+        run.result(f"{timing.name} / {timing.peer}", said, timing.target)
+        console.print(f"{timing.name}: {published.score(said, 'middle')} of {timing.peer}")
+    return timings
 
 
 def _plain(timing: Timing) -> dict[str, Any]:

@@ -74,4 +74,4 @@ def histograms(scale: Scale) -> Iterator[Row]:
     )
 
 
-ROWS = (zero_against_one, histograms)
+ROWS = {"perceptron": zero_against_one, "HOG": histograms}

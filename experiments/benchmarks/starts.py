@@ -44,4 +44,4 @@ def _both_ended(ours: Child, theirs: Child) -> None:
     """Accept two processes that ended well: `child` raises otherwise."""
 
 
-ROWS = (start, first_result)
+ROWS = {"start": start, "first result": first_result}

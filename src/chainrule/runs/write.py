@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.runs import metrics
+from chainrule.runs import compiled, metrics
 from chainrule.runs.reporting import write_report
 from chainrule.runs.surroundings import surroundings
 
@@ -152,8 +152,9 @@ def start(
         is still writing it.
 
     If the block raises, what was written stays in a folder that ends in ``.partial``; an empty
-    one is removed. Of several processes (`chainrule.launch`) the first one writes the run; the
-    folder of any other is a temporary one.
+    one is removed. In a script of the experiment's name, compiled programs are kept for its next
+    run, see `chainrule.runs.compiled.keep`. Of several processes (`chainrule.launch`) the first
+    one writes the run; the folder of any other is a temporary one.
 
     Example:
       >>> import tempfile
@@ -191,6 +192,8 @@ def start(
         run.note(resumed=True)
         run._reopen_metrics()
         folder, name = partial.parent, partial.stem
+    if run.record["about"] is not None:
+        compiled.keep()
     clock = time.perf_counter()
     try:
         yield run

@@ -1,0 +1,133 @@
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+
+from chainrule import runs
+from chainrule.runs import compiled
+
+SETTINGS = (
+    "jax_compilation_cache_dir",
+    "jax_compilation_cache_max_size",
+    "jax_persistent_cache_min_compile_time_secs",
+    "jax_persistent_cache_min_entry_size_bytes",
+    "jax_enable_compilation_cache",
+)
+
+
+@pytest.fixture
+def restored():
+    """JAX's settings as they were, after the test."""
+    before = {name: getattr(jax.config, name) for name in SETTINGS}
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+
+
+def multiply(number):
+    """Compile a program that no test has compiled before, and run it."""
+    return float(jax.jit(lambda x: jnp.sum(jnp.sin(x * number)))(jnp.ones(3)))
+
+
+def kept(folder):
+    return {file for file in folder.iterdir() if file.name.endswith("-cache")}
+
+
+def test_what_is_compiled_is_kept_and_the_oldest_goes_beyond_the_bound(
+    tmp_path, monkeypatch, restored
+):
+    multiply(1.5)  # JAX has looked for a folder before, and found none
+    assert compiled.keep(tmp_path / "new" / "folder") == tmp_path / "new" / "folder"
+    folder = tmp_path / "new" / "folder"
+    multiply(2.5)
+    (first,) = kept(folder)
+    bound = int(2.5 * first.stat().st_size)
+    jax.config.update("jax_compilation_cache_dir", None)
+    monkeypatch.setattr(compiled, "MAX_BYTES", bound)
+    assert compiled.keep(folder) == folder
+    for number in (3.5, 4.5, 5.5):
+        multiply(number)
+        assert 1 <= len(kept(folder)) <= 2
+        assert sum(file.stat().st_size for file in kept(folder)) <= bound
+    assert first not in kept(folder)
+
+
+def test_a_folder_that_cannot_be_written_is_no_failure(tmp_path, restored):
+    (tmp_path / "file").write_text("in the way")
+    assert compiled.keep(tmp_path / "file" / "folder") is None
+    assert jax.config.jax_compilation_cache_dir is None
+    assert multiply(6.5) == pytest.approx(3 * np.sin(6.5), rel=1e-5)
+
+
+def test_a_damaged_program_is_compiled_again(tmp_path, restored):
+    folder = tmp_path / "folder"
+    assert compiled.keep(folder) == folder
+    multiply(7.5)
+    for file in kept(folder):
+        file.write_bytes(b"not a program")
+    jax.clear_caches()
+    with pytest.warns(UserWarning, match="Error reading persistent compilation cache"):
+        assert multiply(7.5) == pytest.approx(3 * np.sin(7.5), rel=1e-5)
+
+
+def test_settings_of_jax_go_first(tmp_path, monkeypatch, restored):
+    jax.config.update("jax_enable_compilation_cache", False)
+    assert compiled.keep(tmp_path / "a") is None
+    jax.config.update("jax_enable_compilation_cache", True)
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path / "theirs"))
+    assert compiled.keep(tmp_path / "a") is None
+    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "theirs")
+    assert not (tmp_path / "a").exists()
+    monkeypatch.delitem(sys.modules, "jax")
+    assert compiled.keep(tmp_path / "a") is None
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_the_folder_is_where_caches_are_expected(tmp_path, monkeypatch, restored, named):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path) if named else "relative")
+    monkeypatch.setattr(pathlib.Path, "home", lambda: tmp_path / "home")
+    below = tmp_path if named else tmp_path / "home" / ".cache"
+    assert compiled.keep() == below / "chainrule" / "compiled"
+
+
+SCRIPT = '''"""A script of the name of its experiment."""
+import jax, jax.numpy as jnp
+from chainrule import runs
+
+hits = []
+jax.monitoring.register_event_listener(lambda name, **_: hits.append(name))
+with runs.start("{name}", seed=0, arguments={{}}, root="runs"):
+    jax.jit(jnp.sum)(jnp.ones(3))
+print(hits.count("/jax/compilation_cache/cache_hits"))
+'''
+
+
+def test_a_script_of_an_experiment_finds_what_its_last_run_compiled_and_others_keep_nothing(
+    tmp_path,
+):
+    def run(name):
+        (tmp_path / "demo.py").write_text(SCRIPT.format(name=name))
+        environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+        command = [sys.executable, "demo.py"]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        )
+        assert done.stderr == ""
+        return int(done.stdout)
+
+    assert run("another") == 0
+    assert not (tmp_path / "cache").exists()
+    assert run("demo") == 0
+    assert run("demo") >= 1
+
+
+def test_a_run_in_somebody_elses_program_changes_no_setting(tmp_path):
+    with runs.start("demo", seed=0, arguments={}, root=tmp_path):
+        assert jax.config.jax_compilation_cache_dir is None
