@@ -65,11 +65,19 @@ class Config:
 
 
 def limits() -> dict[str, float]:
-    """Measure what no program can pass here: products of matrices, and copying."""
-    matrix = jnp.ones((2048, 2048))
-    product, big = jax.jit(jnp.matmul), np.ones(2**26, np.float32)
+    """Measure what no program can pass here: products of matrices, by any library, and copying."""
+    size = 2048
+    matrix, product = np.ones((size, size), np.float32), jax.jit(jnp.matmul)
+    on_device = jnp.asarray(matrix)
+    ways = [lambda: product(on_device, on_device), lambda: matrix @ matrix]
+    with contextlib.suppress(ModuleNotFoundError):
+        import torch
+
+        tensor = torch.tensor(matrix)
+        ways.append(lambda: tensor @ tensor)
+    big = np.ones(2**26, np.float32)
     return {
-        "gflops": 2 * 2048**3 / _fastest(lambda: product(matrix, matrix)) / 1e9,
+        "gflops": 2 * size**3 / min(map(_fastest, ways)) / 1e9,
         "gigabytes_per_second": 2 * big.nbytes / _fastest(big.copy) / 1e9,  # read and written
     }
 
@@ -110,6 +118,8 @@ def main(config: Config) -> pathlib.Path:
             growths += [growth.measure(case) for case in growth.cases(scale)]
             growths += [] if config.quick else [growth.of_devices()]
             run.note(growth=[found._asdict() for found in growths])
+        # Again, as something else may have taken the machine the first time.
+        bounds = {name: max(rate, bounds[name]) for name, rate in limits().items()}
         run.note(limits=bounds, load=load)
     where = surroundings()
     results = {
