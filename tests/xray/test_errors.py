@@ -179,6 +179,8 @@ def test_the_command_takes_shapes(file, capsys):
         ("{}:nothing", [], ValueError, "defines no function nothing"),
         ("{}:double", ["3x3"], ValueError, "is no shape"),
         ("{}:double", ["float31[3]"], ValueError, "no known dtype"),
+        ("{}:double", ["float[3]"], ValueError, "make float32 of float64: write float32, or set"),
+        ("{}:distance", ["[3]"], ValueError, r"with \[3\]: missing .*'b'; .*of distance\(a, b\)"),
     ],
 )
 def test_the_command_says_what_is_wrong(file, spec, shapes, error, match):

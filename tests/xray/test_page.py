@@ -75,6 +75,9 @@ def test_the_backward_pass_goes_one_operator_at_a_time_with_its_equation(visit, 
     assert page.is_hidden("#equation")
     page.keyboard.press("ArrowRight")
     assert f"∂{report.nodes[-1].label} = 1" in page.inner_text("#equation")
+    below = page.locator("#equation").bounding_box()["y"]
+    result = page.locator(f"#view [data-id=n{report.nodes[-1].index}]").bounding_box()
+    assert result["y"] + result["height"] < below, "the equation covers the result"
     page.keyboard.press("o")
     assert page.locator("#view text.gradient", has_text="?").count() > 10
     page.keyboard.press("c")

@@ -1,6 +1,7 @@
 """``chainrule xray FILE.py:FUNCTION``: the reports and the pictures of a function in a file."""
 
 import importlib.util
+import inspect
 import pathlib
 import re
 import sys
@@ -37,7 +38,8 @@ def run(
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: the spec, a shape, or the file's ``example_args`` is not of that form.
+      ValueError: the spec, a shape, or the file's ``example_args`` is not of that form, or the
+        function takes more or fewer arguments.
     """
     module, name = _load(spec)
     f = getattr(module, name, None)
@@ -47,6 +49,14 @@ def run(
         args = tuple(_example(shape, i) for i, shape in enumerate(shapes))
     else:
         args = _example_args(module, spec)
+    try:
+        inspect.signature(f).bind(*args)
+    except TypeError as error:
+        given = " ".join(shapes) or f"the {len(args)} of example_args()"
+        raise ValueError(
+            f"{spec} cannot be called with {given}: {error}; give one shape for each argument of "
+            f"{name}{inspect.signature(f)}"
+        ) from None
     report = xray(f, *args, compiled=compiled, cotangent=_ones(f, args), keep=keep)
     console = Console()
     console.print(report)
@@ -105,6 +115,11 @@ def _example(shape: str, number: int) -> jax.Array:
         dtype = jnp.dtype(match["dtype"] or "float32")
     except TypeError:
         raise ValueError(f"{shape!r} has no known dtype: write float32, int32, bool, ...") from None
+    kept = jax.dtypes.canonicalize_dtype(dtype)
+    if kept != dtype:
+        raise ValueError(
+            f"{shape!r}: JAX would make {kept} of {dtype}: write {kept}, or set JAX_ENABLE_X64=1"
+        )
     if not jnp.issubdtype(dtype, jnp.inexact):
         return jnp.zeros(sizes, dtype)
     return jax.random.normal(jax.random.fold_in(jax.random.key(0), number), sizes, dtype)

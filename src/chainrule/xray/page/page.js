@@ -102,7 +102,11 @@
       state.selected = `n${current}`;
       render();
       center(`n${current}`);
-    } else render();
+      return;
+    }
+    render();
+    const result = data.edges.find((e) => e.target === null && e.part);
+    if (state.step === 0 && result) center(`n${result.source}`);
   }
 
   function steps() {
