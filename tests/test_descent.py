@@ -404,14 +404,25 @@ def test_the_minimum_of_the_quadratic_model_is_the_next_step():
         ({"loss": lambda w: w * jnp.ones(2)}, r"returns float32 of shape \(2,\)"),
         ({"loss": lambda w: jnp.argmax(w)}, r"returns int32 of shape \(\)"),
         ({"loss": lambda w: None}, r"returns NoneType"),
+        ({"loss": jnp.ones(2), "params": jnp.sum}, r"not an array: it comes first, and params"),
+        ({"optimizer": 0.1}, r"optax optimizer, not a float: .* such as optax\.sgd\(0\.1\)"),
+        ({"optimizer": optax.sgd}, r"optax optimizer, not a function"),
         ({"params": jnp.ones(1000), "steps": 300_000}, r"1 x 300001 points takes 1\.12 GiB"),
     ],
 )
 @pytest.mark.usefixtures("unchecked")
 def test_bad_input_to_a_descent_is_refused_with_both_values(arguments, message):
-    arguments = {"loss": jnp.sum, "params": jnp.ones(2), "steps": 2} | arguments
+    whole = {"loss": jnp.sum, "params": jnp.ones(2), "steps": 2, "optimizer": optax.sgd(0.1)}
     with pytest.raises(ValueError, match=message):
-        descent.gradient_descent(optimizer=optax.sgd(0.1), **arguments)
+        descent.gradient_descent(**whole | arguments)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_rate_in_the_place_of_the_optimizer_of_a_sweep_is_refused():
+    with pytest.raises(
+        ValueError, match=r"of the learning rate, not a float: give optax\.sgd itself"
+    ):
+        descent.sweep(jnp.sum, jnp.ones(2), jnp.asarray([0.1]), 2, optimizer=0.1)
 
 
 @pytest.mark.parametrize(

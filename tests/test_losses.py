@@ -193,6 +193,12 @@ def test_cross_entropy_refuses_labels_of_another_shape():
         losses.cross_entropy(jnp.ones((3, 4)), jnp.zeros((3, 1), jnp.int32))
     with pytest.raises(ValueError, match=r"logits \(3, 4\) against labels \(2,\)"):
         losses.cross_entropy(jnp.ones((3, 4)), jnp.zeros(2, jnp.int32))
+    with pytest.raises(
+        ValueError, match=r"\(3, 4\) against labels \(3, 4\): .*argmax.* of one-hot"
+    ):
+        losses.cross_entropy(jnp.ones((3, 4)), jnp.ones((3, 4)))
+    with pytest.raises(ValueError, match=r"labels of dtype float32: .* labels\.astype\(int\)"):
+        losses.cross_entropy(jnp.ones((3, 4)), jnp.zeros(3))
 
 
 @pytest.mark.parametrize("bad", [4, -1])

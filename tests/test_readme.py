@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+import chainrule
+
 HERE = pathlib.Path(__file__).resolve().parents[1]
 README = (HERE / "README.md").read_text(encoding="utf-8")
 
@@ -40,6 +42,17 @@ def test_every_experiment_stands_in_the_readme_and_every_script_named_there_exis
     assert {name for name in named if not (HERE / name).is_file()} == set()
     there = {f"experiments/{path.name}" for path in (HERE / "experiments").glob("*.py")}
     assert there - named == set()
+
+
+def test_every_public_module_stands_in_the_readme():
+    section = README.partition("## What is where")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`chainrule\.([a-z]\w*)`", section))
+    assert named == set(chainrule._SUBMODULES)
+    for package in ("ops", "models"):
+        folder = pathlib.Path(chainrule.__path__[0], package)
+        (row,) = (line for line in section.splitlines() if f"`chainrule.{package}`" in line)
+        modules = {path.stem for path in folder.glob("[a-z]*.py")}
+        assert set(re.findall(r"`(\w+)`", row)) == modules
 
 
 def test_every_picture_and_page_linked_from_the_readme_is_there():

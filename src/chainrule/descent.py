@@ -122,6 +122,11 @@ def gradient_descent(
       ([8.0, 4.0, 2.0, 1.0], [32.0, 8.0, 2.0, 0.5])
     """
     params = _checked(loss, params, steps, batch)
+    if not hasattr(optimizer, "update"):
+        raise ValueError(
+            f"optimizer must be an optax optimizer, not {_kind(optimizer)}: give one with its "
+            "learning rate, such as optax.sgd(0.1)"
+        )
     _check_record(params, steps, 1, record_params, observe)
     return _single(params, loss, optimizer, steps, batch, record_params, observe)
 
@@ -176,6 +181,11 @@ def sweep(
       ('descending', 'descending', 'diverged')
     """
     params = _checked(loss, params, steps, batch)
+    if not callable(optimizer):
+        raise ValueError(
+            f"optimizer must be a function of the learning rate, not {_kind(optimizer)}: give "
+            "optax.sgd itself, for example, and the rates as etas"
+        )
     # Rates in the precision of the parameters, but never below float32.
     with jax.numpy_dtype_promotion("standard"):
         etas = jnp.asarray(etas, jnp.result_type(jnp.float32, *jax.tree.leaves(params)))
@@ -474,6 +484,11 @@ def _sharpness(params, key, loss, iterations):  # type: ignore[no-untyped-def]
 def _checked(
     loss: Loss, params: PyTree, steps: object, batch: Callable[[Array], PyTree] | None
 ) -> PyTree:
+    if not callable(loss):
+        raise ValueError(
+            f"loss must be a function of the parameters, not {_kind(loss)}: it comes first, and "
+            f"params, here {_kind(params)}, second"
+        )
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
         raise ValueError(f"steps must be an int of at least 0, not {steps!r}")
     params = jax.tree.map(jnp.asarray, params)
@@ -497,6 +512,10 @@ def _checked(
             f"{shape}: reduce it with a mean"
         )
     return params
+
+
+def _kind(value: object) -> str:
+    return "an array" if hasattr(value, "shape") else f"a {type(value).__name__}"
 
 
 def _check_record(

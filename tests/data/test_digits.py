@@ -85,6 +85,13 @@ def test_standardize_written_out():
     assert inputs.dtype == np.float32
 
 
+def test_standardize_takes_statistics_of_bytes_only(unchecked):
+    with pytest.raises(
+        ValueError, match="images of dtype float32: the statistics are those of bytes"
+    ):
+        data.standardize(np.ones((2, 3, 3), np.float32))
+
+
 def test_standardize_agrees_with_numpy_in_double_precision():
     images = np.random.default_rng(0).integers(0, 256, (50, 28, 28), np.uint8)
     inputs, mean, std = data.standardize(images)

@@ -302,6 +302,10 @@ def test_what_does_not_fit_is_refused():
         mlp.gradient_step(params, inputs, targets[:, 0], 0.1)
     with pytest.raises(ValueError, match=r"g \(8,\) against outputs \(8, 1\)"):
         mlp.backward(params, mlp.forward(params, inputs), targets[:, 0])
+    with pytest.raises(ValueError, match=r"the dict of layers .*, not <class .*>: they come first"):
+        mlp.apply(inputs, params)
+    with pytest.raises(ValueError, match=r"activation must be a function, not 'relu': give chain"):
+        mlp.apply(params, inputs, activation="relu")
     with pytest.raises(LookupError, match="no function cos_backward"):
         mlp.gradient_step(params, inputs, targets, 0.1, activation=jnp.cos)
 

@@ -275,6 +275,11 @@ def test_settings_out_of_range_are_refused_with_their_value(settings, message, u
         training.fit(start(), loss, SGD, BATCHES, **{"epochs": 1} | settings)
 
 
+def test_a_loss_in_the_place_of_the_state_is_refused(unchecked):
+    with pytest.raises(ValueError, match="returns, not a function: the order is train_state, loss"):
+        training.fit(loss, start(), SGD, BATCHES, 1)
+
+
 def test_a_state_past_the_last_epoch_is_refused():
     with pytest.raises(ValueError, match=r"at step 11, past the 10 steps of 2 epochs of 5"):
         training.fit(start().replace(step=jnp.int32(11)), loss, SGD, BATCHES, 2)

@@ -77,7 +77,8 @@ def test_settings_are_those_of_optax():
         (("newton", 0.1), {}, r"unknown optimizer 'newton': expected one of adabelief, .*, sgd"),
         (("sgd", 0.1), {"momentun": 0.9}, r"setting of sgd 'momentun': did you mean 'momentum'"),
         (("sgd", 0.1), {"schedule": "cosin"}, r"unknown schedule 'cosin': did you mean 'cosine'"),
-        (("sgd", 0.0), {}, r"eta=0\.0: a learning rate is positive and finite"),
+        (("sgd", 0.0), {}, r"eta=0\.0: a learning rate is a number, positive"),
+        (("sgd", "0.1"), {}, r"eta='0\.1': a learning rate is a number"),
         (("sgd", -1.0), {}, r"eta=-1\.0"),
         (("sgd", float("nan")), {}, r"eta=nan"),
         (("sgd", float("inf")), {}, r"eta=inf"),
@@ -88,6 +89,8 @@ def test_settings_are_those_of_optax():
         (("sgd", 0.1), {"schedule": "linear"}, r"schedule='linear' falls to 0 .*: say steps"),
     ],
 )
-def test_what_is_no_optimizer_is_refused_with_what_was_meant(arguments, settings, message):
+def test_what_is_no_optimizer_is_refused_with_what_was_meant(
+    arguments, settings, message, unchecked
+):
     with pytest.raises(ValueError, match=message):
         training.optimizer(*arguments, **settings)

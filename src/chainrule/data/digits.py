@@ -124,8 +124,8 @@ def standardize(
       The inputs ``[N, H * W]`` with the mean and the standard deviation that were used.
 
     Raises:
-      ValueError: one statistic without the other, or a standard deviation that is not a positive
-        number (all pixels of ``images`` are equal).
+      ValueError: images that are no bytes, without statistics; one statistic without the other; a
+        standard deviation that is not a positive number (all pixels of ``images`` are equal).
 
     Example:
       >>> images = np.arange(8, dtype=np.uint8).reshape(2, 2, 2)
@@ -136,6 +136,11 @@ def standardize(
       >>> test.inputs
       array([[-1.4288690..., -1.0206207..., -0.6123724..., -0.2041241...]], dtype=float32)
     """
+    if mean is None and images.dtype != np.uint8:
+        raise ValueError(
+            f"images of dtype {images.dtype}: the statistics are those of bytes, uint8 from 0 to "
+            "255; give mean and std of other numbers yourself"
+        )
     if (mean is None) != (std is None):
         raise ValueError(f"mean={mean} and std={std}: give both, or neither")
     if mean is None or std is None:

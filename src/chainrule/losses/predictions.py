@@ -80,7 +80,8 @@ def cross_entropy(
       The loss, a scalar; under jit a label out of range makes it NaN.
 
     Raises:
-      ValueError: the batch sizes differ, or (outside jit) a label is out of range.
+      ValueError: the batch sizes differ, the labels are no integers, or (outside jit) one of them
+        is out of range.
 
     Example:
       >>> cross_entropy(jnp.zeros((2, 10)), jnp.array([3, 7]))  # log 10
@@ -88,8 +89,13 @@ def cross_entropy(
     """
     if logits.shape[:-1] != labels.shape:
         raise ValueError(
-            f"logits {logits.shape} against labels {labels.shape}: "
-            "they must be [batch, classes] and [batch]"
+            f"logits {logits.shape} against labels {labels.shape}: they must be [batch, classes] "
+            "and [batch]; take jnp.argmax(labels, axis=1) of one-hot labels"
+        )
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(
+            f"labels of dtype {labels.dtype}: they must be integers, the number of the class each: "
+            "labels.astype(int)"
         )
     classes = logits.shape[-1]
     _check_range(labels, 0, classes - 1, f"0 to {classes - 1} for {classes} columns of logits")

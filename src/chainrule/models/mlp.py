@@ -126,6 +126,11 @@ def forward(
       {'layer1': (5, 3), 'layer2': (5, 2)}
     """
     names = _layers(params)
+    if not callable(activation):
+        raise ValueError(
+            f"activation must be a function, not {activation!r}: give "
+            "chainrule.ops.activations.relu, or any other of arrays"
+        )
     x = inputs if probes is None else inputs + probes.inputs
     activations = Activations(x, {}, {})
     for layer in names:
@@ -316,6 +321,11 @@ def collapse(
 
 
 def _layers(params: Params) -> list[str]:
+    if not isinstance(params, dict):
+        raise ValueError(
+            f"params must be the dict of layers that init returns, not {type(params)}: they come "
+            "first, and the inputs second"
+        )
     # Counted, not iterated over: a dict that went through jit is sorted, layer10 before layer2.
     names = [f"layer{index}" for index in range(1, len(params) + 1)]
     if not names or set(names) != set(params):

@@ -114,6 +114,12 @@ def fit(
       >>> int(end.step), float(end.params)
       (4, 3.8125)
     """
+    if not isinstance(train_state, TrainState):
+        raise ValueError(
+            "train_state must be what training.create returns, not a "
+            f"{type(train_state).__name__}: the order is train_state, loss, optimizer, batches, "
+            "epochs"
+        )
     _check_count("epochs", epochs, 1)
     _check_count("accumulate", accumulate, 1)
     _check_count("skip_nonfinite", skip_nonfinite, 0)

@@ -3,6 +3,7 @@
 import difflib
 import inspect
 import math
+import numbers
 from collections.abc import Iterable
 from typing import Any
 
@@ -69,8 +70,8 @@ def optimizer(
     for setting in settings:
         _known(f"setting of {name}", setting, allowed)
     _known("schedule", schedule, SCHEDULES)
-    if not (eta > 0 and math.isfinite(eta)):
-        raise ValueError(f"eta={eta}: a learning rate is positive and finite")
+    if not isinstance(eta, numbers.Real) or not (eta > 0 and math.isfinite(eta)):
+        raise ValueError(f"eta={eta!r}: a learning rate is a number, positive and finite")
     if clip is not None and not clip > 0:
         raise ValueError(f"clip={clip}: the largest norm of a gradient is positive")
     if warmup < 0 or (steps is not None and warmup >= steps):
