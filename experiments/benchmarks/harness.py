@@ -180,18 +180,22 @@ def operations(function: Callable[..., Any], *arguments: Any) -> float:
 
 
 def pytorch(
-    make: Callable[[Callable[..., Any]], Callable[[], Any]], name: str = "PyTorch"
+    make: Callable[[Callable[..., Any]], Callable[[], Any]],
+    name: str = "PyTorch",
+    *,
+    compiled: bool = True,
 ) -> dict[str, Callable[[], Any]]:
     """Return a peer as it is written, and through `torch.compile` where there is a C++ compiler.
 
     Args:
       make: from what is to be done with its function (nothing, or compiling it) to the work.
       name: of the peer.
+      compiled: whether to take that as a peer too.
     """
     import torch
 
     peers = {name: make(lambda function: function)}
-    if shutil.which("g++") or shutil.which("clang++"):
+    if compiled and (shutil.which("g++") or shutil.which("clang++")):
         peers[f"{name}, compiled"] = make(torch.compile)
     return peers
 

@@ -108,7 +108,7 @@ def main(config: Config) -> pathlib.Path:
             try:
                 for row in rows(scale):
                     if row.name.startswith(config.only):
-                        timings += _measured(row, run, console)
+                        timings += _measured(row, run, console, config.quick)
             except ModuleNotFoundError as error:
                 console.print(f"{name}: skipped, there is no {error.name} here")
             except AssertionError as error:
@@ -143,8 +143,8 @@ def main(config: Config) -> pathlib.Path:
     return run.path
 
 
-def _measured(row: Row, run: runs.Run, console: Console) -> list[Timing]:
-    timings = measure(row)
+def _measured(row: Row, run: runs.Run, console: Console, quick: bool) -> list[Timing]:
+    timings = measure(row, long_seconds=0.0 if quick else 10.0)
     for timing in timings:
         said = _plain(timing)
         run.result(f"{timing.name} / {timing.peer}", said, timing.target)
