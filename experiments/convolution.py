@@ -126,8 +126,9 @@ def _shifts(run, config: Config, train, test) -> Table:
     def scaled(images):
         return jnp.asarray(images[..., None], jnp.float32) / 255
 
-    inputs, labels = scaled(train.images[: config.samples]), train.labels[: config.samples]
-    here, answers = scaled(test.images[: config.tests]), test.labels[: config.tests]
+    train, test = data.first(train, config.samples), data.first(test, config.tests)
+    inputs, labels = scaled(train.images), train.labels
+    here, answers = scaled(test.images), test.labels
 
     @functools.partial(jax.jit, static_argnames="pool")
     def flat(images, pool):

@@ -115,6 +115,7 @@ class Config:
 
 def main(config: Config) -> pathlib.Path:
     """Run the experiment and return its run folder."""
+    runs.check_counts(seeds=config.seeds)
     series: dict[str, Any] = {}
     arguments = dataclasses.asdict(config)
     with runs.start("descent", seed=config.seed, arguments=arguments, root=config.root) as run:
@@ -351,10 +352,10 @@ def _digits(config: Config, run: runs.Run) -> dict[str, Any]:
 
 
 def _fives(config: Config, run: runs.Run) -> tuple[jax.Array, jax.Array]:
-    digits = data.mnist("train", config.source, config.data_dir)
+    digits = data.first(data.mnist("train", config.source, config.data_dir), config.samples)
     run.note(data=digits.provenance.to_dict())
-    inputs = jnp.asarray(data.standardize(digits.images[: config.samples]).inputs)
-    return inputs, jnp.asarray(digits.labels[: config.samples] == 5, jnp.float32)
+    inputs = jnp.asarray(data.standardize(digits.images).inputs)
+    return inputs, jnp.asarray(digits.labels == 5, jnp.float32)
 
 
 # --- a page to play with -----------------------------------------------------------------------

@@ -76,6 +76,7 @@ def learn(train, test, pairs, key, epochs):
 
 def main(config: Config) -> pathlib.Path:
     """Run the experiment and return its run folder."""
+    runs.check_counts(seeds=config.seeds)
     console = Console()
     splits = [data.mnist(split, config.source, config.data_dir) for split in ("train", "test")]
     # They stay bytes: as floats the full set would take 140 MB more.

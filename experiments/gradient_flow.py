@@ -67,9 +67,10 @@ class Config:
 
 def main(config: Config) -> pathlib.Path:
     """Run the experiment and return its run folder."""
-    digits = data.mnist("train", config.source, config.data_dir)
-    inputs = data.standardize(digits.images[: config.samples]).inputs
-    labels = jnp.asarray(digits.labels[: config.samples])
+    runs.check_counts(seeds=config.seeds)
+    digits = data.first(data.mnist("train", config.source, config.data_dir), config.samples)
+    inputs = data.standardize(digits.images).inputs
+    labels = jnp.asarray(digits.labels)
     inputs = jnp.asarray(inputs).reshape(len(labels), -1)
     probed = inputs[: config.batch], labels[: config.batch]
     console = Console()

@@ -251,10 +251,10 @@ def _compare(
 
 
 def _networks(config: Config, run: runs.Run) -> None:
-    digits = data.mnist("train", config.source, config.data_dir)
+    digits = data.first(data.mnist("train", config.source, config.data_dir), config.samples)
     run.note(data=digits.provenance.to_dict())
-    standard = data.standardize(digits.images[: config.samples]).inputs
-    labels = jnp.asarray(digits.labels[: config.samples], jnp.int32)
+    standard = data.standardize(digits.images).inputs
+    labels = jnp.asarray(digits.labels, jnp.int32)
     rows = jnp.asarray(standard)
     images = rows.reshape(-1, 28, 28, 1)
     key = jax.random.key(config.seed)

@@ -130,6 +130,7 @@ def _zeros(inputs):
 
 def main(config: Config) -> pathlib.Path:
     """Run the experiment and return its run folder."""
+    runs.check_counts(seeds=config.seeds)
     splits = [data.mnist(split, config.source, config.data_dir) for split in ("train", "test")]
     *sizes, most = sorted({min(n, len(splits[0].images)) for n in config.samples})
     images = jnp.asarray(splits[0].images[:most], jnp.float32) / 255

@@ -104,6 +104,7 @@ class Config:
 
 def main(config: Config) -> pathlib.Path:
     """Run the experiment and return its run folder."""
+    runs.check_counts(seeds=config.seeds)
     clock = time.perf_counter()
     console = Console()
     recipe = RECIPES[config.recipe]

@@ -67,12 +67,13 @@ class Config:
 
 def main(config: Config) -> pathlib.Path:
     """Run the experiment and return its run folder."""
+    runs.check_counts(seeds=config.seeds)
     console = Console()
     if config.steps % config.every:
         raise ValueError(f"steps {config.steps} is not a multiple of every {config.every}")
-    digits = data.mnist("train", config.source, config.data_dir)
-    inputs = jnp.asarray(data.standardize(digits.images[: config.samples]).inputs)
-    targets = jnp.asarray(digits.labels[: config.samples] == config.digit, jnp.float32)
+    digits = data.first(data.mnist("train", config.source, config.data_dir), config.samples)
+    inputs = jnp.asarray(data.standardize(digits.images).inputs)
+    targets = jnp.asarray(digits.labels == config.digit, jnp.float32)
 
     def loss(params):
         return losses.squared_error(mlp.apply(params, inputs)[:, 0], targets)

@@ -57,6 +57,8 @@ class Config:
 
 def main(config: Config) -> pathlib.Path:
     """Run the experiment and return its run folder."""
+    if config.negative == config.positive:
+        raise ValueError(f"negative and positive are both {config.positive}: name two digits")
     console = Console()
     digits = [data.mnist(split, config.source, config.data_dir) for split in ("train", "test")]
     train, test = (_two_classes(split, config) for split in digits)

@@ -62,6 +62,8 @@ EXPECTED = {"pixels": 0.628, "HOG": 0.685}  # accuracy on unseen digits
 class Config:
     """The settings of the run."""
 
+    only: tuple[str, ...] = ()
+    """The names of what to train, such as "batch" or "batch, turned"; nothing for all."""
     epochs: int = 4
     """Times that every image is seen, in all trainings."""
     batch: int = 256
@@ -111,6 +113,7 @@ class Judged(NamedTuple):
 
 def main(config: Config) -> pathlib.Path:
     """Run the experiment and return its run folder."""
+    runs.check_counts(seeds=config.seeds)
     console = Console()
     train = data.mnist("train", config.source, config.data_dir)
     test = data.mnist("test", config.source, config.data_dir)
@@ -229,13 +232,18 @@ def trainings(config: Config) -> dict[tuple[str, str], tuple[Any, Any, Any]]:
         return {"images": images, "labels": 8 * labels + turn}
 
     untied = functools.partial(siamese.init_untied, init=init, branches=2)
-    return {
+    there = {
         ("seen", "pairs"): (on_pairs(siamese.apply), init, shifted),
         ("seen", "pairs, not shared"): (on_pairs(siamese.apply_untied), untied, shifted),
         ("seen", "batch"): (on_batch, init, shifted),
         ("unseen", "batch, distorted"): (on_batch, init, distorted),
         ("unseen", "batch, turned"): (on_batch, init, turned),
     }
+    unknown = set(config.only) - {method for _, method in there}
+    if unknown:
+        names = [method for _, method in there]
+        raise ValueError(f"only names {sorted(unknown)}: there are {names}")
+    return {key: parts for key, parts in there.items() if not config.only or key[1] in config.only}
 
 
 def fit(config: Config, task: Task, seed: int, loss, start, changed):

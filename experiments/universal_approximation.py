@@ -88,6 +88,7 @@ class Config:
 
 def main(config: Config) -> pathlib.Path:
     """Run the experiment and return its run folder."""
+    runs.check_counts(seeds=config.seeds)
     if not set(config.shown) <= set(config.units):
         raise ValueError(f"shown {config.shown} must be among units {config.units}")
     arguments = dataclasses.asdict(config)

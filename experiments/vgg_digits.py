@@ -81,6 +81,7 @@ class Config:
 
 def main(config: Config) -> pathlib.Path:
     """Run the experiment and return its run folder."""
+    runs.check_counts(seeds=config.seeds)
     console = Console()
     train, test = _digits(config)
     arguments = dataclasses.asdict(config)
@@ -101,8 +102,7 @@ def _digits(config: Config) -> tuple[data.Digits, data.Digits]:
         test = train._replace(images=train.images[last], labels=train.labels[last])
         first = slice(0, -config.held_out)
         train = train._replace(images=train.images[first], labels=train.labels[first])
-    some = slice(config.samples)
-    return train._replace(images=train.images[some], labels=train.labels[some]), test
+    return train if config.samples is None else data.first(train, config.samples), test
 
 
 def preprocessing_of(images: np.ndarray) -> torchvision.Preprocessing:

@@ -160,10 +160,10 @@ def _row(table: Table, right: bool | None, *cells: Any) -> None:
 
 
 def _descents(config: Config, run: runs.Run) -> None:
-    digits = data.mnist("train", config.source, config.data_dir)
+    digits = data.first(data.mnist("train", config.source, config.data_dir), config.samples)
     run.note(data=digits.provenance.to_dict())
-    inputs = jnp.asarray(data.standardize(digits.images[: config.samples]).inputs)
-    targets = jnp.asarray(digits.labels[: config.samples, None] == config.digit, jnp.float32)
+    inputs = jnp.asarray(data.standardize(digits.images).inputs)
+    targets = jnp.asarray(digits.labels[:, None] == config.digit, jnp.float32)
     start = mlp.init(jax.random.key(config.seed), (inputs.shape[1], config.hidden, 1))
 
     def loss(params: Any) -> jax.Array:

@@ -481,16 +481,12 @@ def _sharpness(params, key, loss, iterations):  # type: ignore[no-untyped-def]
     return jnp.linalg.eigvalsh(tridiagonal)[-1]
 
 
-def _checked(
-    loss: Loss, params: PyTree, steps: object, batch: Callable[[Array], PyTree] | None
-) -> PyTree:
-    if not callable(loss):
-        raise ValueError(
-            f"loss must be a function of the parameters, not {_kind(loss)}: it comes first, and "
-            f"params, here {_kind(params)}, second"
-        )
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
-        raise ValueError(f"steps must be an int of at least 0, not {steps!r}")
+def floating(params: PyTree) -> PyTree:
+    """Return parameters as arrays, and refuse those that have no gradient.
+
+    Raises:
+      ValueError: one is not floating-point, or there is none.
+    """
     params = jax.tree.map(jnp.asarray, params)
     leaves = jax.tree_util.tree_leaves_with_path(params)
     wrong = [
@@ -503,6 +499,20 @@ def _checked(
             "params must be a pytree of floating-point arrays, but "
             + (", ".join(wrong) or "it holds no array")
         )
+    return params
+
+
+def _checked(
+    loss: Loss, params: PyTree, steps: object, batch: Callable[[Array], PyTree] | None
+) -> PyTree:
+    if not callable(loss):
+        raise ValueError(
+            f"loss must be a function of the parameters, not {_kind(loss)}: it comes first, and "
+            f"params, here {_kind(params)}, second"
+        )
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
+        raise ValueError(f"steps must be an int of at least 0, not {steps!r}")
+    params = floating(params)
     arguments = (params,) if batch is None else (params, jax.eval_shape(batch, jnp.int32(0)))
     value = jax.eval_shape(loss, *arguments)
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", type(value).__name__)

@@ -85,6 +85,15 @@ def test_standardize_written_out():
     assert inputs.dtype == np.float32
 
 
+@pytest.mark.parametrize("count", [0, 1001, -3])
+def test_more_digits_than_there_are_are_refused(count):
+    digits = data.mnist("test", source="embedded")
+    message = f"{count} samples of the 1000 test digits of source embedded: take 1 to 1000"
+    with pytest.raises(ValueError, match=message):
+        data.first(digits, count)
+    assert len(data.first(digits, 1000).images) == len(digits.labels) == 1000
+
+
 def test_standardize_takes_statistics_of_bytes_only(unchecked):
     with pytest.raises(
         ValueError, match="images of dtype float32: the statistics are those of bytes"

@@ -1,6 +1,7 @@
 import json
 
 import numpy as np
+import pytest
 
 from chainrule import runs
 from experiments import perceptron
@@ -22,6 +23,11 @@ def test_the_embedded_zeros_and_ones_are_separated_and_the_notes_stand_beside(tm
     assert changes.sum() <= results["bound on the changes, (R / margin)^2"]["value"]
     assert loaded.trace["train_error"][-1] == 0
     assert len(results["shuffled: test error, %, by seed"]["value"]) == 2
+
+
+def test_a_digit_against_itself_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="negative and positive are both 3: name two digits"):
+        perceptron.main(perceptron.Config(negative=3, positive=3, root=tmp_path))
 
 
 def test_what_is_not_separated_is_not_said_to_be(tmp_path, capsys):

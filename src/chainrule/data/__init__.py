@@ -12,7 +12,7 @@ tensorflow-datasets, and reading digits never goes to the network: only `fetch` 
 """
 
 from chainrule.data import idx
-from chainrule.data.digits import Digits, Provenance, Standardized, describe, standardize
+from chainrule.data.digits import Digits, Provenance, Standardized, describe, first, standardize
 from chainrule.data.download import fetch
 from chainrule.data.sources import mnist
 from chainrule.data.tfds import prepare
@@ -23,6 +23,7 @@ __all__ = [
     "Standardized",
     "describe",
     "fetch",
+    "first",
     "idx",
     "mnist",
     "prepare",

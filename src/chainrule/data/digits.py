@@ -163,6 +163,30 @@ def _statistics(images: UInt8[np.ndarray, "..."]) -> tuple[float, float]:
     return total / count, math.sqrt((count * squares - total**2) / (count * (count - 1)))
 
 
+def first(digits: Digits, count: int) -> Digits:
+    """Keep the first so many digits.
+
+    Args:
+      digits: any digits.
+      count: 1 to as many as there are.
+
+    Raises:
+      ValueError: there are not so many, or none is asked for.
+
+    Example:
+      >>> from chainrule import data
+      >>> data.first(data.mnist("train", source="embedded"), 1000).images.shape
+      (1000, 28, 28)
+    """
+    there = len(digits.labels)
+    if not 1 <= count <= there:
+        raise ValueError(
+            f"{count} samples of the {there} {digits.provenance.split} digits of source "
+            f"{digits.provenance.source}: take 1 to {there}"
+        )
+    return digits._replace(images=digits.images[:count], labels=digits.labels[:count])
+
+
 def describe(digits: Digits) -> str:
     """Say in a few lines what a set of digits is and where it comes from.
 

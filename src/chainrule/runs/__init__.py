@@ -20,7 +20,7 @@ from chainrule.runs.metrics import Metrics
 from chainrule.runs.metrics import read as read_metrics
 from chainrule.runs.read import Loaded, load
 from chainrule.runs.reporting import report, write_report
-from chainrule.runs.write import Run, dumps, start
+from chainrule.runs.write import Run, check_counts, dumps, start
 
 __all__ = [
     "Comparison",
@@ -29,6 +29,7 @@ __all__ = [
     "Loaded",
     "Metrics",
     "Run",
+    "check_counts",
     "compare",
     "dumps",
     "find",

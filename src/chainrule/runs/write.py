@@ -126,6 +126,20 @@ class Run:
         self.record["results"][name] = {"value": value, "expected": expected}
 
 
+def check_counts(**counts: int) -> None:
+    """Refuse a setting of a run that counts something, and is below 1.
+
+    Raises:
+      ValueError: it names all that are.
+
+    Example:
+      >>> check_counts(seeds=3)
+    """
+    wrong = ", ".join(f"{name}={count}" for name, count in counts.items() if count < 1)
+    if wrong:
+        raise ValueError(f"{wrong}: give at least 1")
+
+
 @contextlib.contextmanager
 def start(
     experiment: str,

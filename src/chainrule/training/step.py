@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array, PRNGKeyArray
 
 from chainrule.data.batches import check_key
+from chainrule.descent import floating
 
 PyTree = Any
 Loss = Callable[[PyTree, PyTree, PyTree, Array], tuple[Array, tuple[PyTree, dict[str, Array]]]]
@@ -62,18 +63,7 @@ def create(
       (0, {})
     """
     check_key(key)
-    params = jax.tree.map(jnp.asarray, params)
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    wrong = [
-        f"params{jax.tree_util.keystr(path)} is {leaf.dtype}"
-        for path, leaf in leaves
-        if not jnp.issubdtype(leaf.dtype, jnp.floating)
-    ]
-    if wrong or not leaves:
-        raise ValueError(
-            "params must be a pytree of floating-point arrays, but "
-            + (", ".join(wrong) or "it holds no array")
-        )
+    params = floating(params)
     with jax.numpy_dtype_promotion("standard"):
         opt_state = optimizer.init(params)
     return TrainState(jnp.int32(0), params, opt_state, {} if state is None else state, key)
