@@ -17,6 +17,7 @@ CASES = {
     "wide image": ((3, 12, 11, 4), (3, 3, 4, 5), {"padding": 1}, "", "", "_unfold_across"),
     "dilated": ((2, 20, 20, 6), (3, 3, 6, 3), {"dilation": (2, 3)}, "", "", "_unfold_across"),
     "signal": ((2, 40, 4), (3, 4, 4), {"padding": 1}, "", "", "_unfold"),
+    "long signal": ((2, 40, 4), (3, 4, 4), {"stride": 2}, "", "_unfold", "_unfold"),
     "volume": ((2, 7, 6, 5, 2), (2, 2, 2, 2, 2), {"padding": 1}, "", "", "_unfold_across"),
     "one channel": ((3, 12, 11, 1), (3, 3, 1, 6), {}, "", "", "_unfold"),
     "stride": ((3, 12, 11, 4), (3, 3, 4, 5), {"stride": 2}, "", "_unfold", "_unfold"),

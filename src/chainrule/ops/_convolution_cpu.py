@@ -44,6 +44,11 @@ from jaxtyping import Array
 
 from chainrule.ops._windows import Window, views
 
+_NONE = (0, 0, 0)
+
+_FEW = 16
+"""Positions along an axis that are unfolded one by one."""
+
 _CHUNK = 8 * 2**20
 """Bytes that are unfolded at a time: fetching fresh memory takes longer than filling it."""
 
@@ -139,8 +144,37 @@ def _product(inputs: Array, kernel: Array, window: Window) -> Array:
 
 def _unfold(inputs: Array, kernel: Array, window: Window) -> Array:
     """Unfold the inputs ("im2col") and multiply."""
-    unfolded = lax.concatenate(views(inputs, window), inputs.ndim - 1)
-    return _matmul(unfolded, kernel.reshape(-1, kernel.shape[-1]))
+    unfolded = lax.pad(
+        inputs, jnp.zeros((), inputs.dtype), [_NONE, *((*ends, 0) for ends in window.reach), _NONE]
+    )
+    for axis in range(len(window.size)):
+        unfolded = _unfold_axis(unfolded, window, axis)
+    # One axis after the other puts the taps of the last one first.
+    axes = reversed(range(len(window.size)))
+    return _matmul(unfolded, kernel.transpose(*axes, -2, -1).reshape(-1, kernel.shape[-1]))
+
+
+def _unfold_axis(padded: Array, window: Window, axis: int) -> Array:
+    """Put what the taps along one axis of space see side by side, among the channels."""
+    size, stride, dilation, outputs = (
+        sizes[axis] for sizes in (window.size, window.strides, window.dilation, window.outputs)
+    )
+    along, last = axis + 1, padded.ndim - 1
+    if outputs > _FEW:
+        extent = (outputs - 1) * stride + 1
+        taps = [
+            lax.slice_in_dim(padded, tap, tap + extent, stride, along)
+            for tap in range(0, size * dilation, dilation)
+        ]
+        return lax.concatenate(taps, last)
+    # The transpose of this adds slices, and that of the above whole arrays of mostly zeros.
+    places = lax.split(padded, (1,) * padded.shape[along], along)
+    span = window.spans[axis]
+    positions = [
+        lax.concatenate(places[start : start + span : dilation], last)
+        for start in range(0, outputs * stride, stride)
+    ]
+    return lax.concatenate(positions, along)
 
 
 def _unfold_across(inputs: Array, kernel: Array, window: Window) -> Array:
@@ -166,7 +200,17 @@ def _unfold_across(inputs: Array, kernel: Array, window: Window) -> Array:
 def _matmul(unfolded: Array, matrix: Array) -> Array:
     # With one axis of positions: over several XLA transposes g before it multiplies.
     *positions, values = unfolded.shape
-    return (unfolded.reshape(-1, values) @ matrix).reshape(*positions, matrix.shape[-1])
+    features = matrix.shape[-1]
+    flat = unfolded.reshape(-1, values)
+    if values <= features:
+        products = flat @ matrix
+    else:
+        # The gradient by the matrix is g^T U, transposed: XLA would make U^T g of it, and turn the
+        # larger of the two.
+        products = lax.dot_general(
+            flat, lax.optimization_barrier(matrix.T), (((1,), (1,)), ((), ()))
+        )
+    return products.reshape(*positions, features)
 
 
 def _in_chunks(
