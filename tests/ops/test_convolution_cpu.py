@@ -22,6 +22,14 @@ CASES = {
     "one channel": ((3, 12, 11, 1), (3, 3, 1, 6), {}, "", "", "_unfold"),
     "stride": ((3, 12, 11, 4), (3, 3, 4, 5), {"stride": 2}, "", "_unfold", "_unfold"),
     "few positions": ((3, 8, 8, 4), (5, 5, 4, 9), {}, "", "_unfold", "_unfold"),
+    "short rows": (
+        (20, 16, 16, 32),
+        (3, 3, 32, 32),
+        {"padding": 1},
+        "_unfold_across",
+        "_unfold_across",
+        "_unfold_across",
+    ),
     "kernel larger": (
         (3, 2, 2, 4),
         (3, 3, 4, 5),
@@ -76,7 +84,7 @@ def test_every_shape_takes_its_algorithm(case, monkeypatch):
     functions = (
         _convolution_cpu.conv,
         _convolution_cpu._inputs_tangent,
-        _convolution_cpu._kernel_tangent,
+        _convolution_cpu._unfolded,
     )
     for function, expected in zip(functions, case[3:], strict=True):
         ran.clear()

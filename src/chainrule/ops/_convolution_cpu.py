@@ -34,7 +34,7 @@ exchanges the operands, and 17 as a product.
 import functools
 import math
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +48,11 @@ _NONE = (0, 0, 0)
 
 _FEW = 16
 """Positions along an axis that are unfolded one by one."""
+
+_WIDE = 32
+_LONG_ROW = 2**19
+_WORTH_IT = 2**25
+"""Features, and multiply-adds of a row and in all: `_on_one_core`."""
 
 _CHUNK = 8 * 2**20
 """Bytes that are unfolded at a time: fetching fresh memory takes longer than filling it."""
@@ -67,6 +72,8 @@ def conv(inputs: Array, kernel: Array, window: Window) -> Array:
     """
     if math.prod(window.size) > math.prod(window.inputs):
         return _on_cpu(_product, inputs, kernel, window)
+    if _on_one_core(inputs.shape[0], window.outputs, kernel.shape[-1], kernel):
+        return _on_cpu(_unfolded, inputs, kernel, window)
     return plain(inputs, kernel, window)
 
 
@@ -84,7 +91,7 @@ def _conv_jvp(
     if not isinstance(by_inputs, SymbolicZero):
         change += checkpoint(_on_cpu)(_inputs_tangent, by_inputs, kernel, window)
     if not isinstance(by_kernel, SymbolicZero):
-        change += checkpoint(_on_cpu)(_kernel_tangent, inputs, by_kernel, window)
+        change += checkpoint(_on_cpu)(_unfolded, inputs, by_kernel, window)
     return outputs, change
 
 
@@ -113,6 +120,8 @@ def _inputs_tangent(inputs: Array, kernel: Array, window: Window) -> Array:
     # That convolution would mostly meet zeros, or a kernel larger than g.
     if 2 * positions <= math.prod(window.inputs) or math.prod(window.size) > positions:
         return _product(inputs, kernel, window)
+    if _on_one_core(inputs.shape[0], window.inputs, kernel.shape[-2], kernel):
+        return _unfolded(inputs, kernel, window)
     axes = "DHW"[-len(window.size) :]
     return lax.conv_general_dilated(
         inputs,
@@ -125,8 +134,21 @@ def _inputs_tangent(inputs: Array, kernel: Array, window: Window) -> Array:
     )
 
 
-def _kernel_tangent(inputs: Array, kernel: Array, window: Window) -> Array:
-    """Convolve, so that the transpose is a matrix product of unfolded inputs and g."""
+def _on_one_core(batch: Any, positions: tuple[int, ...], features: int, kernel: Array) -> bool:
+    """Say whether XLA's convolution leaves all cores but one idle, and unfolding is faster.
+
+    It divides one row of outputs among the cores, where the row is worth it, and never the rows
+    or the batch.
+    """
+    row = positions[-1] * math.prod(kernel.shape)
+    # As `jax.export` has it, a batch may be of any size.
+    if not isinstance(batch, int) or features < _WIDE or row > _LONG_ROW:
+        return False
+    return batch * math.prod(positions[:-1]) * row > _WORTH_IT
+
+
+def _unfolded(inputs: Array, kernel: Array, window: Window) -> Array:
+    """Convolve, so that the transpose by the kernel is a product of unfolded inputs and g."""
     *_, channels, features = kernel.shape
     height, width = window.size[0], math.prod(window.size[1:])
     rows = window.outputs[0] + window.spans[0] - 1
