@@ -188,3 +188,59 @@ def test_hessian_times_vector_in_both_orders(x64):
     forward, backward = jax.jit(lambda: products(conv))()
     assert_equal(forward, backward)
     assert_equal(forward, jax.jit(lambda: products(plain_conv))()[0])
+
+
+@pytest.fixture
+def rough(monkeypatch):
+    """Whoever allows TensorFloat-32 gets Winograd's filtering, here for few channels too."""
+    monkeypatch.setattr(_convolution_cpu, "_MANY", 2)
+    with jax.default_matmul_precision("tensorfloat32"):
+        yield
+
+
+TILED = {
+    "tiles that fit": ((2, 24, 28, 3), {"padding": 1}),
+    "tiles that do not": ((2, 25, 27, 3), {"padding": ((0, 1), (2, 0))}),
+    "more padding than the kernel sees": ((2, 24, 25, 2), {"padding": 3}),
+}
+
+
+@pytest.mark.parametrize("case", TILED.values(), ids=TILED.keys())
+def test_minimal_filtering_is_the_convolution(case, rough, x64):
+    shape, settings = case
+    arrays = arrays_of((shape, (3, 3, shape[-1], 4)), jnp.float64)
+    assert "cond" in str(jax.make_jaxpr(lambda *arrays: conv(*arrays, **settings))(*arrays))
+    assert_equal(conv(*arrays, **settings), plain_conv(*arrays, **settings))
+    assert_equal(gradients(conv, arrays, settings), gradients(plain_conv, arrays, settings))
+
+
+def test_minimal_filtering_has_derivatives_of_every_order(rough, monkeypatch, x64):
+    monkeypatch.setattr(_convolution_cpu._winograd, "_BYTES", 1)  # one image at a time
+    arrays = arrays_of(((2, 24, 24, 2), (3, 3, 2, 2)), jnp.float64)
+    changes = [jnp.cos(array) for array in arrays]
+
+    def curved(operator):
+        def energy(*arrays):
+            return jnp.sum(operator(*arrays, padding=1) ** 3)
+
+        slope = jax.grad(energy, (0, 1))
+        return jax.jit(lambda: jax.jvp(slope, tuple(arrays), tuple(changes)))()
+
+    assert_equal(curved(conv), curved(plain_conv))
+
+
+def test_minimal_filtering_spreads_no_nan_and_no_infinity(rough):
+    inputs, kernel = arrays_of(((2, 24, 24, 3), (3, 3, 3, 4)))
+    inputs = inputs.at[0, 5, 6, 1].set(jnp.nan).at[1, 9, 9, 0].set(jnp.inf)
+    got, want = (f(inputs, kernel, padding=1) for f in (conv, plain_conv))
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+
+
+def test_the_error_of_minimal_filtering_is_what_is_stated():
+    inputs, kernel = arrays_of(((2, 32, 32, 128), (3, 3, 128, 128)), jnp.float32)
+    exact = plain_conv(inputs, kernel, padding=1)
+    np.testing.assert_array_equal(conv(inputs, kernel, padding=1), exact)
+    with jax.default_matmul_precision("tensorfloat32"):
+        rough = conv(inputs, kernel, padding=1)
+    error = float(jnp.abs(rough - exact).max() / jnp.abs(exact).max())
+    assert 1e-7 < error < _convolution_cpu._winograd.ERROR

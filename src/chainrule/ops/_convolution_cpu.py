@@ -5,10 +5,9 @@ this package, and a kernel that is not larger than the image. What autodiff make
 The gradient by the kernel is a convolution with a kernel as large as the image; that by the inputs
 has the kernel's channels exchanged; and inside ``lax.scan`` XLA then falls back on plain loops.
 
-So `conv` keeps the value and replaces its **derivative**, a linear map of the change of the inputs
-and of the change of the kernel, by one that JAX transposes into fast code. Everything stays
-ordinary JAX, and can be differentiated again in both modes: a ``custom_vjp`` would refuse
-``jacfwd``.
+So `conv` replaces its **derivative**, a linear map of the change of the inputs and of the change of
+the kernel, by one that JAX transposes into fast code. Everything stays ordinary JAX, and can be
+differentiated again in both modes: a ``custom_vjp`` would refuse ``jacfwd``.
 
 Milliseconds on two busy cores, float32, the least of 7 to 9 runs that took turns in one process
 (``[N, H, W, C] * [h, w, D]``, padding keeps the size but in the two layers of LeNet):
@@ -27,8 +26,32 @@ gradient by the kernel                   forward  autodiff   unfold   across
 
 In ``lax.scan`` autodiff took 187, 67 and 7,177 ms for the first three, the others what they take
 outside. Gradient by the inputs of the third: 18 ms, and in ``lax.scan`` 885 as autodiff writes it.
-Value where the kernel is the larger one, [100, 2, 2, 512] * [3, 3, 512]: 2,008 ms by XLA, which
-exchanges the operands, and 17 as a product.
+
+Three things of the **value** are done by products too. A kernel that is larger than the image,
+[100, 2, 2, 512] * [3, 3, 512], took XLA, which exchanges the operands, 2,008 ms, and takes 17. Small
+images are convolved on one core only (milliseconds on two quiet cores, value, then gradient by the
+inputs):
+
+=======================================  ==========  ========  ==========  ========
+small images                             XLA's       products  XLA's       products
+=======================================  ==========  ========  ==========  ========
+[100, 8, 8, 32] * [5, 5, 64], LeNet      1.6         1.3       1.1         1.1
+[1000, 8, 8, 32] * [5, 5, 64]            44          13
+[100, 28, 28, 32] * [3, 3, 32]           15          11        15          12
+[100, 14, 14, 64] * [3, 3, 64]           15          9.7       15          9.8
+=======================================  ==========  ========  ==========  ========
+
+And who allows TensorFloat-32's rounding gets Winograd's filtering, which rounds less than that but
+takes seconds to compile:
+
+=======================================  ==========  ==========
+many channels                            XLA's       Winograd's
+=======================================  ==========  ==========
+[8, 112, 112, 128] * [3, 3, 128]         168         131
+[1, 56, 56, 256] * [3, 3, 256]           21          8
+[8, 56, 56, 256] * [3, 3, 256]           164         79
+[8, 28, 28, 512] * [3, 3, 512]           156         59
+=======================================  ==========  ==========
 """
 
 import functools
@@ -42,12 +65,20 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array
 
+from chainrule.ops import _winograd
+from chainrule.ops._chunks import in_chunks, wide
 from chainrule.ops._windows import Window, views
 
 _NONE = (0, 0, 0)
 
 _FEW = 16
 """Positions along an axis that are unfolded one by one."""
+
+_ROUGHER = ("tensorfloat32", "bfloat16")
+"""What `jax.default_matmul_precision` must name, so that Winograd's rounding is allowed."""
+
+_MANY = 128
+"""Channels, features and tiles from which on Winograd's filtering is faster."""
 
 _WIDE = 32
 _LONG_ROW = 2**19
@@ -72,6 +103,8 @@ def conv(inputs: Array, kernel: Array, window: Window) -> Array:
     """
     if math.prod(window.size) > math.prod(window.inputs):
         return _on_cpu(_product, inputs, kernel, window)
+    if _minimal_wins(inputs.shape[0], window.outputs, kernel, window):
+        return _on_cpu(_minimal, inputs, kernel, window)
     if _on_one_core(inputs.shape[0], window.outputs, kernel.shape[-1], kernel):
         return _on_cpu(_unfolded, inputs, kernel, window)
     return plain(inputs, kernel, window)
@@ -120,6 +153,8 @@ def _inputs_tangent(inputs: Array, kernel: Array, window: Window) -> Array:
     # That convolution would mostly meet zeros, or a kernel larger than g.
     if 2 * positions <= math.prod(window.inputs) or math.prod(window.size) > positions:
         return _product(inputs, kernel, window)
+    if _minimal_wins(inputs.shape[0], window.inputs, kernel, window):
+        return _transposed_twice(inputs, kernel, window)
     if _on_one_core(inputs.shape[0], window.inputs, kernel.shape[-2], kernel):
         return _unfolded(inputs, kernel, window)
     axes = "DHW"[-len(window.size) :]
@@ -134,6 +169,42 @@ def _inputs_tangent(inputs: Array, kernel: Array, window: Window) -> Array:
     )
 
 
+def _minimal(inputs: Array, kernel: Array, window: Window) -> Array:
+    """Convolve by `chainrule.ops._winograd`."""
+    finite = jnp.isfinite(jnp.sum(inputs)) & jnp.isfinite(jnp.sum(kernel))
+    return _winograd.conv(inputs, kernel, window, finite, plain)
+
+
+def _transposed_twice(inputs: Array, kernel: Array, window: Window) -> Array:
+    """Convolve as the transpose of Winograd's of g by the flipped kernel: its transpose is that."""
+    back = window._replace(
+        inputs=window.outputs,
+        outputs=window.inputs,
+        padding=tuple((2 - lo, 2 - hi) for lo, hi in window.padding),
+    )
+    g = jax.ShapeDtypeStruct((inputs.shape[0], *window.outputs, kernel.shape[-1]), inputs.dtype)
+    # What stands on the way back is not known to be finite, and may be of any kind.
+    finite = jnp.isfinite(jnp.sum(kernel))
+    transpose = jax.linear_transpose(
+        lambda g: _winograd.conv(g, kernel, back, finite, plain, back=True), g
+    )
+    return cast(Array, transpose(inputs)[0])
+
+
+def _minimal_wins(batch: Any, positions: tuple[int, ...], kernel: Array, window: Window) -> bool:
+    """Say whether Winograd's filtering is allowed, and faster: with many channels and tiles."""
+    precision = cast(Any, jax.config).jax_default_matmul_precision
+    if precision not in _ROUGHER:
+        return False
+    ordinary = window.size == (3, 3) and window.strides == window.dilation == (1, 1)
+    # As `jax.export` has it, a batch may be of any size.
+    if not ordinary or not isinstance(batch, int) or min(kernel.shape[-2:]) < _MANY:
+        return False
+    tiles = batch * math.prod(-(-size // _winograd.TILE) for size in positions)
+    # Of an image that is not much larger than a tile the half would be padding.
+    return tiles >= _MANY and min(positions) >= 6 * _winograd.TILE
+
+
 def _on_one_core(batch: Any, positions: tuple[int, ...], features: int, kernel: Array) -> bool:
     """Say whether XLA's convolution leaves all cores but one idle, and unfolding is faster.
 
@@ -142,7 +213,8 @@ def _on_one_core(batch: Any, positions: tuple[int, ...], features: int, kernel: 
     """
     row = positions[-1] * math.prod(kernel.shape)
     # As `jax.export` has it, a batch may be of any size.
-    if not isinstance(batch, int) or features < _WIDE or row > _LONG_ROW:
+    narrow = min(features, math.prod(kernel.shape) // features // 2) < _WIDE
+    if not isinstance(batch, int) or narrow or row > _LONG_ROW:
         return False
     return batch * math.prod(positions[:-1]) * row > _WORTH_IT
 
@@ -156,12 +228,12 @@ def _unfolded(inputs: Array, kernel: Array, window: Window) -> Array:
     if window.strides[0] > 1 or window.outputs[0] * height * width * channels <= across:
         return _product(inputs, kernel, window)
     across *= math.prod(window.outputs[1:])
-    return _in_chunks(functools.partial(_unfold_across, window=window), inputs, kernel, across)
+    return _in_chunks(_unfold_across, inputs, kernel, window, across)
 
 
 def _product(inputs: Array, kernel: Array, window: Window) -> Array:
     values = math.prod(window.outputs) * math.prod(kernel.shape[:-1])
-    return _in_chunks(functools.partial(_unfold, window=window), inputs, kernel, values)
+    return _in_chunks(_unfold, inputs, kernel, window, values)
 
 
 def _unfold(inputs: Array, kernel: Array, window: Window) -> Array:
@@ -236,23 +308,11 @@ def _matmul(unfolded: Array, matrix: Array) -> Array:
 
 
 def _in_chunks(
-    f: Callable[[Array, Array], Array], inputs: Array, kernel: Array, values: int
+    f: Callable[[Array, Array, Window], Array],
+    inputs: Array,
+    kernel: Array,
+    window: Window,
+    values: int,
 ) -> Array:
-    """Apply f to as many samples at a time as unfold into `_CHUNK` bytes, ``values`` a sample."""
-    batch, dtype = inputs.shape[0], inputs.dtype
-    # As XLA does, and so that the gradient by the kernel is not summed in half precision.
-    wide = jnp.dtype(jnp.float32) if dtype.itemsize < 4 else dtype
-    kernel = kernel.astype(wide)
-
-    def some(samples: Array) -> Array:
-        return f(samples.astype(wide), kernel).astype(dtype)
-
-    # As `jax.export` has it, a batch may be of any size: then it goes in one piece.
-    if not isinstance(batch, int):
-        return some(inputs)
-    fit = max(1, min(batch, _CHUNK // max(1, values * wide.itemsize)))
-    size = max(n for n in range(1, fit + 1) if batch % n == 0)
-    if size >= batch:
-        return some(inputs)
-    outputs = lax.map(some, inputs.reshape(batch // size, size, *inputs.shape[1:]))
-    return outputs.reshape(batch, *outputs.shape[2:])
+    kernel = kernel.astype(wide(kernel.dtype))
+    return in_chunks(lambda samples: f(samples, kernel, window), inputs, values, _CHUNK)

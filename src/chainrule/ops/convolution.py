@@ -43,6 +43,10 @@ def conv(
     convolution, and many times inside ``lax.scan``; on other devices, and in groups, it is XLA's
     own. Either can be differentiated again, in both modes. `plain_conv` is XLA's own everywhere.
 
+    Within ``jax.default_matmul_precision("tensorfloat32")`` a CPU convolves large images by many
+    kernels of 3 x 3 with Winograd's filtering: a quarter of the products, an error of up to 3e-5
+    of the largest output, which is less than TensorFloat-32's, and seconds to compile.
+
     Args:
       inputs: x, ``[batch, *space, channels]`` with one to three axes of space.
       kernel: W, ``[*window, channels / groups, features]``.

@@ -1,0 +1,47 @@
+"""A function of many samples, applied to as many at a time as fit into the cache."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+DTypeLike = jnp.dtype
+
+
+def wide(dtype: DTypeLike) -> DTypeLike:
+    """The dtype to compute in: as in XLA, half precision is only for what goes in and comes out.
+
+    A gradient by a kernel, a sum over all positions, would be lost in half precision.
+    """
+    return jnp.dtype(jnp.float32) if dtype.itemsize < 4 else dtype
+
+
+def in_chunks(f: Callable[[Array], Array], inputs: Array, values: int, limit: int) -> Array:
+    """Apply f to some samples at a time, in `wide` precision.
+
+    Fetching fresh memory takes longer than filling it: a loop uses the same again.
+
+    Args:
+      f: of ``[samples, ...]``, to ``[samples, ...]``.
+      inputs: ``[batch, ...]``.
+      values: how many numbers f makes of one sample on its way.
+      limit: how many bytes they may take, of all samples of a chunk.
+
+    Returns:
+      ``[batch, ...]``, in the dtype of the inputs.
+    """
+    batch, dtype = inputs.shape[0], inputs.dtype
+
+    def some(samples: Array) -> Array:
+        return f(samples.astype(wide(dtype))).astype(dtype)
+
+    # As `jax.export` has it, a batch may be of any size: then it goes in one piece.
+    if not isinstance(batch, int):
+        return some(inputs)
+    fit = max(1, min(batch, limit // max(1, values * wide(dtype).itemsize)))
+    size = max(n for n in range(1, fit + 1) if batch % n == 0)
+    if size >= batch:
+        return some(inputs)
+    outputs = lax.map(some, inputs.reshape(batch // size, size, *inputs.shape[1:]))
+    return outputs.reshape(batch, *outputs.shape[2:])
