@@ -27,10 +27,10 @@ gradient by the kernel                   forward  autodiff   unfold   across
 In ``lax.scan`` autodiff took 187, 67 and 7,177 ms for the first three, the others what they take
 outside. Gradient by the inputs of the third: 18 ms, and in ``lax.scan`` 885 as autodiff writes it.
 
-Three things of the **value** are done by products too. A kernel that is larger than the image,
-[100, 2, 2, 512] * [3, 3, 512], took XLA, which exchanges the operands, 2,008 ms, and takes 17. Small
-images are convolved on one core only (milliseconds on two quiet cores, value, then gradient by the
-inputs):
+The **value** is computed by other ways in three cases. A kernel that is larger than the image,
+[100, 2, 2, 512] * [3, 3, 512], took XLA, which exchanges the operands, 2,008 ms, and takes 17 as a
+product. Small images XLA convolves on one core only (milliseconds on two quiet cores, the value,
+then the gradient by the inputs):
 
 =======================================  ==========  ========  ==========  ========
 small images                             XLA's       products  XLA's       products

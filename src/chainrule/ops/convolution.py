@@ -38,8 +38,8 @@ def conv(
     Here i and k count positions and weights along all axes of space, and :math:`W_k` is the matrix
     ``[channels, features]`` of the k-th weight. A padded value is 0.
 
-    On a CPU the derivative, and where the kernel is larger than the image the value too, is
-    computed by algorithms that are several times faster there than what autodiff makes of XLA's
+    On a CPU the derivative, and for small images the value too, is computed by algorithms that are
+    several times faster there than what autodiff makes of XLA's
     convolution, and many times inside ``lax.scan``; on other devices, and in groups, it is XLA's
     own. Either can be differentiated again, in both modes. `plain_conv` is XLA's own everywhere.
 
