@@ -371,6 +371,9 @@ def _explore(config: Config, run: runs.Run) -> None:
     if config.explore_digits_rates:
         inputs, targets = _fives(config, run)
         etas = [*([config.reference] if config.reference else []), *config.etas]
+        CONSOLE.print(
+            f"digits: {config.explore_digits_rates} rates of the network, the longest part"
+        )
         digits = explored_digits.problem(
             inputs,
             targets,

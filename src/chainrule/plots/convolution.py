@@ -120,7 +120,7 @@ def spread(
       >>> len(spread(np.arange(3), {"all": np.arange(3)}, {"some": np.arange(3)}).axes[0].lines)
       2
     """
-    figure, axes = grid(width=4.6, height=2.9)
+    figure, axes = grid(width=5.2, height=3.2)
     ax = axes[0, 0]
     for color, (name, values) in zip(CYCLE, extents.items(), strict=False):
         ax.plot(layers, values, "-o", ms=3.5, color=color, label=name)
@@ -130,7 +130,7 @@ def spread(
     ax.yaxis.set_major_formatter("{x:g}")
     ax.set_xlabel("convolutions of 3 x 3")
     ax.set_ylabel("pixels")
-    ax.legend()
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
