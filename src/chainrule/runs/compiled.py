@@ -12,11 +12,12 @@ MAX_BYTES = 2**28
 def keep(folder: pathlib.Path | None = None) -> pathlib.Path | None:
     """Keep the programs that JAX compiles from now on, for the next process that wants the same.
 
-    `start` does so where a script runs an experiment of its own name, and nothing else does: a
-    program of yours keeps its setting of JAX, and the import of the library touches none. Nothing
-    happens either where JAX has not been imported; where ``JAX_COMPILATION_CACHE_DIR`` names
-    another folder, JAX's own setting; or with ``JAX_ENABLE_COMPILATION_CACHE=false``, which turns
-    it off. A folder that cannot be written is no failure.
+    `chainrule.runs.start` does so where a script runs an experiment of its own name, and nothing
+    else does: a program of yours keeps its setting of JAX, and the import of the library touches
+    none. Nothing happens either where JAX has not been imported; where
+    ``JAX_COMPILATION_CACHE_DIR``, JAX's own setting, names another folder; or with
+    ``JAX_ENABLE_COMPILATION_CACHE=false``, which turns it off. A folder that cannot be written is
+    no failure.
 
     Args:
       folder: where; without it ``chainrule/compiled`` in ``XDG_CACHE_HOME``, or in ``~/.cache``.
