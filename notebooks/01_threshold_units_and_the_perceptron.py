@@ -13,15 +13,21 @@
 # %% [markdown]
 # # 1. Threshold units and the perceptron
 #
-# The oldest artificial neuron adds up its inputs and says 1 if the sum reaches a threshold, else 0:
+# The oldest artificial neuron adds up its inputs $x = (x_1, \ldots, x_n)$, each times a *weight* $w_i$, and
+# says 1 if the sum reaches a threshold, else 0:
 #
-# $$ f(x) = \mathbf 1\{ w \cdot x + b \ge 0 \}. $$
+# $$ f(x) = \mathbf 1\{ w \cdot x + b \ge 0 \}, \qquad w \cdot x = w_1 x_1 + \dots + w_n x_n. $$
+#
+# The *bias* $b$ is the threshold with its sign turned, and $\mathbf 1\{\ldots\}$ is 1 where the condition
+# holds and 0 where it does not.
 #
 # McCulloch and Pitts (1943) gave it Boolean inputs and one weight common to all of them; Rosenblatt's
 # perceptron (1957) gave it real inputs and a weight each, and, what is more, a rule that finds the
 # weights. This notebook goes from the one to the other, and to the first thing that neither can do.
 #
-# **Afterwards you can** build any Boolean function of threshold units, find a unit's weights by Rosenblatt's rule, and show that no line computes XOR.
+# **It takes** school algebra and a little Python. **Afterwards you can** build any Boolean function of threshold units, find a unit's weights by Rosenblatt's rule, and show that no line computes XOR.
+#
+# The same [signs and colours](index.md#signs-and-colours) serve in all eight notebooks.
 #
 # *After: [2. Features made by hand](02_features.ipynb).*
 
@@ -55,7 +61,7 @@ print("NOT 0, 1:", threshold.apply(threshold.NOT, threshold.rows(1)))
 # %% [markdown]
 # ## Any Boolean function
 #
-# With OR, AND and NOT one can build every Boolean function. The construction is short: for every row
+# A Boolean function gives a 0 or a 1 for each of the $2^n$ rows of its truth table. With OR, AND and NOT one can build every Boolean function. The construction is short: for every row
 # of the truth table that is true, one unit that fires on that row and no other (weight $+1$ where the
 # row has a 1, $-1$ where it has a 0), and an OR over these units. It is also wasteful, up to
 # $2^n$ units, which is one reason to look for something better than writing tables down.
@@ -72,8 +78,10 @@ for n in (2, 3, 8, 10):
 # %% [markdown]
 # ## The same unit, found
 #
-# The weights of AND need not be set by hand. A step has no slope to go down, but the sigmoid of
-# the same sum has one; descend on its cross-entropy over the four rows, then put the step back:
+# The weights of AND need not be set by hand. A step has no slope to go down. But the *sigmoid* of the same
+# sum, $\sigma(s) = 1 / (1 + e^{-s})$, rises smoothly from 0 to 1 and can be read as the probability of a 1.
+# Make the probabilities of the four right answers as large as can be, a small step at a time ([notebook
+# 3](03_gradient_descent.ipynb) is about that), then put the threshold back:
 
 # %%
 found = threshold.descend([0, 0, 0, 1])
@@ -94,7 +102,7 @@ for name, unit in (("by hand", threshold.AND), ("found", found)):
 #
 # Each change turns the line towards the example that caused it. It may spoil others; and yet, if
 # *some* line separates the two classes, the walk ends (Novikoff 1962): with all examples within $R$ of
-# the origin and a margin $\gamma$, after at most $(R / \gamma)^2$ changes. Here is a set in the plane,
+# the origin, and all of them at least a margin $\gamma$ away from that line, after at most $(R / \gamma)^2$ changes. Here is a set in the plane,
 # with its line after every change:
 
 # %%
@@ -109,8 +117,10 @@ figures.changes(
 # %% [markdown]
 # ## On real digits
 #
-# Zeros against ones, 784 raw pixels, no bias, in the order of the file. `perceptron.fit` makes the same
-# changes as the plain loop, but tests 32 examples with one product and jumps to the first mistake.
+# Zeros against ones of MNIST, images of 28 x 28 = 784 pixels, no bias, in the order of the file. One walk
+# through all examples is an *epoch*. `perceptron.fit` makes the same changes as the plain loop, but tests many
+# examples with one product and jumps to the first mistake. Besides the last weights it keeps the *average* of
+# the weights after every example, which often does better on digits that were not walked over, the *test* set:
 
 # %%
 train, test = (data.mnist(split, source="embedded") for split in ("train", "test"))
@@ -142,9 +152,8 @@ assert fit.converged and 15 <= int(fit.changes.sum()) <= 25 <= float(fit.bound)
 
 # %% [markdown]
 # The weights are a picture: red where ink speaks for a one, blue where it speaks for a zero. Nobody
-# drew it; it is a sum of some twenty digits that were once on the wrong side. On the whole
-# training set (`python experiments/perceptron.py --data-dir FOLDER`) the walk takes longer and ends with
-# a test error near 0.1 %.
+# drew it; it is a sum of some twenty digits that were once on the wrong side.
+# (`python experiments/perceptron.py --data-dir FOLDER` walks over the whole training set.)
 #
 # ## What it cannot do
 #
@@ -179,7 +188,8 @@ print(
 
 # %% tags=["check"]
 # The numbers of the text: where one no longer holds, the notebook stops.
-assert len(separable) == 14
+others = set(itertools.product((0, 1), repeat=4)) - {*separable}
+assert len(separable) == 14 and others == {(0, 1, 1, 0), (1, 0, 0, 1)}
 
 # %% [markdown]
 # All but XOR and its negation. The way out is the next notebook: give the unit a better input.
@@ -191,6 +201,12 @@ assert len(separable) == 14
 # <details><summary>Solution</summary>
 #
 # $w = (1, -1)$, $b = -\frac12$: only $u = 1, v = 0$ reaches 0.
+#
+# ```python
+# unit = {"layer1": {"kernel": jnp.array([[1.0], [-1.0]]), "bias": jnp.array([-0.5])}}
+# print(threshold.apply(unit, table))
+# assert threshold.apply(unit, table).tolist() == [0, 0, 1, 0]
+# ```
 #
 # </details>
 #

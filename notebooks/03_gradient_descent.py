@@ -13,15 +13,16 @@
 # %% [markdown]
 # # 3. Gradient descent and its learning rate
 #
-# A loss $f$ and a start $w_0$ are given. Gradient descent walks downhill by
+# A *loss* $\ell$ says how bad the weights $w$ are, and a start $w_0$ is given. The gradient $\nabla \ell$, the vector of
+# the derivatives by every weight, points uphill. Gradient descent walks downhill by
 #
-# $$ w_{t+1} = w_t - \eta \, \nabla f(w_t), $$
+# $$ w_{t+1} = w_t - \eta \, \nabla \ell(w_t), $$
 #
-# and everything about it that one has to decide is the learning rate $\eta$. This notebook looks at
+# and everything about it that one has to decide is the *learning rate* $\eta$. This notebook looks at
 # what $\eta$ does: where it can be predicted, where it cannot, and what happens beyond the edge. Each
 # descent is data, a `Trace` of arrays, so that runs can be laid side by side.
 #
-# **Afterwards you can** predict from one number beyond which learning rate a descent no longer settles, and tell the ways in which it fails.
+# **It takes** derivatives. **Afterwards you can** predict from one number beyond which learning rate a descent no longer settles, and tell the ways in which it fails.
 #
 # *Before: [2. Features made by hand](02_features.ipynb). After: [4. Backpropagation by hand](04_backpropagation.ipynb).*
 
@@ -39,9 +40,9 @@ from chainrule.plots import descent as figures
 # %% [markdown]
 # ## A parabola, where everything is known
 #
-# On $f(w) = \frac a2 w^2$ the gradient is $a w$, so each step multiplies $w$ by $1 - \eta a$. Below
+# On $\ell(w) = \frac a2 w^2$ the gradient is $a w$, so each step multiplies $w$ by $1 - \eta a$. Below
 # $\eta = 1/a$ the walk creeps in from one side, up to $2/a$ it jumps from side to side and still
-# comes in, and beyond $2/a$ it is thrown out. Four rates at once, with $a = 4$, so that the edge is
+# comes in, and beyond $2/a$, the *edge*, it is thrown out. Four rates at once, with $a = 4$, so that the edge is
 # at 0.5:
 
 
@@ -65,17 +66,19 @@ for eta, path, lane in zip(etas, trace.params, descent.summary(trace), strict=Tr
 #
 # Around $w_0$, descent believes the loss to be
 #
-# $$ m(w) = f(w_0) + \nabla f(w_0)^\top (w - w_0) + \frac{1}{2\eta} \lVert w - w_0 \rVert^2, $$
+# $$ m(w) = \ell(w_0) + \nabla \ell(w_0)^\top (w - w_0) + \frac{1}{2\eta} \lVert w - w_0 \rVert^2, $$
 #
 # a parabola whose curvature is $1/\eta$ whatever the loss looks like. Its minimum is the next iterate.
 # Where the model lies above the loss, going to its minimum must go down; where the loss is more
-# curved than $1/\eta$, nothing is promised.
+# curved than $1/\eta$, nothing is promised. With many weights there is a curvature for every direction, and the
+# largest, the largest eigenvalue of the matrix of second derivatives, is called the *sharpness*: near a minimum,
+# the edge is 2 / sharpness.
 #
 # ## Two wells
 #
 # The loss below has two minima, of which the left one is deeper. It is our reconstruction: the notes
 # show such pictures and do not print the function. Twelve iterates of each walk, with the
-# model of each step in orange:
+# model of each step in orange, the iterates at the rate 0.125 in blue and those at 0.5 in vermillion:
 
 
 # %%
@@ -88,6 +91,15 @@ def walk(eta, start, steps=11):
 
 series = [walk(0.125, -0.5), walk(0.125, 0.5), walk(0.5, -0.5)]
 figures.frames(series, jax.vmap(landscapes.two_well))
+
+# %% tags=["check"]
+# The numbers of the text: where one no longer holds, the notebook stops.
+left, right, swing = (one.w for one in series)
+assert abs(left[-1] + 1.0467) < 0.05 and abs(right[-1] - 0.9456) < 0.05
+assert (np.diff(np.sign(swing[1:] + 1.0467)) != 0).all()
+left, top, right = jnp.asarray([-1.0467, 0.1010, 0.9456])
+assert abs(jax.vmap(jax.grad(landscapes.two_well))(jnp.stack([left, top, right]))).max() < 1e-3
+assert landscapes.two_well(left) < landscapes.two_well(right) < landscapes.two_well(top)
 
 # %% [markdown]
 # The first two rows creep into the left minimum, the next two into the right one: descent finds *a*
@@ -116,7 +128,7 @@ figures.final_against_rate(
 # %% [markdown]
 # The curvature in the left minimum is 4.573, which predicts the edge at $2 / 4.573 = 0.437$: there
 # the single line splits in two. Beyond, the swing doubles its period again and again until the
-# iterates fill whole bands; at 0.7 the band reaches over the hill and the walk falls into the other
+# iterates fill whole bands; at 0.71 the band reaches over the hill and the walk falls into the other
 # well; and beyond 0.94 it leaves the picture. One number, measured at one point, told where it starts.
 
 # %%
@@ -125,12 +137,15 @@ print(f"sharpness {float(sharpness):.3f}, edge {edge:.4f}")
 # %% tags=["check"]
 # The numbers of the text: where one no longer holds, the notebook stops.
 assert abs(float(sharpness) - 4.573) < 1e-3 and abs(edge - 0.437) < 1e-3
+ends = trace.params[:, -60:]
+falls, leaves = etas[ends.min(axis=1) > 0.1], etas[~(abs(ends) < 3).all(axis=1)]
+assert abs(falls.min() - 0.71) < 0.005 and abs(leaves.min() - 0.945) < 0.005
 
 # %% [markdown]
 # ## A gradient that is not the gradient
 #
-# Stopping the gradient through one use of a parameter changes where descent goes, without changing
-# the loss. In $f(a, b) = (a-1)^2 + (b+1)^2 + (a-b)^2$, hide the $a$ of the coupling from the
+# Stopping the gradient through one use of a parameter, *detaching* it, changes where descent goes, without
+# changing the loss. In $\ell(a, b) = (a-1)^2 + (b+1)^2 + (a-b)^2$, hide the $a$ of the coupling from the
 # gradient:
 
 # %%
@@ -143,6 +158,8 @@ for detach in (False, True):
             optax.sgd(eta),
             steps,
         ).final_params
+        if not detach:
+            whole = final
         print(
             f"detach {detach!s:5}  eta {eta:g}, {steps} steps: "
             f"a = {final['a']:.4f}, b = {final['b']:.4f}"
@@ -150,6 +167,7 @@ for detach in (False, True):
 
 # %% tags=["check"]
 # The numbers of the text: where one no longer holds, the notebook stops.
+assert abs(whole["a"] - 1 / 3) < 1e-3 and abs(whole["b"] + 1 / 3) < 1e-3
 assert abs(final["a"] - 1) < 1e-3 and abs(final["b"]) < 1e-3
 
 # %% [markdown]
@@ -159,8 +177,11 @@ assert abs(final["a"] - 1) < 1e-3 and abs(final["b"]) < 1e-3
 #
 # ## The same on real digits
 #
-# A network of 200 hidden ReLU units learns to tell a 5 from the other digits, on the first 1,000
-# training digits. All rates leave from the same parameters.
+# A network of 200 *hidden units* learns to tell a 5 from the other digits, on the first 1,000 training digits.
+# Each unit is a linear function of the pixels, cut off below 0: $\max(0, w \cdot x + b)$, a *ReLU*. The output is a
+# linear function of the units, and the loss the mean of its squared distance from the target, 1 for a 5 and 0
+# for the rest. ([Notebook 4](04_backpropagation.ipynb) takes such a network apart.) All rates leave from the same
+# parameters.
 
 # %%
 digits = data.mnist("train", source="embedded")
@@ -246,18 +267,24 @@ assert too_large.verdict == "converged" and dead(final) > 0.9
 # quadratic model fail to be an upper bound, and `descent.edge` returns infinity. The edge that matters
 # is the one where the walk arrives.
 #
+# ```python
+# here = descent.sharpness(landscapes.two_well, jnp.asarray(-0.5), key=jax.random.key(0))
+# print(here, descent.edge(float(here)))
+# assert abs(here + 0.5) < 1e-4 and np.isinf(descent.edge(float(here)))
+# ```
+#
 # </details>
 #
-# 3. A landscape is stretched: $f(2 w)$ instead of $f(w)$. What becomes of the edge?
+# 3. A landscape is squeezed: $\ell(2 w)$ instead of $\ell(w)$. What becomes of the edge?
 #
 # <details><summary>Solution</summary>
 #
 # The curvature is four times as large, so the edge is a quarter of what it was.
 #
 # ```python
-# stretched = descent.sharpness(lambda w: parabola(2 * w), jnp.asarray(1.0), key=jax.random.key(0))
-# print(descent.edge(float(stretched)))
-# assert abs(descent.edge(float(stretched)) - 0.5 / 4) < 1e-4
+# squeezed = descent.sharpness(lambda w: parabola(2 * w), jnp.asarray(1.0), key=jax.random.key(0))
+# print(descent.edge(float(squeezed)))
+# assert abs(descent.edge(float(squeezed)) - 0.5 / 4) < 1e-4
 # ```
 #
 # </details>

@@ -19,7 +19,7 @@
 # from its end to its start. There is nothing in it but the chain rule. This notebook writes it out,
 # number by number, and never believes a gradient that it has not checked.
 #
-# **Afterwards you can** write the backward pass of a network line by line, and find the line in which a gradient goes wrong.
+# **It takes** the chain rule, matrix products, and the descent of notebook 3. **Afterwards you can** write the backward pass of a network line by line, and find the line in which a gradient goes wrong.
 #
 # *Before: [3. Gradient descent and its learning rate](03_gradient_descent.ipynb). After: [5. Graphs, sharing and siamese networks](05_graphs_and_siamese_networks.ipynb).*
 
@@ -82,6 +82,9 @@ print([float(slope) for slope in jax.grad(lambda x, y, z: (x + y) * z, argnums=(
 # | `linear` | $X W + \mathbf 1 b^\top$ | $G W^\top$, $X^\top G$ and $G^\top \mathbf 1$ | two products |
 # | `squared_error` | $\frac 1n \sum (p - t)^2$ | $\frac{2 g}{n} (p - t)$ | where it begins |
 #
+# Here $\odot$ multiplies element by element, $\sigma(x) = 1 / (1 + e^{-x})$, $\mathbf 1$ is a column of ones, one a
+# sample, $X$ has a sample a row, and $G$ is the $g$ of a matrix; $p$ are $n$ predictions and $t$ their targets.
+#
 # And one thing that is no operator: a value that is **used twice** gets two gradients back, and they
 # are added. The sigmoid neuron of the course, with the sigmoid as one operator instead of four:
 
@@ -104,7 +107,9 @@ assert abs(multiply_backward(g_s, w0, x0)[1] - 0.3932) < 1e-4
 #
 # ## A network, forward
 #
-# A multi-layer perceptron alternates affine maps and activations. For one sample, a column:
+# A *multi-layer perceptron* alternates affine maps, each with a matrix of weights $w^{(l)}$ and a bias $b^{(l)}$, and
+# *activations* $\sigma$, functions of one number such as the ReLU, $\max(0, s)$. For one sample, a column $x^{(0)}$,
+# the layers $l = 1, 2, \ldots$ give
 #
 # $$ s^{(l)} = w^{(l)} x^{(l-1)} + b^{(l)}, \qquad x^{(l)} = \sigma(s^{(l)}). $$
 #
@@ -346,9 +351,8 @@ figures.traces(*curves)
 assert np.abs(curves[0] - curves[1]).max() < 1e-4 and abs(curves[0][-1] - 0.025) < 0.002
 
 # %% [markdown]
-# The two differ by what float32 rounds, and each step hands the difference on. Over the 1,000 steps of
-# the notes it stays below 1e-4, and a step by hand takes the time of one by `jax.grad`:
-# `experiments/worked_examples.py` runs both, in turn.
+# The two differ by what float32 rounds, and each step hands the difference on. `experiments/worked_examples.py`
+# runs the 1,000 steps of the notes both ways, and times them.
 #
 # ## In the terms of PyTorch
 #
@@ -385,7 +389,7 @@ print(
 )
 
 # %% [markdown]
-# The notes have slips, a transpose left out among them: `notebooks/README.md` lists each, with what comes
+# The notes have slips, a transpose left out among them: [the errata](README.md) list each, with what comes
 # out if one follows it to the letter and what is right, both computed.
 
 # %% [markdown]

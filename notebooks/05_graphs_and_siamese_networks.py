@@ -18,7 +18,7 @@
 # places. As long as nothing feeds itself, there is an order in which everything can be computed, and
 # the chain rule walks it backward. Only one thing is new, and it is an addition.
 #
-# **Afterwards you can** write a network as a graph, share a weight by naming it twice, and train two branches to tell same from different.
+# **It takes** the rules of notebook 4. **Afterwards you can** write a network as a graph, share a weight by naming it twice, and train two branches to tell same from different.
 #
 # *Before: [4. Backpropagation by hand](04_backpropagation.ipynb). After: [6. X-ray](06_xray.ipynb).*
 
@@ -44,7 +44,9 @@ from chainrule.xray import xray
 # The example of the notes has two branches that meet, and uses its first weight twice:
 #
 # $$ x^{(1)} = w^{(1)} x^{(0)}, \quad x^{(2)} = x^{(0)} + w^{(2)} x^{(1)}, \quad
-#    x^{(3)} = w^{(1)} \bigl(x^{(1)} + x^{(2)}\bigr), \quad q = \lVert x^{(3)} \rVert. $$
+#    x^{(3)} = w^{(1)} \bigl(x^{(1)} + x^{(2)}\bigr), \quad q = \lVert x^{(3)} \rVert, $$
+#
+# with $x^{(0)}$ a column of two numbers, the $w$ matrices, and $\lVert \cdot \rVert$ the length.
 #
 # In general, node $j$ applies an operator to what some other nodes made, and may have a weight:
 # $x^{(j)} = \phi^{(j)}(x^{(i)}, \ldots; w)$. Here a node says just that: an operator, the names of
@@ -127,8 +129,14 @@ jax.tree.map(lambda a, b: float(jnp.max(jnp.abs(a - b))), *pairs)
 # two need not agree; here the use in $x^{(1)}$ does most:
 
 # %%
-shares = {f"by {node}": np.asarray(part) for node, part in grads.contributions["w1"].items()}
+shares = {
+    f"the use in {node}": np.asarray(part) for node, part in grads.contributions["w1"].items()
+}
 heatmaps([{**shares, "the sum": np.asarray(grads.params["w1"])}], digits=2)
+
+# %% tags=["check"]
+# The numbers of the text: where one no longer holds, the notebook stops.
+assert np.linalg.norm(shares["the use in x1"]) > 2 * np.linalg.norm(shares["the use in x3"])
 
 # %% [markdown]
 # There is a way to see that this is no convention. Give each use a copy of its own. Nothing changes
@@ -166,7 +174,8 @@ print(*np.round(back.activations["w1"], 4))
 
 # %% [markdown]
 # `xray`, which knows nothing of our graphs, draws what JAX makes of this one: every value in blue, every
-# gradient in red, and at a fork the share of each way.
+# gradient in vermillion, and at a fork the share of each way. It is the subject of
+# [the next notebook](06_xray.ipynb).
 
 
 # %%
@@ -175,7 +184,7 @@ def q(w1, w2, x0):
 
 
 report = xray(q, params["w1"], params["w2"], inputs["x0"])
-SVG(report.to_svg(open="none", direction="right"))
+SVG(report.to_svg(open="none", direction="down"))
 
 # %% tags=["check"]
 # The numbers of the text: where one no longer holds, the notebook stops.
@@ -311,13 +320,14 @@ print(f"largest difference of any parameter's gradient: {max(jax.tree.leaves(gap
 # ## Are these two the same digit?
 #
 # Trained, the distance answers that question. A pair of one class is drawn together, another pushed
-# apart until a margin is reached (Hadsell, Chopra and LeCun, 2006):
+# apart until a margin $m$ is reached (Hadsell, Chopra and LeCun, 2006), $d_i$ being the distance of pair $i$ of $n$:
 #
 # $$\ell = \frac{1}{n} \sum_i \frac{1}{2} \begin{cases} d_i^2 & \text{of one class} \\
 # \max(0, m - d_i)^2 & \text{else} \end{cases}$$
 #
 # Pairs are drawn by a key and the number of the step, half of them of one class. The embeddings are
-# divided by their lengths, so that no distance is above 2.
+# divided by their lengths, so that no distance is above 2. Adam is a descent that gives every weight a
+# rate of its own, by the size of its recent gradients; it walks on a *batch* of 128 pairs a step.
 
 # %%
 import optax
@@ -352,7 +362,8 @@ trained = training.fit(start, pair_loss, optimizer, drawn, epochs=12).params
 
 # %% [markdown]
 # The threshold between "same" and "different" is a parameter too, and test pairs must not choose it:
-# the last 500 training digits were kept back for that.
+# the last 500 training digits were kept back for that. The *accuracy* is the share of right answers; the *equal
+# error rate* needs no threshold: it is the error where pairs of one class are refused as often as others are accepted.
 
 # %%
 held_pairs, held_same = pairs(jax.random.key(3), by_class(train.labels[5500:]), 4000)

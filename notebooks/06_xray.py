@@ -18,7 +18,7 @@
 # stays inside. An x-ray shows it, for any JAX function, without changing the function: every operator
 # with its value, the gradient that comes back to it, and the line of source that it stands on.
 #
-# **Afterwards you can** look at every value and gradient inside a JAX function, and find where a NaN was born.
+# **It takes** notebook 4. **Afterwards you can** look at every value and gradient inside a JAX function, and find where a NaN was born.
 #
 # *Before: [5. Graphs, sharing and siamese networks](05_graphs_and_siamese_networks.ipynb). After: [7. From convolution to LeNet](07_convolution_to_lenet.ipynb).*
 
@@ -49,8 +49,8 @@ for node in report.nodes:
 
 # %% [markdown]
 # `print(report)` gives a table, with the line of source of each. The same as a picture: above the name of
-# every node stands its value, in blue; below it the gradient of the result by that value, in orange. Read
-# the blue numbers from left to right and the orange ones from right to left: addition hands its gradient
+# every node stands its value, in blue; below it the gradient of the result by that value, in vermillion. Read
+# the blue numbers from left to right and the vermillion ones from right to left: addition hands its gradient
 # on to both inputs, multiplication switches them.
 
 # %%
@@ -80,6 +80,10 @@ SVG(report.to_svg())
 # %%
 result = report.output
 print(result * (1 - result), report.grads[0][2])
+
+# %% tags=["check"]
+# The numbers of the text: where one no longer holds, the notebook stops.
+assert abs(report.grads[0][2] - 0.1966) < 1e-4 and abs(result * (1 - result) - 0.1966) < 1e-4
 
 # %% [markdown]
 # ## Arrays
@@ -187,7 +191,7 @@ print("loss", report.output, "gradient", np.unique(report.grads[0]))
 
 # %% [markdown]
 # The slope of the square root at 0 is infinite, and infinity times the slope 0 of the square below it is
-# not a number. The picture marks where both are born, and what they spread to:
+# not a number, *NaN*. The picture marks where both are born, and what they spread to:
 
 # %%
 SVG(report.to_svg())

@@ -18,7 +18,7 @@
 # and a stroke is a stroke wherever it lies. A convolution builds both into the network: it looks at small
 # windows, and at all of them with the same weights.
 #
-# **Afterwards you can** compute what a convolution does, forward and backward, read the costs of a network off its table, and train LeNet.
+# **It takes** notebooks 4 and 5. **Afterwards you can** compute what a convolution does, forward and backward, read the costs of a network off its table, and train LeNet.
 #
 # *Before: [6. X-ray](06_xray.ipynb). After: [8. VGG16](08_vgg16.ipynb).*
 
@@ -59,7 +59,8 @@ print(conv(signal[None, :, None], kernel[:, None, None])[0, :, 0])
 # The extra axes are for the batch and the channels, which come last: images are `[batch, rows, columns,
 # channels]`, kernels `[rows, columns, channels in, features out]`. Three numbers decide which windows
 # there are: the *padding* puts zeros around the image, the *stride* is how far the window moves, and the
-# *dilation* how far apart its weights are. Of $n$ values with a kernel of $k$,
+# *dilation* how far apart its weights are. Of $n$ values with a kernel of $k$, padding $p$ on both sides,
+# stride $s$ and dilation $d$,
 #
 # $$ \left\lfloor \frac{n + 2 p - (1 + (k - 1) d)}{s} \right\rfloor + 1 $$
 #
@@ -78,6 +79,12 @@ print(
 print("20 x 30, 3 x 3, dilation 4:", size((1, 20, 30, 1), (3, 3, 1, 1), dilation=4))
 print("50 x 50, 3 x 3:", size((5, 50, 50, 3), (3, 3, 3, 1)))
 print("50 x 50, 3 x 3, padding 1:", size((5, 50, 50, 3), (3, 3, 3, 1), padding=1))
+
+# %% tags=["check"]
+# The numbers of the text: where one no longer holds, the notebook stops.
+assert conv(signal[None, :, None], kernel[:, None, None])[0, :, 0].tolist() == [7, 12, 17]
+assert np.convolve([1, 2, 3, 4], [3, 2], "valid")[0] == 8
+assert size((1, 20, 30, 1), (3, 3, 1, 1), dilation=4) == (1, 12, 22, 1)
 
 # %% [markdown]
 # ## Filters
@@ -166,8 +173,9 @@ print(
 # %% [markdown]
 # ## Pools
 #
-# A pool keeps one value of each cell, the largest for example. Three quarters of the values are gone, and
-# all that follows is four times cheaper. Backward, the gradient goes to the value that won, and nowhere else:
+# A pool keeps one value of each cell, the largest for example. With cells of 2 x 2, three quarters of the values
+# are gone, and all that follows is four times cheaper. Backward, the gradient goes to the value that won, and
+# nowhere else:
 
 # %%
 square = jnp.arange(16.0).reshape(1, 4, 4, 1)
@@ -196,10 +204,17 @@ def moved(window, pixels):
 
 
 print("shift      1 px   2 px   3 px")
+ways = []
 for window in (1, 2, 4, 7):
-    print(f"{window} x {window}  ", *(f"{moved(window, pixels):6.2f}" for pixels in (1, 2, 3)))
+    ways.append([moved(window, pixels) for pixels in (1, 2, 3)])
+    print(f"{window} x {window}  ", *(f"{way:6.2f}" for way in ways[-1]))
+
+# %% tags=["check"]
+# The numbers of the text: where one no longer holds, the notebook stops.
+assert (np.diff(ways, axis=0) < 0).all() and (np.diff(ways, axis=1) > 0).all()
 
 # %% [markdown]
+# The larger the cells, the shorter the way; but the further the shift, the longer it is, whatever the cells.
 # `experiments/convolution.py` measures it with shifts in all directions, and what it does to a predictor.
 #
 # ## The notes' network
@@ -218,9 +233,13 @@ network.sizes(*described.columns())
 # The numbers of the text: where one no longer holds, the notebook stops.
 share = {layer.name: layer.parameters / described.parameters for layer in described.layers}
 assert share["conv1"] < 0.01 and 0.45 < share["dense1"] < 0.55
+first, wide = described.layers[0], described.layers[4]
+assert (first.name, wide.name) == ("conv1", "dense1")
+assert first.output_bytes > 0.8 * described.output_bytes
+assert wide.multiply_adds < 0.05 * described.multiply_adds
 
 # %% [markdown]
-# Look where the costs are. Nearly all of the *memory* is the first layer, which has less than a hundredth
+# Look where the costs are. Most of the *memory* is taken by the first layer, which has less than a hundredth
 # of the *parameters*; half of those are in the first dense layer, which takes hardly any *time*. So it is
 # in nearly every convolutional network.
 #
@@ -260,7 +279,8 @@ convolution.fields(gradients, boxes)
 # %% [markdown]
 # ## Training
 #
-# Mini-batches of 100 and Adam, with a learning rate that rises and then falls. Every digit is moved by up to two
+# Batches of 100 and Adam, with a learning rate that rises and then falls. The network gives ten scores, the
+# *logits*; their *softmax*, $e^{s_i} / \sum_j e^{s_j}$, are the probabilities, and the loss is their cross-entropy. Every digit is moved by up to two
 # pixels at random whenever its turn comes: the one thing we know about digits that the network does not.
 # The 6,000 digits that come with the package make 60 steps an epoch:
 
@@ -317,15 +337,16 @@ print(f"test error {records[-1]['test_error']:.1%}")
 
 # %% tags=["check"]
 # The numbers of the text: where one no longer holds, the notebook stops.
-assert records[-1]["test_error"] < 0.035
+assert batches.per_epoch == 60 and records[-1]["test_error"] < 0.035
 
 # %% [markdown]
 # The training error is that of moved digits, while the weights still change: it may well be above the test error.
-# On all 60,000 digits the same network reaches 99.5 %: `experiments/lenet_mnist.py`.
+# `experiments/lenet_mnist.py` trains the same network on all 60,000.
 #
 # ## What it has learned
 #
-# The 32 filters of the first layer. Some have become edges of one direction, like Sobel's:
+# The 32 filters of the first layer, each on a scale of its own. They began as noise; trained, some have a red side
+# and a blue one, as Sobel's have:
 
 # %%
 convolution.kernels(
@@ -384,7 +405,9 @@ classification.mistakes(test.images[surest], test.labels[surest], answers[surest
 # w = jnp.asarray(rng.normal(size=(3, 1, 1)), jnp.float32)
 # stuffed = jnp.zeros((9, 1, 1)).at[::4].set(w)
 # x = jnp.asarray(rng.normal(size=(1, 20, 1)), jnp.float32)
-# print(jnp.abs(conv(x, w, dilation=4) - conv(x, stuffed)).max())
+# gap = jnp.abs(conv(x, w, dilation=4) - conv(x, stuffed)).max()
+# print(gap)
+# assert gap < 1e-5
 # ```
 #
 # </details>
@@ -404,13 +427,16 @@ classification.mistakes(test.images[surest], test.labels[surest], answers[surest
 # <details><summary>Solution</summary>
 #
 # ```python
-# widths = ((64, 64), (128, 128), (256,) * 3, (512,) * 3, (512,) * 3)
+# widths, work = ((64, 64), (128, 128), (256,) * 3, (512,) * 3, (512,) * 3), []
 # for pools in (True, False):
 #     rows = []
 #     for i, block in enumerate(widths):
 #         rows += [Conv(f"conv{i}{j}", width, padding=1) for j, width in enumerate(block)]
 #         rows += [stack.Pool(f"pool{i}")] * pools
-#     print(f"{stack.describe(rows, (224, 224, 3)).multiply_adds:,}")
+#     work.append(stack.describe(rows, (224, 224, 3)).multiply_adds)
+#     print(f"{work[-1]:,}")
+# assert (round(work[0] / 1e9, 1), round(work[1] / 1e9), round(work[1] / work[0])) == (15.3, 738, 48)
+# assert (224 // 7) ** 2 == 1024
 # ```
 #
 # 15.3 billion multiply-adds with pools, 738 billion without: 48 times as many. And the first dense layer

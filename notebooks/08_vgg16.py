@@ -18,7 +18,7 @@
 # pool halves the image, every block doubles the channels, until there are 512. This notebook takes it apart
 # without ever holding its 553 MB of weights, and trains a small relative.
 #
-# **Afterwards you can** say where the weights and the work of VGG16 are, train a small relative, and carry weights to and from other libraries.
+# **It takes** notebook 7. **Afterwards you can** say where the weights and the work of VGG16 are, train a small relative, and carry weights to and from other libraries.
 #
 # *Before: [7. From convolution to LeNet](07_convolution_to_lenet.ipynb).*
 
@@ -53,6 +53,7 @@ for count in (1, 2, 3):
     described = [stack.describe(rows, (56, 56, 256)) for rows in (small, (large,))]
     sees = [d.layers[-1].receptive_field[0] for d in described]
     weights = [d.parameters for d in described]
+    assert sees[0] == sees[1] and weights[0] <= weights[1]
     print(f"{count} x 3 x 3: sees {sees[0]}, {weights[0]:9,} weights   "
           f"one kernel: sees {sees[1]}, {weights[1]:9,} weights")  # fmt: skip
 
@@ -74,11 +75,13 @@ for letter, blocks in vgg.CONFIGS.items():
 
 # %%
 print("     layers   parameters    with batch norm    multiply-adds")
+millions = []
 for letter in vgg.CONFIGS:
     rows = vgg.rows(letter)
     plain, normed = (
         stack.describe(vgg.rows(letter, batch_norm=norm), (224, 224, 3)) for norm in (False, True)
     )
+    millions.append(round(plain.parameters / 1e6))
     layers = sum("conv" in row.name or "dense" in row.name for row in rows)
     print(
         f"{letter}  {layers:9}  {plain.parameters:,}  {normed.parameters:15,}  {plain.multiply_adds:17,}"
@@ -117,7 +120,8 @@ print(
 
 # %% tags=["check"]
 # The numbers of the text: where one no longer holds, the notebook stops.
-assert vgg16.parameters == 138_357_544
+assert millions == [133, 133, 134, 138, 144]
+assert vgg16.parameters == 138_357_544 and round(4 * vgg16.parameters / 1e6) == 553
 assert round(without / with_pools) == 48 and round(with_pools / 1e9, 1) == 15.3
 
 # %% [markdown]
@@ -147,8 +151,10 @@ except ValueError as error:
 # %% [markdown]
 # ## A small one, for digits
 #
-# Digits have 28 x 28 pixels, enough for three blocks. The same plan, channels that double, and batch
-# normalisation, whose running means and variances are a second dictionary, the *state*:
+# Digits have 28 x 28 pixels, enough for three blocks. The same plan, channels that double, and *batch
+# normalisation*: behind every convolution each channel is shifted and scaled to mean 0 and variance 1 over the
+# batch, which lets the learning rate be large. What it uses after the training, means and variances that were
+# averaged on the way, is a second dictionary, the *state*:
 
 # %%
 blocks = ((8,), (16, 16), (32,))
@@ -170,7 +176,7 @@ print(stack.describe(vgg.rows_of(params), (28, 28, 1)))
 # is moved by up to two pixels, another way in every epoch.
 
 # %%
-optimizer = optax.adam(optax.cosine_onecycle_schedule(240, 0.02))
+optimizer = optax.adam(optax.cosine_onecycle_schedule(180, 0.02))
 
 
 def loss(params, state, batch, key):
@@ -200,13 +206,13 @@ batches = Batches(digits, 100, key=jax.random.key(1))
 start = training.create(params, optimizer, key=jax.random.key(2), state=state)
 records = []
 end = training.fit(
-    start, loss, optimizer, batches, 4, augment=augment, evaluate=evaluate, report=records.append
+    start, loss, optimizer, batches, 3, augment=augment, evaluate=evaluate, report=records.append
 )
 errors = {
     "train, moved": np.array([[r["error"] for r in records]]),
     "test": np.array([[r["test"] for r in records]]),
 }
-classification.learning(np.arange(1, 5), errors, targets={"chance": 0.9})
+classification.learning(np.arange(1, 4), errors, targets={"chance": 0.9})
 
 # %%
 print(f"test error {records[-1]['test']:.1%}")
@@ -224,9 +230,8 @@ assert records[-1]["test"] < 0.06
 # channel answers; all are behind their ReLU, so that nothing is blue:
 
 # %%
-features = vgg.features(
-    end.params, torchvision.preprocess(test.images[:1, ..., None], preprocessing), state=end.state
-)
+one = torchvision.preprocess(test.images[:1, ..., None], preprocessing)
+features = jax.jit(vgg.features)(end.params, one, state=end.state)
 shown = {name: np.asarray(f[0]) for name, f in features.items() if "norm" in name or "pool" in name}
 convolution.activations(test.images[0], shown)
 
@@ -320,9 +325,13 @@ class Net(flax.linen.Module):
 
 
 inputs = torchvision.preprocess(test.images[:100, ..., None], preprocessing)
-theirs = Net().apply({"params": end.params, "batch_stats": end.state}, inputs)
-ours = vgg.apply(end.params, inputs, state=end.state)
+theirs = jax.jit(Net().apply)({"params": end.params, "batch_stats": end.state}, inputs)
+ours = jax.jit(vgg.apply)(end.params, inputs, state=end.state)
 print(f"largest difference of a logit: {jnp.max(jnp.abs(theirs - ours)):.0e}")
+
+# %% tags=["check"]
+# The numbers of the text: where one no longer holds, the notebook stops.
+assert jnp.max(jnp.abs(theirs - ours)) < 1e-3
 
 # %% [markdown]
 # And it can leave Python's source behind altogether. `export.save` writes the whole function, the
@@ -354,7 +363,9 @@ temporary.cleanup()
 # rows = list(vgg.rows("D"))
 # at = [row.name for row in rows].index("dense1")
 # rows.insert(at, stack.Pool("average", 7, kind="avg"))
-# print(stack.describe(rows, (224, 224, 3)).parameters)  # 37,694,248
+# left = stack.describe(rows, (224, 224, 3)).parameters
+# print(f"{left:,}")
+# assert left == 37_694_248 and max(layer.parameters for layer in vgg16.layers) == 102_764_544
 # ```
 #
 # </details>
@@ -368,8 +379,10 @@ temporary.cleanup()
 # 16 / 0.0359, to about 4,700:
 #
 # ```python
-# for size in (224, 448, 3584, 4704, 4736):
-#     print(size, stack.describe(vgg.rows("A"), (size, size, 3)).output_bytes / 1e9)
+# sizes = (224, 448, 3584, 4704, 4736)
+# found = [stack.describe(vgg.rows("A"), (size, size, 3)).output_bytes / 1e9 for size in sizes]
+# print(dict(zip(sizes, found)))
+# assert round(found[0], 4) == 0.0359 and found[3] < 16 < found[4]
 # ```
 #
 # </details>
@@ -381,7 +394,10 @@ temporary.cleanup()
 #
 # ```python
 # layers = stack.describe(vgg.rows("A"), (224, 224, 3)).layers
-# print({layer.name: layer.receptive_field for layer in layers if "pool" in layer.name})
+# sees = {layer.name: layer.receptive_field[0] for layer in layers if "pool" in layer.name}
+# print(sees)
+# assert list(sees.values()) == [4, 10, 30, 70, 150]
+# assert [layer for layer in vgg16.layers if "pool" in layer.name][-1].receptive_field[0] == 212
 # ```
 #
 # 4, 10, 30, 70 and 150 pixels.

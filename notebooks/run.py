@@ -1,14 +1,15 @@
 """Execute the notebooks: every ``NN_name.py`` beside this file becomes ``NN_name.ipynb``.
 
-The text is what is written and reviewed, the notebook with its outputs is what is read. A cell that
-raises stops with its traceback and a non-zero exit. So do the hidden solutions of the exercises, which
-run after the last cell and leave nothing on the page; cells tagged ``check`` hold the numbers that the
-text states.
+The text is what is written and reviewed, the notebook with its outputs is what is read. The hidden
+solutions of the exercises run after the last cell and leave nothing on the page; cells tagged ``check``
+hold the numbers that the text states. Where one of them raises, or a cell prints a traceback, the run
+stops with the name of the notebook, the cell and the error, and writes nothing.
 
     python notebooks/run.py            # all of them
     python notebooks/run.py 03 04      # those whose names start so
 """
 
+import contextlib
 import pathlib
 import re
 import sys
@@ -17,8 +18,10 @@ import time
 import jupytext
 import nbformat
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 
 HERE = pathlib.Path(__file__).resolve().parent
+TRACEBACK = "Traceback (most recent call last)"
 
 
 def solutions(cells: list) -> list[str]:
@@ -28,14 +31,36 @@ def solutions(cells: list) -> list[str]:
     return [code for part in hidden for code in re.findall(r"```python\n(.*?)```", part, re.DOTALL)]
 
 
+def complaint(cell: nbformat.NotebookNode) -> str:
+    """What went wrong in a cell that ran: the error it raised or a traceback that it printed."""
+    for out in cell.get("outputs", ()):
+        if out.output_type == "error":
+            return f"{out.ename}: {out.evalue}"
+        if TRACEBACK in out.get("text", ""):
+            return out.text[out.text.index(TRACEBACK) :].strip()
+    return ""
+
+
 def execute(text: pathlib.Path) -> pathlib.Path:
     """Run one notebook from its text and write it, outputs included, beside the text."""
     notebook = jupytext.read(text)
     shown = len(notebook.cells)
     notebook.cells += map(nbformat.v4.new_code_cell, solutions(notebook.cells))
-    NotebookClient(
-        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": HERE}}
-    ).execute()
+    client = NotebookClient(
+        notebook,
+        timeout=600,
+        startup_timeout=600,  # on a busy machine
+        kernel_name="python3",
+        resources={"metadata": {"path": text.parent}},
+        coalesce_streams=True,  # in how many pieces a text arrives is chance
+    )
+    with contextlib.suppress(CellExecutionError):  # found again below, in its cell
+        client.execute()
+    for index, cell in enumerate(notebook.cells):
+        if wrong := complaint(cell):
+            kind = "check cell" if "check" in cell.metadata.get("tags", ()) else "cell"
+            where = f"{kind} {index}" if index < shown else f"hidden solution {index - shown + 1}"
+            raise SystemExit(f"{text.name}, {where}: {wrong}\n\n{cell.source}")
     del notebook.cells[shown:]
     for index, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{index}"  # drawn at random otherwise: every run would differ

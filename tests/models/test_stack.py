@@ -339,6 +339,16 @@ def test_what_init_draws():
     assert {leaf.dtype for leaf in jax.tree.leaves(normed)} == {jnp.dtype(jnp.bfloat16)}
 
 
+def test_kernels_are_drawn_as_matrices_and_are_those_that_four_axes_would_give():
+    rows = (Conv("conv", 4, kernel=(2, 3)),)
+    he = jax.nn.initializers.he_normal()
+    drawn, plain = (
+        stack.init(jax.random.key(3), rows, (5, 6, 3), kernel_init=kernel_init)
+        for kernel_init in (None, he)
+    )
+    np.testing.assert_array_equal(drawn["conv"]["kernel"], plain["conv"]["kernel"])
+
+
 def test_the_same_key_draws_the_same_and_no_two_layers_are_alike():
     rows = (Dense("a", 4), Dense("b", 4))
     one, two, other = (stack.init(jax.random.key(seed), rows, (4,)) for seed in (0, 0, 1))

@@ -108,3 +108,22 @@ def test_the_colours_can_be_told_apart():
 
     assert abs(luminance(COLORS["value"]) - luminance(COLORS["model"])) > 0.2
     assert COLORS["train"] != COLORS["test"]
+
+
+def test_a_rate_has_its_colour_in_every_figure_and_another_takes_none_of_theirs(series):
+    frames = figures.frames(series, curve)
+    drawn = [
+        next(line.get_color() for line in ax.lines if line.get_markersize() == 4.2)
+        for ax in frames.axes
+    ]
+    assert drawn == [COLORS["0.125"]] * 12 + [COLORS["0.5"]] * 12
+    lanes = {f"$\\eta$ = {eta:g}": np.ones((1, 2)) for eta in (0.01, 0.5, 0.125)}
+    legend = figures.losses(lanes).axes[0].get_legend()
+    first, *others = (line.get_color() for line in legend.get_lines())
+    assert others == [COLORS["0.5"], COLORS["0.125"]]
+    assert first not in others
+    sweep = figures.final_against_rate(
+        np.ones(1), np.ones((1, 1)), edges={}, marked=[0.5, 0.125], stationary={}
+    )
+    marks = {line.get_xdata()[0]: line.get_color() for line in sweep.axes[0].lines[1:]}
+    assert marks == {0.5: COLORS["0.5"], 0.125: COLORS["0.125"]}

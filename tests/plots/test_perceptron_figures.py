@@ -4,6 +4,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from chainrule.models import perceptron
+from chainrule.plots import COLORS
 from chainrule.plots import perceptron as figures
 
 INPUTS = np.array([[2.0, 1.0], [0.0, 1.0], [1.0, 3.0]])
@@ -39,8 +40,9 @@ def test_a_panel_for_every_change_with_its_example_and_its_lines(bias):
         for corner in shade.get_xy()[2:4]:
             assert corner @ after[:2] + after[2:].sum() > 0
     for label, sign in (("$y = +1$", 1), ("$y = -1$", -1)):
-        shown = drawn(panels(figure)[0])[label].get_xydata()
-        np.testing.assert_array_equal(shown, INPUTS[sign == TARGETS])
+        line = drawn(panels(figure)[0])[label]
+        np.testing.assert_array_equal(line.get_xydata(), INPUTS[sign == TARGETS])
+        assert line.get_color() == COLORS["positive" if sign > 0 else "negative"]
 
 
 def test_one_image_a_vector_with_zero_in_the_middle_of_its_colours(tmp_path):

@@ -1,6 +1,7 @@
 """What a record must never do: lie about what ran, where it stands, or that all is well."""
 
 import inspect
+import os
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,8 @@ import optax
 import pytest
 
 from chainrule import xray
+from chainrule.models import mlp
+from chainrule.xray import _jax
 from chainrule.xray.stats import stats
 
 WEIGHT = jnp.array(2.0)
@@ -41,6 +44,14 @@ def test_the_line_is_the_innermost_one_of_the_user():
     assert first.line.endswith(f"test_honest.py:{line(distance, 'sqrt')} (distance)")
     lines = {node.line for node in report.nodes if node.op in ("dot_general", "tanh")}
     assert {name.split(":")[-1] for name in lines} == {f"{line(embed, 'tanh')} (embed)"}
+
+
+def test_a_model_of_ours_is_looked_into_where_the_package_is_installed_among_libraries(monkeypatch):
+    monkeypatch.setattr(_jax, "_PACKAGES", (os.path.dirname(mlp.__file__),))
+    assert not _jax.in_library(mlp.__file__)
+    params = mlp.init(jax.random.key(0), (3, 2))
+    report = xray.xray(lambda p: jnp.sum(mlp.apply(p, jnp.ones((1, 3)))), params)
+    assert report.to_svg(open=["forward"])  # a group of its own
 
 
 def test_a_library_between_leaves_the_users_line():

@@ -118,6 +118,22 @@ class Dropout(NamedTuple):
 Row = Conv | Norm | Pool | Dense | Dropout
 
 
+def as_matrix(draw: Callable[..., Array]) -> Callable[..., Array]:
+    """Let an initializer that asks for the fan-in alone draw kernels as matrices.
+
+    The numbers are the same, and XLA compiles their drawing in a tenth of the time: with four axes
+    it takes two seconds a shape.
+
+    Args:
+      draw: as those of ``jax.nn.initializers``, with the mode ``fan_in``.
+    """
+
+    def drawn(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any) -> Array:
+        return draw(key, (math.prod(shape[:-1]), shape[-1]), dtype).reshape(shape)
+
+    return drawn
+
+
 def run(
     row: Row,
     layer: Leaves,

@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from chainrule.models import _torch, stack
+from chainrule.models._rows import as_matrix
 from chainrule.models.stack import Conv, Dense, Pool, Tree
 from chainrule.ops.activations import relu
 
@@ -42,7 +43,7 @@ ROWS = (
 TORCH_NAMES = {"conv1": "conv1", "conv2": "conv2", "dense1": "fc1", "dense2": "fc2"}
 """What the layers are called in the notes' ``Net``."""
 
-_WITHIN_ONE_OVER_ROOT = jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+_WITHIN_ONE_OVER_ROOT = as_matrix(jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"))
 
 
 def init(key: PRNGKeyArray) -> Tree:

@@ -55,6 +55,8 @@ __all__ = [
 Tree = dict[str, Any]
 """Layers, nested as their names are: ``{"block1": {"conv2": {"kernel": ..., "bias": ...}}}``"""
 
+_HE_NORMAL = _rows.as_matrix(jax.nn.initializers.he_normal())
+
 
 def init(
     key: PRNGKeyArray,
@@ -85,7 +87,7 @@ def init(
         example an image that the pools have reduced to less than their window.
     """
     draw = {
-        "kernel": kernel_init or jax.nn.initializers.he_normal(),
+        "kernel": kernel_init or _HE_NORMAL,
         "bias": jax.nn.initializers.zeros,
         "scale": jax.nn.initializers.ones,
     }

@@ -32,6 +32,10 @@ COLORS = {
     "reference": BLACK,  # floors, edges, the notes' numbers
     "train": BLUE,
     "test": VERMILLION,
+    "negative": BLUE,  # classes, weights and cells of heat-maps by their sign
+    "positive": VERMILLION,
+    "0.125": BLUE,  # the two learning rates that are compared throughout
+    "0.5": VERMILLION,
 }
 """What each colour means."""
 CYCLE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)  #: lanes, classes, in this order

@@ -68,7 +68,7 @@ def heatmaps(
 def _write(ax: Axes, matrix: np.ndarray, largest: float, digits: int, size: float) -> None:
     for (i, j), number in np.ndenumerate(matrix):
         dark = abs(number) > 0.6 * largest
-        text = f"{number:.{digits}f}".replace("-", "\N{MINUS SIGN}") if number else "0"
+        text = f"{number:z.{digits}f}".replace("-", "\N{MINUS SIGN}") if number else "0"
         color = "white" if dark else "black"
         ax.text(j, i, text, ha="center", va="center", size=size, color=color)
 
@@ -100,7 +100,8 @@ def traces(by_hand: np.ndarray, by_jax: np.ndarray) -> Figure:
     place = right.get_yaxis_transform()  # a share of the width, and a difference
     for level, name in ((1e-3, "allowed"), (2.0**-23, "one unit in float32's last place")):
         right.axhline(level, color=COLORS["reference"], lw=0.8, ls="--", zorder=0)
-        right.text(1, level / 1.2, name, ha="right", va="top", transform=place)
+        right.text(1, level / 3, name, ha="right", va="top", transform=place)
     right.set(yscale="log", xlabel="step", ylabel="relative difference of the two")
     right.set_xlim(0, len(gap) - 1)
+    right.set_ylim(bottom=2.0**-23 / 12)  # room for the name of the lower line
     return figure

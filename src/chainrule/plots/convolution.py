@@ -30,13 +30,13 @@ def filtered(
 
     Example:
       >>> figure = filtered(np.ones((9, 9)), {"same": np.ones((1, 1))}, {"same": np.ones((9, 9))})
-      >>> [ax.get_title("left") for ax in figure.axes[:2]]
-      ['image', 'same']
+      >>> [ax.get_title("left") for ax in figure.axes]
+      ['', 'same', 'image', '']
     """
     count = 1 + len(kernels)
     figure, axes = grid(2, count, width=1.25 * count, height=2.75, height_ratios=[1, 1])
-    axes[0, 0].set_title("image")
     axes[0, 0].axis("off")
+    axes[1, 0].set_title("image")
     axes[1, 0].imshow(image, cmap="gray_r", vmin=0, vmax=image.max())
     signed = [name for name, kernel in kernels.items() if abs(kernel.sum()) < 1e-6]
     limit = max((np.abs(outputs[name]).max() for name in signed), default=1)
@@ -184,6 +184,7 @@ def activations(
         1 + len(layers), 1, width=6.4, height=1.5 + sum(heights), height_ratios=[1.1, *heights]
     )
     axes[0, 0].imshow(image, cmap="gray_r")
+    axes[0, 0].set_title("image")
     _bare(axes[0, 0])
     for ax, (name, mosaic) in zip(axes[1:, 0], mosaics.items(), strict=True):
         limit = np.nanmax(np.abs(mosaic))
@@ -191,6 +192,9 @@ def activations(
         rows, across, channels = layers[name].shape
         ax.set_title(f"{name}: {rows} x {across} x {channels}")
         _bare(ax)
+        ax.axvspan(  # no channels, no gaps between them
+            min(channels, columns) * (across + 1) - 1.5, mosaic.shape[1] - 0.5, color="white", lw=0
+        )
     return figure
 
 

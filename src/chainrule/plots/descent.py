@@ -1,6 +1,7 @@
 """Pictures of descents: the steps on a landscape, losses over time, and sweeps over rates."""
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,7 +55,7 @@ def frames(series: Sequence[Series], landscape: Callable[[np.ndarray], Any]) -> 
     )
     low, high, curve = _window(series, landscape)
     row = 0
-    for color, one in zip(CYCLE, series, strict=False):
+    for color, one in zip(_rates(one.eta for one in series), series, strict=True):
         for frame in range(-(-len(one.w) // columns) * columns):
             ax = axes[row + frame // columns, frame % columns]
             if frame >= len(one.w):
@@ -73,7 +74,7 @@ def frames(series: Sequence[Series], landscape: Callable[[np.ndarray], Any]) -> 
         handles=[
             Line2D([], [], color=COLORS["landscape"], label="loss"),
             Line2D([], [], color=COLORS["model"], label="quadratic model"),
-            _dot("iterate $w_t$", mfc=CYCLE[0], mec=BLACK, ms=4.2, mew=0.4),
+            _dot("iterate $w_t$", mfc="white", mec=BLACK, ms=4.2, mew=0.8),
             _dot("its minimum, $w_{t+1}$", mfc="white", mec=COLORS["model"], ms=3.2),
         ],
         loc="outside lower center",
@@ -96,8 +97,10 @@ def animation(series: Sequence[Series], landscape: Callable[[np.ndarray], Any]) 
     figure, axes = grid(1, len(series), width=3.2 * len(series), height=2.9, sharey=True)
     low, high, curve = _window(series, landscape)
 
+    colors = _rates(one.eta for one in series)
+
     def draw(frame: int) -> list[Any]:
-        for ax, color, one in zip(axes[0], CYCLE, series, strict=False):
+        for ax, color, one in zip(axes[0], colors, series, strict=True):
             ax.clear()
             _frame(ax, one, min(frame, len(one.w) - 1), curve, color)
             ax.set_ylim(low, high)
@@ -145,8 +148,8 @@ def final_against_rate(
         ax.axhline(w, color=GREY, lw=0.6, zorder=0)
         ax.text(etas.max(), w, f" {name}", color=GREY, va="center", size=7)
     draw_edges(ax, edges)
-    for eta in marked:
-        ax.axvline(eta, color=COLORS["model"], lw=0.9, zorder=0)
+    for color, eta in zip(_rates(marked), marked, strict=True):
+        ax.axvline(eta, color=color, lw=0.9, zorder=0)
         ax.text(eta, 1.02, f"{eta:g}", transform=ax.get_xaxis_transform(), ha="center", size=8)
     ax.set_xlim(0, etas.max())
     ax.set_xlabel("learning rate $\\eta$")
@@ -165,7 +168,7 @@ def losses(
     """Draw losses over steps, a line a seed and a bold one for the median of each rate.
 
     Args:
-      lanes: name to ``[seeds, steps + 1]`` losses.
+      lanes: name to ``[seeds, steps + 1]`` losses; what ends in a rate of `COLORS` has its colour.
       floors: horizontal lines to compare with, by name.
       dead: name to ``[seeds]``, the share of dead hidden units at the end, drawn beside.
       ylabel: what the loss is.
@@ -177,7 +180,7 @@ def losses(
     ratios = {"width_ratios": [3, 1][:columns]}
     figure, axes = grid(1, columns, width=7.0, height=3.3, gridspec_kw=ratios)
     ax = axes[0, 0]
-    for color, (name, loss) in zip(CYCLE, lanes.items(), strict=False):
+    for color, (name, loss) in zip(_rates(lanes), lanes.items(), strict=True):
         steps = np.arange(loss.shape[1])
         for one in loss:
             ax.plot(steps, one, color=color, lw=0.5, alpha=0.45)
@@ -195,7 +198,7 @@ def losses(
     ax.legend(loc="upper right")
     if dead is not None:
         right = axes[0, 1]
-        for i, (color, (_name, share)) in enumerate(zip(CYCLE, dead.items(), strict=False)):
+        for i, (color, share) in enumerate(zip(_rates(dead), dead.values(), strict=True)):
             spread = np.linspace(-0.18, 0.18, len(share)) if len(share) > 1 else np.zeros(1)
             right.plot(i + spread, 100 * np.sort(share), "o", ms=4, color=color)
         right.set_xticks(range(len(dead)), list(dead), rotation=60, ha="right")
@@ -290,6 +293,15 @@ def overlay(series: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
         ax.set_axis_off()
     axes[0, 0].legend()
     return figure
+
+
+def _rates(names: Iterable[float | str]) -> list[str]:
+    """Return a colour for each: that of its rate, else the next one that is no rate's."""
+    said = [name if isinstance(name, str) else f"{name:g}" for name in names]
+    known = {name: COLORS.get(name.rpartition(" ")[2]) for name in said}
+    free = itertools.cycle(color for color in CYCLE if color not in known.values())
+    colors = {name: color or next(free) for name, color in known.items()}
+    return [colors[name] for name in said]
 
 
 def _draw_floors(ax: Axes, floors: Mapping[str, float] | None) -> None:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import NullLocator
 
-from chainrule.plots import BLACK, BLUE, COLORS, CYCLE, GREY, VERMILLION, grid, styled
+from chainrule.plots import BLACK, COLORS, CYCLE, GREY, grid, styled
 
 _CORNERS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 _MARKERS = "osD^v<>"
@@ -47,8 +47,8 @@ def exclusive_or(weights: np.ndarray) -> Figure:
         return -(a * u + b * v + d) / c
 
     plane = panels["plane"]
-    plane.plot([0, 1], [0, 1], color=BLUE, lw=2, alpha=0.6)
-    plane.plot([0, 1], [1, 0], color=VERMILLION, lw=2, alpha=0.6)
+    plane.plot([0, 1], [0, 1], color=COLORS["negative"], lw=2, alpha=0.6)
+    plane.plot([0, 1], [1, 0], color=COLORS["positive"], lw=2, alpha=0.6)
     plane.annotate(
         "0 and 1 at once", (0.5, 0.5), (0.5, 1.15), ha="center", arrowprops={"arrowstyle": "->"}
     )
@@ -57,7 +57,7 @@ def exclusive_or(weights: np.ndarray) -> Figure:
     lifted = panels["lifted"]
     u, v = np.meshgrid(np.linspace(0, 1, 6), np.linspace(0, 1, 6))
     lifted.plot_wireframe(u, v, u * v, color=GREY, lw=0.5)
-    lifted.plot_surface(u, v, height(u, v), color=CYCLE[4], alpha=0.3)
+    lifted.plot_surface(u, v, height(u, v), color=COLORS["model"], alpha=0.3)
     for corner in _CORNERS:
         ends = corner.prod(), height(*corner)
         lifted.plot(*corner[:, None].repeat(2, axis=1), ends, ":", color=BLACK, lw=1)
@@ -85,7 +85,7 @@ def exclusive_or(weights: np.ndarray) -> Figure:
     figure.colorbar(image, ax=above, label="sigmoid", shrink=0.75)
     above.set_title("the plane's sigmoid, from above")
 
-    for value, marker, color in ((0, "s", BLUE), (1, "o", VERMILLION)):
+    for value, marker, color in ((0, "s", COLORS["negative"]), (1, "o", COLORS["positive"])):
         corners = _CORNERS[_CORNERS.sum(axis=1) % 2 == value]
         style: dict[str, Any] = {
             "ls": "",

@@ -5,9 +5,12 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from chainrule.plots import BLACK, BLUE, GREY, VERMILLION, grid, styled
+from chainrule.plots import BLACK, COLORS, GREY, grid, styled
 
-_CLASSES = ((1, "o", BLUE, "$y = +1$"), (-1, "s", VERMILLION, "$y = -1$"))
+_CLASSES = (
+    (1, "o", COLORS["positive"], "$y = +1$"),
+    (-1, "s", COLORS["negative"], "$y = -1$"),
+)
 
 
 @styled
@@ -117,7 +120,7 @@ def changes(
             far = 10 * np.abs([low, high, point]).max() + 10 * span
             corners = [point - far * along, point + far * along]
             side = np.array([*corners, corners[1] + far * normal, corners[0] + far * normal])
-            ax.fill(*side.T, color=BLUE, alpha=0.1, lw=0)
+            ax.fill(*side.T, color=COLORS["positive"], alpha=0.1, lw=0)
             ax.axline(point, point + along, color=BLACK, lw=1.2, label="after")
         ax.set_xlim(low[0], high[0])
         ax.set_ylim(low[1], high[1])

@@ -18,6 +18,7 @@ _GROUPS = frozenset(
 _PACKAGES = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
 _STANDARD = sysconfig.get_path("stdlib") + os.sep
 _HERE = os.path.dirname(__file__) + os.sep
+_OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
 Literal = core.Literal
 ClosedJaxpr = core.ClosedJaxpr
@@ -137,7 +138,12 @@ def is_library(body: core.ClosedJaxpr) -> bool:
 
 
 def in_library(file: str) -> bool:
-    """Tell whether a file belongs to an installed library or to Python."""
+    """Tell whether a file belongs to an installed library or to Python.
+
+    This package is none, wherever it is installed: a model of ours is there to be looked into.
+    """
+    if file.startswith(_OURS):
+        return False
     return file.startswith((_STANDARD, "<frozen")) or any(name in file for name in _PACKAGES)
 
 
