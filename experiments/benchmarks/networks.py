@@ -193,6 +193,10 @@ def vgg16(scale: Scale) -> Iterator[Row]:
         yield _forward(params, batch, torch.float32)
     steps, forward = (1, 1) if scale.quick else (4, 8)
     yield _step(params, steps, torch.float32)
+    if not scale.quick:
+        for batch in (1, 8):
+            yield _forward(params, batch, torch.float32, precision="tensorfloat32")
+        yield _step(params, steps, torch.float32, precision="tensorfloat32")
     # To compile takes most of the time of a quick run.
     yield _forward(params, forward, torch.bfloat16, compiled=not scale.quick)
     yield _step(params, steps, torch.bfloat16, compiled=not scale.quick)
@@ -232,7 +236,19 @@ def _name(dtype: Any) -> tuple[str, Any, float]:
     return name, jnp.dtype(name), 0.1 if name == "bfloat16" else 1e-3
 
 
-def _forward(params: Any, batch: int, dtype: Any, *, compiled: bool = True) -> Row:
+def _allowing(precision: str | None, work: Callable[[], Any]) -> Callable[[], Any]:
+    """Do the work where matrix products may be rounded as coarsely as this."""
+
+    def allowed() -> Any:
+        with jax.default_matmul_precision(precision):
+            return work()
+
+    return work if precision is None else allowed
+
+
+def _forward(
+    params: Any, batch: int, dtype: Any, *, compiled: bool = True, precision: str | None = None
+) -> Row:
     import torch
 
     name, ours_dtype, tolerance = _name(dtype)
@@ -250,8 +266,8 @@ def _forward(params: Any, batch: int, dtype: Any, *, compiled: bool = True) -> R
         return forward
 
     return Row(
-        f"VGG16: forward, batch {batch}, {name}",
-        lambda: np.asarray(apply(cast, images), np.float32),
+        f"VGG16: forward, batch {batch}, {name}" + (f", {precision} allowed" if precision else ""),
+        _allowing(precision, lambda: np.asarray(apply(cast, images), np.float32)),
         pytorch(theirs, "PyTorch, channels last", compiled=compiled),
         _within(tolerance),
         1.0 if name == "float32" else None,
@@ -259,7 +275,9 @@ def _forward(params: Any, batch: int, dtype: Any, *, compiled: bool = True) -> R
     )
 
 
-def _step(params: Any, batch: int, dtype: Any, *, compiled: bool = True) -> Row:
+def _step(
+    params: Any, batch: int, dtype: Any, *, compiled: bool = True, precision: str | None = None
+) -> Row:
     """A step of plain descent from the same weights; the answer is the loss before it.
 
     PyTorch's weights are changed, ours are not: the rate is so small that it shows in no answer.
@@ -295,8 +313,9 @@ def _step(params: Any, batch: int, dtype: Any, *, compiled: bool = True) -> Row:
         return step
 
     return Row(
-        f"VGG16: step of training, batch {batch}, {name}",
-        lambda: np.asarray(jax.block_until_ready(step(cast))[0]),
+        f"VGG16: step of training, batch {batch}, {name}"
+        + (f", {precision} allowed" if precision else ""),
+        _allowing(precision, lambda: np.asarray(jax.block_until_ready(step(cast))[0])),
         pytorch(theirs, "PyTorch, channels last", compiled=compiled),
         _within(tolerance),
         1.0 if name == "float32" else None,
