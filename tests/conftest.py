@@ -22,6 +22,8 @@ import pytest
 # jnp.ones(3) + np.float64(1) and x @ w + b are where silent mistakes begin.
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# A test that runs an experiment as its script would keep what all later tests compile.
+jax.config.update("jax_enable_compilation_cache", False)
 
 
 @pytest.fixture

@@ -23,8 +23,11 @@ SETTINGS = (
 
 @pytest.fixture
 def restored():
-    """JAX's settings as they were, after the test."""
+    """JAX's settings as a new process has them, and after the test as they were."""
     before = {name: getattr(jax.config, name) for name in SETTINGS}
+    jax.config.update("jax_enable_compilation_cache", True)
+    jax.config.update("jax_compilation_cache_dir", None)
+    compilation_cache.reset_cache()
     yield
     for name, value in before.items():
         jax.config.update(name, value)
@@ -128,6 +131,6 @@ def test_a_script_of_an_experiment_finds_what_its_last_run_compiled_and_others_k
     assert run("demo") >= 1
 
 
-def test_a_run_in_somebody_elses_program_changes_no_setting(tmp_path):
+def test_a_run_in_somebody_elses_program_changes_no_setting(tmp_path, restored):
     with runs.start("demo", seed=0, arguments={}, root=tmp_path):
         assert jax.config.jax_compilation_cache_dir is None
