@@ -20,13 +20,13 @@ WHY: dict[str, str] = {
         "other and the smaller operand turned, 10; the second convolution as a product, which uses "
         "both cores where XLA's uses one, 8.4. No gain: neighbours of the first convolution "
         "unfolded together, its pool with the rows first, the pool in a loop, the places of the "
-        "maxima compared on the way back. What remains beside products of 4 ms is the pool's way "
+        "maxima compared on the way back. What remains beside products of 3.5 ms is the pool's way "
         "back and the unfolding, which XLA writes to memory, one pass after the other."
     ),
     "VGG16: forward": (
         "XLA's convolutions of 3 x 3 run at 193 of 205 GFLOP/s, so that only fewer operations "
         "help. Where TensorFloat-32 is allowed Winograd's filtering does, in the rows below; it is "
-        "not the default because it rounds 20 times as coarsely and compiles for seconds. Tried on "
+        "not the default because it rounds 12 to 40 times as coarsely and compiles for seconds. Tried on "
         "the way: all 36 products as one of three axes, which takes 1.1 to 2 times as long as "
         "one after the other; image by image in a loop, 1.3 to 2.8 times; sums that the next "
         "layer's padding works out again, 5 to 10 times, until a branch stood between."

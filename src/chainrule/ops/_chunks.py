@@ -6,10 +6,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-DTypeLike = jnp.dtype
 
-
-def wide(dtype: DTypeLike) -> DTypeLike:
+def wide(dtype: jnp.dtype) -> jnp.dtype:
     """The dtype to compute in: as in XLA, half precision is only for what goes in and comes out.
 
     A gradient by a kernel, a sum over all positions, would be lost in half precision.

@@ -9,28 +9,27 @@ So `conv` replaces its **derivative**, a linear map of the change of the inputs 
 the kernel, by one that JAX transposes into fast code. Everything stays ordinary JAX, and can be
 differentiated again in both modes: a ``custom_vjp`` would refuse ``jacfwd``.
 
-Milliseconds on two busy cores, float32, the least of 7 to 9 runs that took turns in one process
-(``[N, H, W, C] * [h, w, D]``, padding keeps the size but in the two layers of LeNet):
+Milliseconds on two quiet cores, float32, the least of 3 to 5 runs in one process, alone and a step of
+``lax.scan`` (``[N, H, W, C] * [h, w, D]``, padding keeps the size but in the two layers of LeNet):
 
-=======================================  =======  =========  =======  ======
-gradient by the kernel                   forward  autodiff   unfold   across
-=======================================  =======  =========  =======  ======
-[100, 28, 28, 1] * [5, 5, 32], LeNet     1.4      6.1        5        18
-[100, 8, 8, 32] * [5, 5, 64], LeNet      2.0      2.3        2.1      3.1
-[100, 28, 28, 32] * [3, 3, 32]           12       58         41       27
-[100, 14, 14, 64] * [3, 3, 64]           12       50         25       23
-[100, 7, 7, 128] * [3, 3, 128]           14       22         18       19
-[4, 56, 56, 256] * [3, 3, 256]           127      547        210      170
-[4, 14, 14, 512] * [3, 3, 512]           38       66         43       46
-=======================================  =======  =========  =======  ======
+===================================  =======  ============  =========  =========
+gradient by the kernel               forward  autodiff      unfold     across
+===================================  =======  ============  =========  =========
+[100, 28, 28, 1] * [5, 5, 32]        1.0      6.0, 113      1.3, 2.1   3.1, 3.3
+[100, 8, 8, 32] * [5, 5, 64]         1.8      2.7, 218      1.8, 1.2   2.5, 2.4
+[100, 28, 28, 32] * [3, 3, 32]       15       22, 1,777     63, 22     33, 22
+[100, 14, 14, 64] * [3, 3, 64]       15       22, 1,046     34, 15     16, 15
+[100, 7, 7, 128] * [3, 3, 128]       8.2      10, 760       12, 9.9    12, 12
+[4, 56, 56, 256] * [3, 3, 256]       76       122, 15,051   176, 136   122, 130
+[4, 14, 14, 512] * [3, 3, 512]       20       20, 2,983     27, 26     26, 25
+===================================  =======  ============  =========  =========
 
-In ``lax.scan`` autodiff took 187, 67 and 7,177 ms for the first three, the others what they take
-outside. Gradient by the inputs of the third: 18 ms, and in ``lax.scan`` 885 as autodiff writes it.
+Alone, autodiff wins where there are many channels, by a third at most; but a function does not know
+whether it is traced for a loop, where it loses by the hundred.
 
 The **value** is computed by other ways in three cases. A kernel that is larger than the image,
-[100, 2, 2, 512] * [3, 3, 512], took XLA, which exchanges the operands, 2,008 ms, and takes 17 as a
-product. Small images XLA convolves on one core only (milliseconds on two quiet cores, the value,
-then the gradient by the inputs):
+[100, 2, 2, 512] * [3, 3, 512], takes XLA, which exchanges the operands, 858 ms, and 12 as a product.
+Small images XLA convolves on one core only (the value, then the gradient by the inputs):
 
 =======================================  ==========  ========  ==========  ========
 small images                             XLA's       products  XLA's       products
@@ -67,9 +66,7 @@ from jaxtyping import Array
 
 from chainrule.ops import _winograd
 from chainrule.ops._chunks import in_chunks, wide
-from chainrule.ops._windows import Window, views
-
-_NONE = (0, 0, 0)
+from chainrule.ops._windows import Window, pad, views
 
 _FEW = 16
 """Positions along an axis that are unfolded one by one."""
@@ -209,14 +206,16 @@ def _on_one_core(batch: Any, positions: tuple[int, ...], features: int, kernel: 
     """Say whether XLA's convolution leaves all cores but one idle, and unfolding is faster.
 
     It divides one row of outputs among the cores, where the row is worth it, and never the rows
-    or the batch.
+    or the batch. What is unfolded has to be worth its copying: by many features to multiply it
+    with, each the sum of twice as many products.
     """
-    row = positions[-1] * math.prod(kernel.shape)
+    weights = math.prod(kernel.shape)
+    row = positions[-1] * weights
     # As `jax.export` has it, a batch may be of any size.
-    narrow = min(features, math.prod(kernel.shape) // features // 2) < _WIDE
-    if not isinstance(batch, int) or narrow or row > _LONG_ROW:
+    if not isinstance(batch, int) or row > _LONG_ROW:
         return False
-    return batch * math.prod(positions[:-1]) * row > _WORTH_IT
+    worth_copying = features >= _WIDE and weights // features >= 2 * _WIDE
+    return worth_copying and batch * math.prod(positions[:-1]) * row > _WORTH_IT
 
 
 def _unfolded(inputs: Array, kernel: Array, window: Window) -> Array:
@@ -238,9 +237,7 @@ def _product(inputs: Array, kernel: Array, window: Window) -> Array:
 
 def _unfold(inputs: Array, kernel: Array, window: Window) -> Array:
     """Unfold the inputs ("im2col") and multiply."""
-    unfolded = lax.pad(
-        inputs, jnp.zeros((), inputs.dtype), [_NONE, *((*ends, 0) for ends in window.reach), _NONE]
-    )
+    unfolded = pad(inputs, window.reach)
     for axis in range(len(window.size)):
         unfolded = _unfold_axis(unfolded, window, axis)
     # One axis after the other puts the taps of the last one first.

@@ -155,13 +155,22 @@ def space(name: str, inputs: Array) -> tuple[int, ...]:
     return inputs.shape[1:-1]
 
 
+def pad(
+    inputs: Num[Array, "batch *space channels"],
+    ends: Sequence[tuple[int, int]],
+    fill: int | float = 0,
+) -> Num[Array, "batch *padded channels"]:
+    """Put values before and after each axis of space; a negative number of them cuts some off."""
+    none = (0, 0, 0)
+    fit = [none, *((lo, hi, 0) for lo, hi in ends), none]
+    return lax.pad(inputs, jnp.asarray(fill, inputs.dtype), fit)
+
+
 def views(
     inputs: Num[Array, "batch *space channels"], window: Window, fill: int | float = 0
 ) -> list[Num[Array, "batch *outputs channels"]]:
     """Return what each tap of the window sees at every position, one array a tap."""
-    none = (0, 0, 0)
-    fit = [none, *((lo, hi, 0) for lo, hi in window.reach), none]
-    padded = lax.pad(inputs, jnp.asarray(fill, inputs.dtype), fit)
+    padded = pad(inputs, window.reach, fill)
     if window.strides == window.size and window.spans == window.size:
         return _cells(padded, window)
     batch, channels = inputs.shape[0], inputs.shape[-1]

@@ -18,13 +18,13 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from chainrule.ops._chunks import in_chunks, wide
-from chainrule.ops._windows import Window
+from chainrule.ops._windows import Window, pad
 
 ERROR = 3e-5
 """How far float32 outputs are from exact ones, at most, as a part of the largest.
 
-With normal inputs, kernels of variance 2 / fan-in and 128 to 512 channels 8e-6 to 2e-5 were seen,
-and 4e-7 to 1e-6 of the plain sum.
+With normal inputs, kernels of variance 2 / fan-in and 128, 256 and 512 channels 8e-6 to 9e-6, 1.4e-5
+and 2.2e-5 were seen, and 5e-7 to 8e-7 of the plain sum (3 seeds, against float64).
 """
 
 TILE = 4
@@ -71,9 +71,8 @@ def conv(
       inputs: ``[batch, height, width, channels]``.
       kernel: ``[3, 3, channels, features]``.
       window: where the kernel stands.
-      finite: whether all is finite. A NaN would spread to the whole tile, and an infinity become
-        one.
-      otherwise: does the same where it is not.
+      finite: whether to filter: a NaN would spread to the whole tile, and an infinity become one.
+      otherwise: convolves else.
       back: whether inputs are ``[batch, rows, columns, features]``, on the way back to
         ``[batch, height, width, channels]``: by the flipped kernel, features summed.
 
@@ -84,7 +83,7 @@ def conv(
     channels, features = kernel.shape[-2:][:: -1 if back else 1]
     rows, columns = (-(-size // TILE) for size in window.outputs)
     fit = [
-        (lo, TILE * (tiles - 1) + _SPAN - size - lo, 0)
+        (lo, TILE * (tiles - 1) + _SPAN - size - lo)
         for tiles, size, (lo, _) in zip((rows, columns), window.inputs, window.padding, strict=True)
     ]
     kernel = kernel.astype(wide(kernel.dtype))
@@ -94,10 +93,8 @@ def conv(
     # takes longer than the product.
     over = (((1,), (1 if back else 0,)), ((), ()))
 
-    exchanged = jnp.swapaxes(flipped, -1, -2) if back else kernel
-
     def fast(inputs: Array) -> Array:
-        padded = lax.pad(inputs, jnp.zeros((), inputs.dtype), [(0, 0, 0), *fit, (0, 0, 0)])
+        padded = pad(inputs, fit)
         products = [
             [
                 lax.dot_general(tiles.reshape(-1, channels), weight, over).reshape(
@@ -116,10 +113,13 @@ def conv(
         outputs = tiled.reshape(-1, TILE * rows, TILE * columns, features)
         return outputs[:, : window.outputs[0], : window.outputs[1]]
 
+    def slow(inputs: Array) -> Array:
+        return otherwise(inputs, jnp.swapaxes(flipped, -1, -2) if back else kernel, window)
+
     def some(inputs: Array) -> Array:
         # The branch is also a wall: XLA would work the sums out again wherever the next layer
         # looks at them.
-        return lax.cond(finite, fast, lambda inputs: otherwise(inputs, exchanged, window), inputs)
+        return lax.cond(finite, fast, slow, inputs)
 
     return in_chunks(some, inputs, _SPAN**2 * rows * columns * channels, _BYTES)
 

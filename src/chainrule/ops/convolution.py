@@ -39,13 +39,15 @@ def conv(
     ``[channels, features]`` of the k-th weight. A padded value is 0.
 
     On a CPU the derivative, and for small images the value too, is computed by algorithms that are
-    several times faster there than what autodiff makes of XLA's
-    convolution, and many times inside ``lax.scan``; on other devices, and in groups, it is XLA's
-    own. Either can be differentiated again, in both modes. `plain_conv` is XLA's own everywhere.
+    several times faster there than what autodiff makes of XLA's convolution, and many times inside
+    ``lax.scan``; on other devices, and in groups, it is XLA's own. Either can be differentiated
+    again, in both modes. `plain_conv` is XLA's own everywhere.
 
     Within ``jax.default_matmul_precision("tensorfloat32")`` a CPU convolves large images by many
     kernels of 3 x 3 with Winograd's filtering: a quarter of the products, an error of up to 3e-5
-    of the largest output, which is less than TensorFloat-32's, and seconds to compile.
+    of the largest output, which is less than TensorFloat-32's, and seconds to compile. What is not
+    finite goes where it does without it; on the way back it spreads to the tiles of 4 x 4
+    that it touches.
 
     Args:
       inputs: x, ``[batch, *space, channels]`` with one to three axes of space.
