@@ -283,7 +283,7 @@ def _digits(config: Config, run: runs.Run) -> dict[str, Any]:
     peak = np.asarray([[lane.peak for lane in seed] for seed in lanes])
     table = Table(
         title=f"{config.hidden} hidden units on {config.samples} digits, {config.steps} steps, "
-        f"{config.seeds} seed{'s' * (config.seeds > 1)}: median (lowest to highest)",
+        f"{runs.counted(config.seeds, 'seed')}: median (lowest to highest)",
     )
     for column in ("eta", "verdicts", "peak", "final loss", "final / best", "dead units, %"):
         table.add_column(column, justify="left" if column == "verdicts" else "right")

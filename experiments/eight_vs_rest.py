@@ -160,7 +160,7 @@ def _table(
 ) -> Table:
     table = Table(
         title=f"{config.digit} against the rest, {config.epochs} epochs, errors over "
-        f"{config.seeds} seed{'s' * (config.seeds > 1)} from {config.seed}; "
+        f"{runs.counted(config.seeds, 'seed')} from {config.seed}; "
         f"always no is wrong for {floor:.2%}",
     )
     names = ("train, averaged", "test, averaged", "± std", "train, last", "test, last", "at most")

@@ -116,7 +116,7 @@ def main(config: Config) -> pathlib.Path:
         loss_rows, error_rows = np.stack(curves), np.stack(counts)
 
         run.save_trace({f"seed={config.seed + i}/loss": curve for i, curve in enumerate(loss_rows)})
-        label = f"$\\eta$ = {config.eta:g}, {config.seeds} seed{'s' * (config.seeds > 1)}"
+        label = f"$\\eta$ = {config.eta:g}, {runs.counted(config.seeds, 'seed')}"
         figure = draw_losses({label: loss_rows}, floors=_notes(config, loss_rows))
         run.save_figure("loss", figure)
         for step in (0, config.steps):
@@ -150,7 +150,7 @@ def _notes(config: Config, loss: np.ndarray) -> dict[str, float]:
 
 def _table(config: Config, loss: np.ndarray, errors: np.ndarray) -> Table:
     table = Table(
-        title=f"{config.seeds} seed{'s' * (config.seeds > 1)} from {config.seed}: "
+        title=f"{runs.counted(config.seeds, 'seed')} from {config.seed}: "
         f"mean squared error and training errors of {config.samples}",
     )
     for column in ("step", "loss, mean", "± std", "loss, notes", "errors, mean", "errors, notes"):

@@ -388,8 +388,7 @@ def report(run, config: Config, task: str, rows: dict[str, list[Judged]], target
     names = list(next(iter(rows.values()))[0].numbers)
     short = {"equal error rate": "EER", "changed by swapping": "swapped", "dimensions": "dims"}
     table = Table(
-        title=f"{task} digits, {config.seeds} seed{'s' * (config.seeds > 1)} "
-        "(all spreads in the run folder)"
+        title=f"{task} digits, {runs.counted(config.seeds, 'seed')} (all spreads in the run folder)"
     )
     for column in ("method", *(short.get(name, name) for name in names)):
         table.add_column(column, justify="right")

@@ -271,7 +271,7 @@ def _report(
 ) -> None:
     table = Table(
         title=f"{where}: error over the deviation, median of "
-        f"{config.seeds} seed{'s' * (config.seeds > 1)} from {config.seed}",
+        f"{runs.counted(config.seeds, 'seed')} from {config.seed}",
     )
     table.add_column("function", no_wrap=True)
     kinds = [f"{label}, {how}" for label in ACTIVATIONS for how in ("drawn", "trained")]

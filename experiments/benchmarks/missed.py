@@ -26,9 +26,9 @@ WHY: dict[str, str] = {
     "VGG16: forward": (
         "XLA's convolutions of 3 x 3 run at 193 of 205 GFLOP/s, so that only fewer operations "
         "help. Where TensorFloat-32 is allowed Winograd's filtering does, in the rows below; it is "
-        "not the default because it rounds 12 to 40 times as coarsely and compiles for seconds. Tried on "
-        "the way: all 36 products as one of three axes, which takes 1.1 to 2 times as long as "
-        "one after the other; image by image in a loop, 1.3 to 2.8 times; sums that the next "
-        "layer's padding works out again, 5 to 10 times, until a branch stood between."
+        "not the default because it rounds 12 to 40 times as coarsely and compiles for seconds. "
+        "Tried on the way: all 36 products as one of three axes, which takes 1.1 to 2 times as "
+        "long as one after the other; image by image in a loop, 1.3 to 2.8 times; sums that the "
+        "next layer's padding works out again, 5 to 10 times, until a branch stood between."
     ),
 }

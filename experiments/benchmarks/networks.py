@@ -231,19 +231,21 @@ def _in_pytorch(params: Any, batch: int, dtype: Any) -> tuple[Any, Any]:
     return net, x.to(memory_format=torch.channels_last)
 
 
-def _name(dtype: Any) -> tuple[str, Any, float]:
+def _numbers(dtype: Any, precision: str | None) -> tuple[str, Any, float, float | None]:
+    """Name the numbers; return our dtype, how far answers may be apart, and the target."""
     name = str(dtype).removeprefix("torch.")
-    return name, jnp.dtype(name), 0.1 if name == "bfloat16" else 1e-3
+    said = f"{name}, {precision} allowed" if precision else name
+    return (said, jnp.dtype(name), *((0.1, None) if name == "bfloat16" else (1e-3, 1.0)))
 
 
 def _allowing(precision: str | None, work: Callable[[], Any]) -> Callable[[], Any]:
-    """Do the work where matrix products may be rounded as coarsely as this."""
+    """Do the work where matrix products may be rounded as coarsely as this, if as anything."""
 
     def allowed() -> Any:
         with jax.default_matmul_precision(precision):
             return work()
 
-    return work if precision is None else allowed
+    return allowed
 
 
 def _forward(
@@ -251,7 +253,7 @@ def _forward(
 ) -> Row:
     import torch
 
-    name, ours_dtype, tolerance = _name(dtype)
+    numbers, ours_dtype, tolerance, target = _numbers(dtype, precision)
     cast = jax.tree.map(lambda leaf: leaf.astype(ours_dtype), params)
     images, apply = jnp.asarray(_inputs(batch), ours_dtype), jax.jit(vgg.apply)
     net, x = _in_pytorch(params, batch, dtype)
@@ -266,11 +268,11 @@ def _forward(
         return forward
 
     return Row(
-        f"VGG16: forward, batch {batch}, {name}" + (f", {precision} allowed" if precision else ""),
+        f"VGG16: forward, batch {batch}, {numbers}",
         _allowing(precision, lambda: np.asarray(apply(cast, images), np.float32)),
         pytorch(theirs, "PyTorch, channels last", compiled=compiled),
         _within(tolerance),
-        1.0 if name == "float32" else None,
+        target,
         operations=lambda: operations(vgg.apply, cast, images),
     )
 
@@ -284,7 +286,7 @@ def _step(
     """
     import torch
 
-    name, ours_dtype, tolerance = _name(dtype)
+    numbers, ours_dtype, tolerance, target = _numbers(dtype, precision)
     cast = jax.tree.map(lambda leaf: leaf.astype(ours_dtype), params)
     images, labels = jnp.asarray(_inputs(batch), ours_dtype), jnp.arange(batch)
     net, x = _in_pytorch(params, batch, dtype)
@@ -313,12 +315,11 @@ def _step(
         return step
 
     return Row(
-        f"VGG16: step of training, batch {batch}, {name}"
-        + (f", {precision} allowed" if precision else ""),
+        f"VGG16: step of training, batch {batch}, {numbers}",
         _allowing(precision, lambda: np.asarray(jax.block_until_ready(step(cast))[0])),
         pytorch(theirs, "PyTorch, channels last", compiled=compiled),
         _within(tolerance),
-        1.0 if name == "float32" else None,
+        target,
         operations=lambda: operations(jax.value_and_grad(loss), cast),
     )
 

@@ -22,7 +22,7 @@ SETTINGS = (
 
 
 @pytest.fixture
-def restored():
+def fresh():
     """JAX's settings as a new process has them, and after the test as they were."""
     before = {name: getattr(jax.config, name) for name in SETTINGS}
     jax.config.update("jax_enable_compilation_cache", True)
@@ -44,60 +44,80 @@ def kept(folder):
 
 
 def test_what_is_compiled_is_kept_and_the_oldest_goes_beyond_the_bound(
-    tmp_path, monkeypatch, restored
+    tmp_path, monkeypatch, fresh
 ):
     multiply(1.5)  # JAX has looked for a folder before, and found none
-    assert compiled.keep(tmp_path / "new" / "folder") == tmp_path / "new" / "folder"
     folder = tmp_path / "new" / "folder"
-    multiply(2.5)
+    with compiled.keep(folder) as found:
+        assert found == folder
+        multiply(2.5)
     (first,) = kept(folder)
     bound = int(2.5 * first.stat().st_size)
-    jax.config.update("jax_compilation_cache_dir", None)
     monkeypatch.setattr(compiled, "MAX_BYTES", bound)
-    assert compiled.keep(folder) == folder
-    for number in (3.5, 4.5, 5.5):
-        multiply(number)
-        assert 1 <= len(kept(folder)) <= 2
-        assert sum(file.stat().st_size for file in kept(folder)) <= bound
+    with compiled.keep(folder):
+        for number in (3.5, 4.5, 5.5):
+            multiply(number)
+            assert 1 <= len(kept(folder)) <= 2
+            assert sum(file.stat().st_size for file in kept(folder)) <= bound
     assert first not in kept(folder)
 
 
-def test_a_folder_that_cannot_be_written_is_no_failure(tmp_path, restored):
+def test_after_the_block_jax_is_as_it_was_also_when_it_raises(tmp_path, fresh):
+    before = {name: getattr(jax.config, name) for name in SETTINGS}
+
+    def interrupted():
+        with compiled.keep(tmp_path):
+            assert jax.config.jax_compilation_cache_dir == str(tmp_path)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert before == {name: getattr(jax.config, name) for name in SETTINGS}
+    multiply(8.5)
+    assert not kept(tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_no_failure(tmp_path, fresh):
     (tmp_path / "file").write_text("in the way")
-    assert compiled.keep(tmp_path / "file" / "folder") is None
-    assert jax.config.jax_compilation_cache_dir is None
-    assert multiply(6.5) == pytest.approx(3 * np.sin(6.5), rel=1e-5)
+    with compiled.keep(tmp_path / "file" / "folder") as found:
+        assert found is None
+        assert jax.config.jax_compilation_cache_dir is None
+        assert multiply(6.5) == pytest.approx(3 * np.sin(6.5), rel=1e-5)
 
 
-def test_a_damaged_program_is_compiled_again(tmp_path, restored):
-    folder = tmp_path / "folder"
-    assert compiled.keep(folder) == folder
-    multiply(7.5)
-    for file in kept(folder):
-        file.write_bytes(b"not a program")
-    jax.clear_caches()
-    with pytest.warns(UserWarning, match="Error reading persistent compilation cache"):
-        assert multiply(7.5) == pytest.approx(3 * np.sin(7.5), rel=1e-5)
+def test_a_damaged_program_is_compiled_again(tmp_path, fresh):
+    with compiled.keep(tmp_path):
+        multiply(7.5)
+        for file in kept(tmp_path):
+            file.write_bytes(b"not a program")
+        jax.clear_caches()
+        with pytest.warns(UserWarning, match="Error reading persistent compilation cache"):
+            assert multiply(7.5) == pytest.approx(3 * np.sin(7.5), rel=1e-5)
 
 
-def test_settings_of_jax_go_first(tmp_path, monkeypatch, restored):
+def nothing_is_kept(folder):
+    with compiled.keep(folder) as found:
+        return found is None and not folder.exists()
+
+
+def test_settings_of_jax_go_first(tmp_path, monkeypatch, fresh):
     jax.config.update("jax_enable_compilation_cache", False)
-    assert compiled.keep(tmp_path / "a") is None
+    assert nothing_is_kept(tmp_path / "a")
     jax.config.update("jax_enable_compilation_cache", True)
     jax.config.update("jax_compilation_cache_dir", str(tmp_path / "theirs"))
-    assert compiled.keep(tmp_path / "a") is None
+    assert nothing_is_kept(tmp_path / "a")
     assert jax.config.jax_compilation_cache_dir == str(tmp_path / "theirs")
-    assert not (tmp_path / "a").exists()
     monkeypatch.delitem(sys.modules, "jax")
-    assert compiled.keep(tmp_path / "a") is None
+    assert nothing_is_kept(tmp_path / "a")
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_the_folder_is_where_caches_are_expected(tmp_path, monkeypatch, restored, named):
+def test_the_folder_is_where_caches_are_expected(tmp_path, monkeypatch, fresh, named):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path) if named else "relative")
     monkeypatch.setattr(pathlib.Path, "home", lambda: tmp_path / "home")
     below = tmp_path if named else tmp_path / "home" / ".cache"
-    assert compiled.keep() == below / "chainrule" / "compiled"
+    with compiled.keep() as found:
+        assert found == below / "chainrule" / "compiled"
 
 
 SCRIPT = '''"""A script of the name of its experiment."""
@@ -131,6 +151,6 @@ def test_a_script_of_an_experiment_finds_what_its_last_run_compiled_and_others_k
     assert run("demo") >= 1
 
 
-def test_a_run_in_somebody_elses_program_changes_no_setting(tmp_path, restored):
+def test_a_run_in_somebody_elses_program_changes_no_setting(tmp_path, fresh):
     with runs.start("demo", seed=0, arguments={}, root=tmp_path):
         assert jax.config.jax_compilation_cache_dir is None

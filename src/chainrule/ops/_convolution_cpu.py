@@ -9,8 +9,8 @@ So `conv` replaces its **derivative**, a linear map of the change of the inputs 
 the kernel, by one that JAX transposes into fast code. Everything stays ordinary JAX, and can be
 differentiated again in both modes: a ``custom_vjp`` would refuse ``jacfwd``.
 
-Milliseconds on two quiet cores, float32, the least of 3 to 5 runs in one process, alone and a step of
-``lax.scan`` (``[N, H, W, C] * [h, w, D]``, padding keeps the size but in the two layers of LeNet):
+Milliseconds on two quiet cores, float32, the least of 3 to 5 runs in one process, alone and a step
+of ``lax.scan`` (``[N, H, W, C] * [h, w, D]``, padding keeps the size but in LeNet, the first two):
 
 ===================================  =======  ============  =========  =========
 gradient by the kernel               forward  autodiff      unfold     across
@@ -24,11 +24,11 @@ gradient by the kernel               forward  autodiff      unfold     across
 [4, 14, 14, 512] * [3, 3, 512]       20       20, 2,983     27, 26     26, 25
 ===================================  =======  ============  =========  =========
 
-Alone, autodiff wins where there are many channels, by a third at most; but a function does not know
-whether it is traced for a loop, where it loses by the hundred.
+Alone, autodiff wins where there are more channels, by a half at most; but a function does not know
+whether it is traced for a loop, where that loses by the hundred.
 
 The **value** is computed by other ways in three cases. A kernel that is larger than the image,
-[100, 2, 2, 512] * [3, 3, 512], takes XLA, which exchanges the operands, 858 ms, and 12 as a product.
+[100, 2, 2, 512] * [3, 3, 512], takes XLA, which exchanges the operands, 858 ms; a product takes 12.
 Small images XLA convolves on one core only (the value, then the gradient by the inputs):
 
 =======================================  ==========  ========  ==========  ========

@@ -20,6 +20,7 @@ from chainrule.runs.metrics import Metrics
 from chainrule.runs.metrics import read as read_metrics
 from chainrule.runs.read import Loaded, load
 from chainrule.runs.reporting import report, write_report
+from chainrule.runs.wording import counted
 from chainrule.runs.write import Run, check_counts, dumps, start
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Run",
     "check_counts",
     "compare",
+    "counted",
     "dumps",
     "find",
     "load",

@@ -40,6 +40,16 @@ def short(value: JSON) -> str:
     return str(value)
 
 
+def counted(count: int, noun: str) -> str:
+    """Return so many of something.
+
+    Example:
+      >>> counted(1, "seed"), counted(5, "seed")
+      ('1 seed', '5 seeds')
+    """
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def shown(value: JSON) -> Element | str:
     """Return a JSON value for a cell of a page: names and rows of numbers as a table in it."""
     if isinstance(value, Mapping) and value:

@@ -206,11 +206,11 @@ def start(
         run.note(resumed=True)
         run._reopen_metrics()
         folder, name = partial.parent, partial.stem
-    if run.record["about"] is not None:
-        compiled.keep()
+    own = run.record["about"] is not None
     clock = time.perf_counter()
     try:
-        yield run
+        with compiled.keep() if own else contextlib.nullcontext():
+            yield run
         run.note(wall_seconds=round(time.perf_counter() - clock, 3), **surroundings())
         if run._records:
             metrics.to_csv(run.path / "metrics.csv", run._records)
