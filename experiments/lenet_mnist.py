@@ -104,15 +104,19 @@ class Config:
 
 def main(config: Config) -> pathlib.Path:
     """Run the experiment and return its run folder."""
-    runs.check_counts(seeds=config.seeds)
+    recipe = RECIPES[config.recipe]
+    if config.epochs is not None:
+        recipe = recipe._replace(epochs=config.epochs)
+    runs.check_counts(seeds=config.seeds, epochs=recipe.epochs)
     clock = time.perf_counter()
     console = Console()
-    recipe = RECIPES[config.recipe]
-    recipe = recipe._replace(
-        epochs=config.epochs or recipe.epochs, samples=config.samples or recipe.samples
-    )
     train = data.mnist("train", config.source, config.data_dir)
     test = data.mnist("test", config.source, config.data_dir)
+    whole = len(train.labels) == 60_000 and config.epochs is None and config.samples is None
+    if config.samples is not None:
+        recipe = recipe._replace(samples=config.samples)
+        train = data.first(train, config.samples)
+    # A recipe makes do with fewer digits, where a source has no more.
     images, labels = train.images[: recipe.samples, ..., None], train.labels[: recipe.samples]
     # Of a part: over all pixels they would take most of a second.
     scale = float(images[:5000].mean()), float(images[:5000].std())
@@ -194,7 +198,6 @@ def main(config: Config) -> pathlib.Path:
         if config.figures:
             _draw_learning(run, trace)
         run.note(compile_seconds=round(compiling, 3))
-        whole = len(train.labels) == 60_000 and not (config.epochs or config.samples)
         at_most = f"at most {AT_MOST[config.recipe]}" if whole else None
         run.result("test error", errors, at_most)
         run.result("test error, mean", np.mean(errors), at_most)

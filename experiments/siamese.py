@@ -74,8 +74,8 @@ class Config:
     """Of the contrastive loss."""
     temperature: float = 0.1
     """Of the supervised contrastive loss."""
-    samples: int = 60_000
-    """The first so many training digits, a twelfth of which is held out."""
+    samples: int | None = None
+    """The first so many training digits, instead of all; a twelfth of them is held out."""
     pairs: int = 20_000
     """Pairs to choose the threshold on, and pairs to judge; fixed."""
     plane_steps: int = 1500
@@ -116,6 +116,8 @@ def main(config: Config) -> pathlib.Path:
     runs.check_counts(seeds=config.seeds)
     console = Console()
     train = data.mnist("train", config.source, config.data_dir)
+    if config.samples is not None:
+        train = data.first(train, config.samples)
     test = data.mnist("test", config.source, config.data_dir)
     tasks = {
         "seen": make_task(config, train, test, range(10), range(10)),
@@ -169,7 +171,7 @@ def main(config: Config) -> pathlib.Path:
 
 def make_task(config: Config, train, test, trained, judged) -> Task:
     """Keep the digits that are trained on and those to judge; hold out a twelfth of the former."""
-    use = np.isin(train.labels[: config.samples], trained)
+    use = np.isin(train.labels, trained)
     cut = len(use) * 11 // 12
     rows, held = np.flatnonzero(use[:cut]), cut + np.flatnonzero(use[cut:])
     sought = np.flatnonzero(np.isin(test.labels, judged))

@@ -66,6 +66,15 @@ def test_a_run_that_was_stopped_is_gone_on_with_to_the_bit(loaded, tmp_path, mon
     assert resumed.record["results"]["test error"] == loaded.record["results"]["test error"]
 
 
+def test_a_number_of_digits_or_epochs_that_cannot_be_is_refused(tmp_path):
+    config = lenet_mnist.Config(source="embedded", root=tmp_path)
+    with pytest.raises(ValueError, match=r"70000 samples of the \d+ train digits of source embedd"):
+        lenet_mnist.main(dataclasses.replace(config, samples=70_000))
+    with pytest.raises(ValueError, match="epochs=0: give at least 1"):
+        lenet_mnist.main(dataclasses.replace(config, epochs=0))
+    assert not any(tmp_path.iterdir())
+
+
 def test_the_rate_rises_to_its_peak_and_falls_to_zero():
     recipe = lenet_mnist.Recipe(3, 10, 0.5, rising=0.2, smoothing=0.0, pixels=0)
     rate = lenet_mnist.schedule(recipe, samples=109)  # 10 steps an epoch
