@@ -289,7 +289,7 @@ def _fit(
     errors = jnp.where(ran[None, :], errors, errors[:, epochs - 1][:, None])
     norm = jnp.linalg.norm(weights)
     margin = least / jnp.where(norm > 0, norm, 1)
-    radius = jnp.max(_each_block(lambda x: jnp.linalg.norm(rows(x), axis=1), inputs))
+    radius = jnp.max(_each_block(lambda x: jnp.linalg.norm(rows(x), axis=1), inputs, features))
     return Fit(
         weights=weights,
         averaged=total / epochs.astype(zero.dtype),
@@ -345,13 +345,21 @@ def _walk(
 
 @functools.partial(jax.jit, static_argnames=("bias", "features"))
 def _scores(weights: Array, inputs: Array, *, bias: bool, features: Features | None) -> Array:
-    return _each_block(lambda x: _dot(_rows(x, bias, features), weights), inputs)
+    def score(x: Array) -> Array:
+        x = _rows(x, False, features)
+        # Without a column of ones, for which all inputs would be copied.
+        return _dot(x, weights[:-1]) + weights[-1] if bias else _dot(x, weights)
+
+    return _each_block(score, inputs, features)
 
 
-def _each_block(f: Callable[[Array], Array], inputs: Array) -> Array:
-    """Return ``f(inputs)``, one number an input, computed block by block."""
+def _each_block(f: Callable[[Array], Array], inputs: Array, features: Features | None) -> Array:
+    """Return ``f(inputs)``, one number an input, block by block where features are to be made.
+
+    Where the inputs are the features, all cores can read them at once.
+    """
     n = len(inputs)
-    if n <= _BLOCK:
+    if n <= _BLOCK or (features is None and jnp.issubdtype(inputs.dtype, jnp.floating)):
         return f(inputs)
     blocks = -(-n // _BLOCK)
     starts = jnp.minimum(jnp.arange(blocks) * _BLOCK, n - _BLOCK)  # as in `_walk`
