@@ -21,7 +21,8 @@ _STEPS_AT_A_TIME = 16
 class Feed:
     """The samples of the next steps, and where in them each batch stands.
 
-    Arrays are put on the device once, and stay. A source is read ahead by some steps.
+    Arrays are put on the device once, and stay. A source is read ahead by some steps. The order of
+    an epoch is drawn once, however many calls its steps are cut into.
 
     Args:
       batches: the samples, and the batch of every step.
@@ -32,6 +33,7 @@ class Feed:
         self._batches = batches
         self._copy = functools.partial(devices.replicate, mesh=mesh) if mesh else lambda tree: tree
         self._base = self._until = 0  # the steps whose samples are there
+        self._epoch = -1  # whose order is there
         if batches.in_memory:
             self._data = self._copy(jax.tree.map(jnp.asarray, batches.data))
 
@@ -47,7 +49,9 @@ class Feed:
           the batches from ``step`` up to the last number, at most ``stop``.
         """
         epoch, at = divmod(step, self._batches.per_epoch)
-        order = self._batches.order(epoch)
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, self._batches.order(epoch)
+        order = self._order
         if self._batches.in_memory:
             return self._data, order, stop
         if not self._base <= step < self._until:
@@ -58,6 +62,6 @@ class Feed:
             self._data = self._copy(jax.tree.map(jnp.asarray, samples))
             places = np.zeros(order.shape, np.int32)
             places[ahead] = np.arange(rows.size, dtype=np.int32).reshape(rows.shape)
-            self._order = jnp.asarray(places)
+            self._places = jnp.asarray(places)
             self._base, self._until = step, step + min(_STEPS_AT_A_TIME, len(order) - at)
-        return self._data, self._order, min(stop, self._until)
+        return self._data, self._places, min(stop, self._until)
