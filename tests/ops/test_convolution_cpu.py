@@ -158,6 +158,17 @@ def test_what_needs_no_gradient_costs_none():
     assert count(0) == count(1) < count((0, 1))
 
 
+def test_the_way_back_keeps_no_unfolded_inputs():
+    inputs, kernel = jnp.ones((64, 28, 28, 32)), jnp.ones((3, 3, 32, 32))
+
+    def by_kernel(inputs, kernel, g):
+        return jax.vjp(lambda kernel: conv(inputs, kernel, padding=1), kernel)[1](g)
+
+    program = jax.jit(by_kernel).lower(inputs, kernel, inputs).compile()
+    unfolded = 64 * 30 * 28 * (3 * 32 + 3 * 32) * 4
+    assert program.memory_analysis().temp_size_in_bytes < unfolded / 4
+
+
 def test_hessian_times_vector_in_both_orders(x64):
     arrays = arrays_of(CASES["wide image"], jnp.float64)
     along = arrays_of(CASES["wide image"], jnp.float64)[::-1]

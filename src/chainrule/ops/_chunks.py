@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
@@ -41,5 +42,7 @@ def in_chunks(f: Callable[[Array], Array], inputs: Array, values: int, limit: in
     size = max(n for n in range(1, fit + 1) if batch % n == 0)
     if size >= batch:
         return some(inputs)
+    # On the way back a chunk is done again: else all that f made of all of them would be kept.
+    some = jax.checkpoint(some, prevent_cse=False)
     outputs = lax.map(some, inputs.reshape(batch // size, size, *inputs.shape[1:]))
     return outputs.reshape(batch, *outputs.shape[2:])
