@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from missed import WHY
+from missed import FASTER, WHY
 
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 COLUMNS = (
@@ -124,10 +124,10 @@ def missed(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return [row for row in rows if row["target"] is not None and row["middle"] > row["target"]]
 
 
-def why(name: str) -> str | None:
-    """Return what is known of a missed row: that of the longest beginning of its name."""
-    known = [start for start in WHY if name.startswith(start)]
-    return WHY[max(known, key=len)] if known else None
+def why(name: str, reasons: Mapping[str, str]) -> str:
+    """Return what is known of a row: that of the longest beginning of its name."""
+    known = [start for start in reasons if name.startswith(start)]
+    return reasons[max(known, key=len)] if known else "not looked into yet."
 
 
 def _shown(row: Mapping[str, Any]) -> Iterator[str]:
@@ -139,10 +139,12 @@ def _shown(row: Mapping[str, Any]) -> Iterator[str]:
 def _where_missed(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if found := missed(rows):
         yield from ("", "Where a target is missed:", "")
+        alike: dict[str, list[str]] = {}
         for row in found:
-            reason = why(row["name"]) or "not looked into yet."
             measured = f"{score(row, 'middle')} against {row['peer']}, target {goal(row)}"
-            yield f"- {row['name']} ({measured}): {reason}"
+            alike.setdefault(why(row["name"], WHY), []).append(f"{row['name']} ({measured})")
+        for reason, names in alike.items():
+            yield f"- {'; '.join(names)}: {reason}"
 
 
 def _growths(growths: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -161,6 +163,16 @@ def _growths(growths: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             seconds(growth["seconds"][-1]),
         )
         yield f"| {' | '.join(cells)} |"
+    if found := [growth for growth in growths if faster(growth)]:
+        yield from ("", "Where time grows faster than the work:", "")
+        for growth in found:
+            name = f"{growth['size']}: {growth['work']}"
+            yield f"- {name}: {why(name, FASTER)}"
+
+
+def faster(growth: Mapping[str, Any]) -> bool:
+    """Say whether time grows faster than the work, by more than it varies from run to run."""
+    return exponent(growth["sizes"], growth["seconds"]) > growth["theory"] + 0.1
 
 
 def put(text: str, results: Mapping[str, Any]) -> str:

@@ -146,6 +146,10 @@ def test_a_missed_target_is_listed_with_its_reason(monkeypatch):
     assert "- start (+300 ms against someone, target +0.25 s): not looked into yet." in lines
     assert any("+300 ms (-100 ms to +2 s, 7) | +0.25 s |" in line for line in lines)
     assert len([line for line in lines if line.startswith("- ")]) == 2
+    other = slow | {"name": "work: another"}
+    lines = published.table(RESULTS | {"rows": [slow, other]}).splitlines()
+    measured = "(1.50 against someone, target 0.95)"
+    assert f"- work: a little {measured}; work: another {measured}: it is far." in lines
 
 
 def test_shown_answers_stand_below_the_table():
@@ -155,7 +159,8 @@ def test_shown_answers_stand_below_the_table():
     assert "work: a little: 0.991, 0.992; someone: 0.990, 0.993." in found
 
 
-def test_growth_is_shown_as_exponents():
+def test_growth_is_shown_as_exponents_with_the_reason_where_it_is_too_fast(monkeypatch):
+    monkeypatch.setattr(published, "FASTER", {"samples": "of the cache."})
     growth = {
         "size": "samples",
         "work": "a step",
@@ -168,6 +173,9 @@ def test_growth_is_shown_as_exponents():
     }
     found = published.table(RESULTS | {"growth": [growth]})
     assert "| samples | a step | 1,000 to 4,000 | 1 |  | 1.00 | 2.00 | 0.00 | 40 ms |" in found
+    assert "grows faster" not in found
+    found = published.table(RESULTS | {"growth": [growth | {"seconds": [0.01, 0.03, 0.09]}]})
+    assert "- samples: a step: of the cache." in found
 
 
 def test_what_grows_is_compiled_and_counted():

@@ -15,20 +15,20 @@ of ``lax.scan`` (``[N, H, W, C] * [h, w, D]``, padding keeps the size but in LeN
 ===================================  =======  ============  =========  =========
 gradient by the kernel               forward  autodiff      unfold     across
 ===================================  =======  ============  =========  =========
-[100, 28, 28, 1] * [5, 5, 32]        1.0      6.0, 113      1.3, 2.1   3.1, 3.3
-[100, 8, 8, 32] * [5, 5, 64]         1.8      2.7, 218      1.8, 1.2   2.5, 2.4
-[100, 28, 28, 32] * [3, 3, 32]       15       22, 1,777     63, 22     33, 22
-[100, 14, 14, 64] * [3, 3, 64]       15       22, 1,046     34, 15     16, 15
-[100, 7, 7, 128] * [3, 3, 128]       8.2      10, 760       12, 9.9    12, 12
-[4, 56, 56, 256] * [3, 3, 256]       76       122, 15,051   176, 136   122, 130
-[4, 14, 14, 512] * [3, 3, 512]       20       20, 2,983     27, 26     26, 25
+[100, 28, 28, 1] * [5, 5, 32]        1.0      3.6, 105      1.2, 1.7   2.9, 3.1
+[100, 8, 8, 32] * [5, 5, 64]         1.6      1.9, 224      1.7, 1.1   2.3, 2.4
+[100, 28, 28, 32] * [3, 3, 32]       15       19, 1,762     22, 25     18, 21
+[100, 14, 14, 64] * [3, 3, 64]       15       20, 979       14, 14     13, 13
+[100, 7, 7, 128] * [3, 3, 128]       8.1      10, 747       11, 10     12, 11
+[4, 56, 56, 256] * [3, 3, 256]       75       120, 15,619   133, 141   109, 122
+[4, 14, 14, 512] * [3, 3, 512]       19       20, 2,966     25, 23     24, 24
 ===================================  =======  ============  =========  =========
 
-Alone, autodiff wins where there are more channels, by a half at most; but a function does not know
+Alone, autodiff wins where images are small, by a fifth at most; but a function does not know
 whether it is traced for a loop, where that loses by the hundred.
 
 The **value** is computed by other ways in three cases. A kernel that is larger than the image,
-[100, 2, 2, 512] * [3, 3, 512], takes XLA, which exchanges the operands, 858 ms; a product takes 12.
+[100, 2, 2, 512] * [3, 3, 512], takes XLA, which exchanges the operands, 805 ms; a product takes 11.
 Small images XLA convolves on one core only (the value, then the gradient by the inputs):
 
 =======================================  ==========  ========  ==========  ========

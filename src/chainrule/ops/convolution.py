@@ -40,9 +40,9 @@ def conv(
 
     On a CPU the derivative, and for small images the value too, is computed as products of
     matrices: inside ``lax.scan`` a hundred times as fast as what autodiff makes of XLA's
-    convolution, and outside between five times as fast and half as slow again. On other devices,
-    and in groups, it is XLA's own. Either can be differentiated again, in both modes. `plain_conv`
-    is XLA's own everywhere.
+    convolution, and outside between three times as fast and a fifth slower. On other devices, and
+    in groups, it is XLA's own. Either can be differentiated again, in both modes. `plain_conv` is
+    XLA's own everywhere.
 
     Within ``jax.default_matmul_precision("tensorfloat32")`` a CPU convolves large images by many
     kernels of 3 x 3 with Winograd's filtering: a quarter of the products, an error of up to 3e-5
