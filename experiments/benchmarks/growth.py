@@ -150,7 +150,7 @@ def cases(scale: Scale) -> Iterator[Case]:
 
         return compiled(run, jnp.linspace(0.005, 0.4, lanes))
 
-    # All of them more than the caches hold: within these a lane takes a third of the time.
+    # From what a cache of 32 MB holds to what it does not.
     sizes = (16_000, 32_000, 64_000, 128_000)
     yield Case("rates", "sweep, two wells, 100 steps", 1, sizes[few], wells)
     case = notes()
