@@ -5,7 +5,7 @@ import pathlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chainrule.runs.read import read_record
-from chainrule.runs.wording import short
+from chainrule.runs.wording import counted, short
 
 if TYPE_CHECKING:  # rich takes its time to be imported
     from rich.table import Table
@@ -76,8 +76,8 @@ def table(listing: Listing, *, results: int = 3) -> "Table":
     from rich.markup import escape
     from rich.table import Table
 
-    count = len(listing.runs)
-    made = Table(title=f"{count} run{'s' * (count != 1)} in {escape(str(listing.folder))}")
+    found = counted(len(listing.runs), "run")
+    made = Table(title=f"{found} in {escape(str(listing.folder))}")
     made.add_column("experiment, folder", overflow="fold")
     made.add_column("started")
     made.add_column("seed", justify="right")
