@@ -38,11 +38,12 @@ from typing import Any
 
 import jax
 import numpy as np
+import timing
 import tyro
 from rich.console import Console
 from rich.table import Table
 
-from chainrule import losses, runs, timing
+from chainrule import losses, runs
 from chainrule.models import mlp
 from chainrule.plots import cost as plots
 

@@ -35,11 +35,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import timing
 import tyro
 from rich.console import Console
 from rich.table import Table
 
-from chainrule import losses, runs, timing
+from chainrule import losses, runs
 from chainrule.models import mlp
 from chainrule.plots import cost as plots
 

@@ -37,10 +37,9 @@ from exploring import landscapes as explored_landscapes
 from rich.console import Console
 from rich.table import Table
 
-from chainrule import data, descent, landscapes, losses, runs
+from chainrule import data, descent, explorer, landscapes, losses, runs
 from chainrule.models import mlp
 from chainrule.ops.linear import linear
-from chainrule.pages import explorer
 from chainrule.plots import descent as plots
 
 OPTIMIZERS = {

@@ -26,11 +26,12 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+import timing
 import tyro
 from rich.console import Console
 from rich.table import Table
 
-from chainrule import data, losses, runs, timing
+from chainrule import data, losses, runs
 from chainrule.models import dag, lenet, mlp
 from chainrule.models.dag import Node, layer
 from chainrule.ops.activations import relu, tanh

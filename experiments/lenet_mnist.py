@@ -36,7 +36,7 @@ from rich.table import Table
 from chainrule import data, runs, training
 from chainrule.data.augment import shift
 from chainrule.data.batches import Batches
-from chainrule.data.digits import CLASSES
+from chainrule.data.digits.record import CLASSES
 from chainrule.models import lenet, stack
 from chainrule.plots import classification, convolution, network
 

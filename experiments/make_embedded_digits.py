@@ -13,12 +13,12 @@ import numpy as np
 import tyro
 
 from chainrule import data
-from chainrule.data import files
+from chainrule.data.digits import files
 
 SIZES = {"train": 6000, "test": 1000}
 
 
-def main(source: Path, target: Path = Path("src/chainrule/data/embedded")) -> None:
+def main(source: Path, target: Path = Path("src/chainrule/data/digits/embedded")) -> None:
     """Write the four files of the embedded sample.
 
     Args:

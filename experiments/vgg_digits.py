@@ -32,7 +32,7 @@ from rich.table import Table
 from chainrule import data, export, losses, runs, training
 from chainrule.data.augment import shift
 from chainrule.data.batches import Batches
-from chainrule.data.digits import CLASSES
+from chainrule.data.digits.record import CLASSES
 from chainrule.models import stack, torchvision, vgg
 from chainrule.plots import classification, convolution
 

@@ -258,7 +258,7 @@ classification.mistakes(
 # Published weights of VGG16 are in PyTorch's layout: channels first, kernels `[out, in, h, w]`, under names
 # that count the modules. The first dense layer is the awkward one. Its inputs are a flattened image, and
 # PyTorch flattens channels, rows, columns where here it is rows, columns, channels; so its weights have to
-# be sorted anew. `chainrule.models.torchvision` reads and writes that layout, in `.safetensors` or `.npz`
+# be sorted anew. `chainrule.models.pretrained.torchvision` reads and writes that layout, in `.safetensors` or `.npz`
 # files, together with the preprocessing that images need:
 
 # %%

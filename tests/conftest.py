@@ -3,9 +3,13 @@
 import os
 import pathlib
 import shutil
+import sys
 
 # Before any import of jax: tests are about numbers, and those of the CPU are the reference.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# And about right numbers, not fast ones: most of the time of a test is XLA's. What a test compiles
+# in a process of its own, XLA optimizes as ever.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 from jaxtyping import install_import_hook
 
@@ -22,8 +26,10 @@ import pytest
 # jnp.ones(3) + np.float64(1) and x @ w + b are where silent mistakes begin.
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# A test that runs an experiment as its script would keep what all later tests compile.
-jax.config.update("jax_enable_compilation_cache", False)
+# What was compiled for the tests once is not compiled again: by this environment alone.
+jax.config.update("jax_compilation_cache_dir", os.path.join(sys.prefix, "compiled-for-tests"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ def test_no_file_of_the_package_is_left_out(wheel):
         for path in (source / "chainrule").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert "chainrule/data/embedded/train-images-idx3-ubyte.gz" in expected
+    assert "chainrule/data/digits/embedded/train-images-idx3-ubyte.gz" in expected
     assert expected - set(wheel.namelist()) == set()
 
 
@@ -39,7 +39,7 @@ def test_all_licences_are_stated_and_enclosed(wheel):
     folder = metadata.removesuffix("METADATA") + "licenses/"
     assert b"Apache License" in wheel.read(folder + "LICENSE")
     assert b"Chris Pettitt" in wheel.read(folder + "src/chainrule/xray/page/LICENSE.dagre")
-    notice = wheel.read(folder + "src/chainrule/data/embedded/LICENSE").decode()
+    notice = wheel.read(folder + "src/chainrule/data/digits/embedded/LICENSE").decode()
     for needed in ("Yann LeCun and Corinna Cortes", "by-sa/3.0", "first 6,000", "NIST"):
         assert needed in notice
 

@@ -29,12 +29,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import timing
 import tyro
 from jax.sharding import NamedSharding, PartitionSpec
 from rich.console import Console
 from rich.table import Table
 
-from chainrule import losses, timing, training
+from chainrule import losses, training
 from chainrule.data.batches import Batches
 from chainrule.models import mlp, vgg
 from chainrule.ops.convolution import plain_conv
@@ -102,7 +103,7 @@ def of_vgg(config: Config, mesh: jax.sharding.Mesh) -> tuple[int, dict[str, tupl
     }
     step = jax.jit(training.make_step(loss, optimizer), out_shardings=copied)
     replaced = {"conv": plain_conv} if config.plain else {}
-    with mock.patch.multiple("chainrule.models._rows", **replaced):
+    with mock.patch.multiple("chainrule.models.stack.rows", **replaced):
         text = step.lower(state, batch).compile().as_text()
     weights = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state.params))
     return weights, collectives(text)

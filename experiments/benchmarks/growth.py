@@ -16,10 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import timing
 from descents import notes
 from harness import Scale, child, operations
 
-from chainrule import descent, landscapes, losses, timing, training, xray
+from chainrule import descent, landscapes, losses, training, xray
 from chainrule.data.batches import Batches
 from chainrule.features import hog
 from chainrule.models import mlp, vgg

@@ -175,7 +175,7 @@ def operations(function: Callable[..., Any], *arguments: Any) -> float:
     It counts the body of a loop once, so that the convolution is taken in its plain form, and a
     descent by the step.
     """
-    with mock.patch("chainrule.models._rows.conv", plain_conv):
+    with mock.patch("chainrule.models.stack.rows.conv", plain_conv):
         return jax.jit(function).lower(*arguments).cost_analysis()["flops"]
 
 

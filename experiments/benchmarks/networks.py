@@ -17,7 +17,7 @@ from harness import Child, Row, Scale, child, operations, pytorch
 from chainrule import data, losses, runs, training
 from chainrule.data.batches import Batches
 from chainrule.data.pairs import Tuples
-from chainrule.models import _torch, lenet, torchvision, vgg
+from chainrule.models.pretrained import _torch, lenet, torchvision, vgg
 
 EXPERIMENTS = pathlib.Path(__file__).resolve().parents[1]
 IMAGE = (224, 224, 3)

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from chainrule import descent, losses
+from chainrule.explorer.page import Problem, Sweep
 from chainrule.models import mlp
 from chainrule.ops.linear import linear
-from chainrule.pages.explorer import Problem, Sweep
 
 from .landscapes import spread
 

@@ -21,30 +21,30 @@ __version__ = "0.1.0"
 
 _SUBMODULES = (
     "check",
+    "compiling",
     "data",
     "descent",
-    "export",
+    "explorer",
     "features",
     "landscapes",
-    "launch",
     "losses",
     "models",
     "ops",
-    "pages",
     "plots",
     "runs",
-    "timing",
     "training",
     "verification",
     "xray",
 )
+_MOVED = {"export": "training.export", "launch": "training.launch"}
+"""What people import from here though it has moved."""
 
 
 def __getattr__(name: str) -> ModuleType:
-    if name in _SUBMODULES:
-        return importlib.import_module(f"{__name__}.{name}")
+    if name in _SUBMODULES or name in _MOVED:
+        return importlib.import_module(f"{__name__}.{_MOVED.get(name, name)}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_SUBMODULES])
+    return ["__version__", *_SUBMODULES]

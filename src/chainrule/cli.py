@@ -210,7 +210,7 @@ def _xray(options: argparse.Namespace) -> None:
 
 
 def _launch(options: argparse.Namespace) -> int:
-    from chainrule.launch import launch
+    from chainrule.training.launch import launch
 
     return launch(
         options.script,

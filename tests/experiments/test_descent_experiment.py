@@ -1,13 +1,9 @@
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 # Where they are when the script is run.
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "experiments"))
-
 from chainrule import runs
 from experiments import descent, mlp_digits
 

@@ -1,14 +1,9 @@
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 # Where they are when the script is run.
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "experiments"))
-
 from exploring import landscapes
 
 from chainrule import descent as descents

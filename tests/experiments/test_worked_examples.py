@@ -1,4 +1,3 @@
-import sys
 from pathlib import Path
 
 import jax
@@ -7,8 +6,6 @@ import numpy as np
 import pytest
 
 # Where they are when the script is run.
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "experiments"))
-
 import worked_examples
 from worked import errata
 from worked.claims import CLAIMS

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from chainrule import losses
-from chainrule.models import _torch, lenet, stack
+from chainrule.models.pretrained import _torch, lenet, stack
 from chainrule.models.stack import Conv, Dense, Norm, Pool
 
 NAMES = [f"{layer}.{leaf}" for layer in lenet.TORCH_NAMES.values() for leaf in ("weight", "bias")]

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from chainrule import pages, runs
+from chainrule import _html, runs
 
 WORD = '<script>alert("&")</script>'
 
@@ -153,4 +153,4 @@ def test_the_comparison_page_has_the_results_of_both(tmp_path):
 
 def test_a_table_refuses_a_row_that_does_not_fit_its_header():
     with pytest.raises(ValueError, match=r"1 cells in a row under 2 names: \['a', 'b'\]"):
-        pages.table(("a", "b"), [("only",)])
+        _html.table(("a", "b"), [("only",)])

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from chainrule.training import manifest
+from chainrule.training.checkpoints import manifest
 from tests.training import killed
 
 

@@ -11,11 +11,18 @@ Arrays are NumPy's, on the host. Importing this package imports neither JAX nor
 tensorflow-datasets, and reading digits never goes to the network: only `fetch` does.
 """
 
-from chainrule.data import idx
-from chainrule.data.digits import Digits, Provenance, Standardized, describe, first, standardize
-from chainrule.data.download import fetch
-from chainrule.data.sources import mnist
-from chainrule.data.tfds import prepare
+from chainrule.data.digits import idx
+from chainrule.data.digits.download import fetch
+from chainrule.data.digits.record import (
+    Digits,
+    Provenance,
+    Standardized,
+    describe,
+    first,
+    standardize,
+)
+from chainrule.data.digits.sources import mnist
+from chainrule.data.digits.tfds import prepare
 
 __all__ = [
     "Digits",

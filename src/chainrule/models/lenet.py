@@ -22,9 +22,10 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from chainrule.models import _torch, stack
-from chainrule.models._rows import as_matrix
+from chainrule.models import stack
+from chainrule.models.pretrained import _torch
 from chainrule.models.stack import Conv, Dense, Pool, Tree
+from chainrule.models.stack.rows import as_matrix
 from chainrule.ops.activations import relu
 
 INPUT_SHAPE = (28, 28, 1)

@@ -18,9 +18,9 @@ from chainrule.runs.comparing import Comparison, Gap, compare, page, text
 from chainrule.runs.listing import Listing, find, table
 from chainrule.runs.metrics import Metrics
 from chainrule.runs.metrics import read as read_metrics
+from chainrule.runs.pages.run import report, write_report
+from chainrule.runs.pages.wording import counted
 from chainrule.runs.read import Loaded, load
-from chainrule.runs.reporting import report, write_report
-from chainrule.runs.wording import counted
 from chainrule.runs.write import Run, check_counts, dumps, start
 
 __all__ = [

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule import pages
-from chainrule.pages import Element, element
+from chainrule import _html
+from chainrule._html import Element, element
+from chainrule.runs.pages.wording import measured, short
 from chainrule.runs.read import Loaded, load
-from chainrule.runs.wording import measured, short
 
 JSON = Any
 
@@ -208,7 +208,7 @@ def page(
         body += [element("p", element("b", which), " ", link, started)]
     if comparison.arguments:
         rows = [(name, short(x), short(y)) for name, (x, y) in comparison.arguments.items()]
-        body += [element("h2", "Set differently"), pages.table(("setting", "A ", "B "), rows)]
+        body += [element("h2", "Set differently"), _html.table(("setting", "A ", "B "), rows)]
     if picture is not None:
         image = element("img", src=urllib.parse.quote(picture), alt="the series of both runs")
         body += [element("h2", "Side by side"), element("figure", image)]
@@ -223,7 +223,7 @@ def page(
         if containing in gap.series
     ]
     header = ("series", "parts at ", "final A ", "final B ", "B - A ", "diverged")
-    body += [element("h2", "Series"), pages.table(header, rows)]
+    body += [element("h2", "Series"), _html.table(header, rows)]
     for which, names in (("A", comparison.only_a), ("B", comparison.only_b)):
         if names:
             body += [element("p", f"Only in {which}: {', '.join(names)}", class_="soft")]
@@ -233,8 +233,8 @@ def page(
         (in_a, expected_a), (in_b, expected_b) = (_result(name, each.get(name)) for each in results)
         cells.append((name, in_a, in_b, expected_a or expected_b))
     if cells:
-        body += [element("h2", "Results"), pages.table(("", "A ", "B ", "expected "), cells)]
-    return pages.document(f"{experiment}: {a.path.name} against {b.path.name}", *body)
+        body += [element("h2", "Results"), _html.table(("", "A ", "B ", "expected "), cells)]
+    return _html.document(f"{experiment}: {a.path.name} against {b.path.name}", *body)
 
 
 def _result(name: str, result: JSON) -> tuple[Element | str, str]:

@@ -4,8 +4,8 @@ import os
 import pathlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from chainrule.runs.pages.wording import counted, short
 from chainrule.runs.read import read_record
-from chainrule.runs.wording import counted, short
 
 if TYPE_CHECKING:  # rich takes its time to be imported
     from rich.table import Table

@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.runs import compiled, metrics
-from chainrule.runs.reporting import write_report
+from chainrule import compiling
+from chainrule.runs import metrics
+from chainrule.runs.pages.run import write_report
 from chainrule.runs.surroundings import surroundings
 
 JSON = Any
@@ -167,8 +168,8 @@ def start(
 
     If the block raises, what was written stays in a folder that ends in ``.partial``; an empty
     one is removed. In a script of the experiment's name, compiled programs are kept for its next
-    run, see `chainrule.runs.compiled.keep`. Of several processes (`chainrule.launch`) the first
-    one writes the run; the folder of any other is a temporary one.
+    run, see `chainrule.compiling.keep`. Of several processes (`chainrule.training.launch`) the
+    first one writes the run; the folder of any other is a temporary one.
 
     Example:
       >>> import tempfile
@@ -209,7 +210,7 @@ def start(
     own = run.record["about"] is not None
     clock = time.perf_counter()
     try:
-        with compiled.keep() if own else contextlib.nullcontext():
+        with compiling.keep() if own else contextlib.nullcontext():
             yield run
         run.note(wall_seconds=round(time.perf_counter() - clock, 3), **surroundings())
         if run._records:

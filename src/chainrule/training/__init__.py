@@ -21,15 +21,19 @@ The parts know nothing of models: a model is whatever the loss calls. Training e
 dict an epoch, and `chainrule.runs` writes them.
 """
 
-from chainrule.training import devices
-from chainrule.training.checkpoints import Checkpoints
-from chainrule.training.evaluation import predict
-from chainrule.training.interrupt import Interrupted
-from chainrule.training.loop import NonFiniteError, fit
-from chainrule.training.optimizers import optimizer
-from chainrule.training.progress import Progress
-from chainrule.training.step import TrainState, create, make_step
-from chainrule.training.weights import load_weights, save_weights
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from chainrule.training import devices
+    from chainrule.training.checkpoints.store import Checkpoints
+    from chainrule.training.evaluation import predict
+    from chainrule.training.interrupt import Interrupted
+    from chainrule.training.loop import NonFiniteError, fit
+    from chainrule.training.optimizers import optimizer
+    from chainrule.training.progress import Progress
+    from chainrule.training.step import TrainState, create, make_step
+    from chainrule.training.weights import load_weights, save_weights
 
 __all__ = [
     "Checkpoints",
@@ -46,3 +50,31 @@ __all__ = [
     "predict",
     "save_weights",
 ]
+
+# Loaded when they are named: who launches processes waits for neither JAX nor Orbax.
+_HOMES = {
+    "Checkpoints": "checkpoints.store",
+    "Interrupted": "interrupt",
+    "NonFiniteError": "loop",
+    "Progress": "progress",
+    "TrainState": "step",
+    "create": "step",
+    "fit": "loop",
+    "load_weights": "weights",
+    "make_step": "step",
+    "optimizer": "optimizers",
+    "predict": "evaluation",
+    "save_weights": "weights",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name in ("devices", "export", "launch"):
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

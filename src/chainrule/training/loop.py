@@ -14,9 +14,10 @@ from jax.sharding import Mesh
 
 from chainrule.data.batches import Batches
 from chainrule.training import devices, interrupt
-from chainrule.training.checkpoints import Checkpoints
+from chainrule.training.carry import Loop
+from chainrule.training.checkpoints.session import Saves
+from chainrule.training.checkpoints.store import Checkpoints
 from chainrule.training.feed import Feed
-from chainrule.training.saving import Loop, Saves
 from chainrule.training.step import Augment, Loss, TrainState, make_step
 
 PyTree = Any

@@ -1,0 +1,174 @@
+"""Every check at the public edge, once: it names the argument, quotes what came, says what to do.
+
+All of them raise a ValueError. Shapes and dtypes are checked always, values only on concrete
+arrays: under `jax.jit` there is no value yet to look at. Importing this module imports no JAX.
+
+Example:
+  >>> count("steps", -1, least=0)
+  Traceback (most recent call last):
+  ValueError: steps must be an int of at least 0, not -1
+  >>> one_of("split", "tran", ("train", "test"))
+  Traceback (most recent call last):
+  ValueError: unknown split 'tran': did you mean 'train'?
+"""
+
+import difflib
+import math
+import numbers
+import operator
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+
+def is_concrete(*arrays: object) -> bool:
+    """Tell whether arrays have values to look at: none of them is being traced by JAX."""
+    jax = sys.modules.get("jax")
+    return jax is None or not any(isinstance(x, jax.core.Tracer) for x in arrays)
+
+
+def kind(value: object) -> str:
+    """Return what something is, for a message: ``an array``, ``a str``."""
+    return "an array" if hasattr(value, "shape") else f"a {type(value).__name__}"
+
+
+def count(name: str, value: object, *, least: int = 1, most: int | None = None) -> int:
+    """Return a whole number within its bounds; one of NumPy's will do, True and 2.0 will not."""
+    try:
+        number = None if isinstance(value, bool | np.bool_) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = None
+    if number is None or number < least or (most is not None and number > most):
+        bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{name} must be an int {bounds}, not {value!r}")
+    return number
+
+
+def counts(*, least: int = 1, **values: object) -> None:
+    """Check several whole numbers at once, and name all that are below their bound."""
+    wrong = []
+    for name, value in values.items():
+        try:
+            count(name, value, least=least)
+        except ValueError:
+            wrong.append(f"{name}={value!r}")
+    if wrong:
+        raise ValueError(f"{', '.join(wrong)}: give an int of at least {least}")
+
+
+def real(
+    name: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    below: float | None = None,
+    most: float | None = None,
+    why: str = "",
+) -> None:
+    """Check a finite real number within its bounds; a traced one passes.
+
+    Args:
+      name: of the argument.
+      value: a number, or an array of one.
+      above: what it must exceed.
+      least: the smallest it may be.
+      below: what it must stay under.
+      most: the largest it may be.
+      why: what goes wrong otherwise, or what to do; stands at the end of the message.
+    """
+    if not is_concrete(value):
+        return
+    number = math.nan
+    scalar = getattr(value, "shape", None) == () and getattr(value, "dtype", None) is not None
+    if not isinstance(value, bool) and (isinstance(value, numbers.Real) or scalar):
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+    kept = (
+        math.isfinite(number)
+        and (above is None or number > above)
+        and (least is None or number >= least)
+        and (below is None or number < below)
+        and (most is None or number <= most)
+    )
+    if not kept:
+        bounds = [
+            f"{word} {bound:g}"
+            for word, bound in (
+                *(("above", above), ("of at least", least)),
+                *(("below", below), ("of at most", most)),
+            )
+            if bound is not None
+        ]
+        between = " and ".join(bounds)
+        wanted = f"a finite number {between}" if bounds else "a finite number"
+        raise ValueError(f"{name} must be {wanted}, not {value!r}" + (f": {why}" if why else ""))
+
+
+def one_of(name: str, value: object, choices: Iterable[str]) -> None:
+    """Check a word against those that are known, and say which one was perhaps meant."""
+    known = list(choices)
+    if isinstance(value, str) and value in known:
+        return
+    near = difflib.get_close_matches(value, known, n=1) if isinstance(value, str) else []
+    hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
+    raise ValueError(f"unknown {name} {value!r}: {hint}")
+
+
+def function(name: str, value: object, what: str) -> None:
+    """Check that something can be called; ``what`` says of what it is a function, and the cure."""
+    if not callable(value):
+        raise ValueError(f"{name} must be a function {what}, not {kind(value)}")
+
+
+def same_shape(what: str, **arrays: Any) -> None:
+    """Check that arrays have one shape; ``what`` says what to do where they have not."""
+    shapes = {name: np.shape(array) for name, array in arrays.items()}
+    if len(set(shapes.values())) > 1:
+        said = " against ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(f"{said}: the shapes must be equal, {what}")
+
+
+def one_key(key: object, name: str = "key") -> None:
+    """Check that something is one typed key, as `jax.random.key` makes it."""
+    import jax
+
+    dtype, shape = getattr(key, "dtype", type(key).__name__), getattr(key, "shape", None)
+    if shape != () or not jax.numpy.issubdtype(dtype, jax.dtypes.prng_key):
+        raise ValueError(f"{name} is {dtype} of shape {shape}: pass one key made by jax.random.key")
+
+
+def floating(params: Any, name: str = "params") -> Any:
+    """Return a pytree as JAX's arrays, and refuse leaves that have no gradient, and no leaf."""
+    import jax
+
+    params = jax.tree.map(jax.numpy.asarray, params)
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    wrong = [
+        f"{name}{jax.tree_util.keystr(path)} is {leaf.dtype}"
+        for path, leaf in leaves
+        if not jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating)
+    ]
+    if wrong or not leaves:
+        raise ValueError(
+            f"{name} must be a pytree of floating-point arrays, but "
+            + (", ".join(wrong) or "it holds no array")
+        )
+    return params
+
+
+def scalar_loss(loss: Callable[..., Any], *arguments: Any) -> None:
+    """Check that a loss returns one floating-point number for such arguments; computes nothing."""
+    import jax
+
+    value = jax.eval_shape(loss, *arguments)
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", type(value).__name__)
+    if shape != () or not jax.numpy.issubdtype(dtype, jax.numpy.floating):
+        raise ValueError(
+            f"loss must return a floating-point scalar, shape (), but returns {dtype} of shape "
+            f"{shape}: reduce it with a mean"
+        )

@@ -1,0 +1,5 @@
+"""Several processes on one machine as one training, supervised; imports no JAX."""
+
+from chainrule.training.launch.supervisor import launch
+
+__all__ = ["launch"]

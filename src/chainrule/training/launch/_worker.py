@@ -1,0 +1,73 @@
+"""One of the processes that `chainrule.training.launch` starts: joins the others, runs a script.
+
+``python -m chainrule.training.launch._worker PIPE SCRIPT ...``, with its place among them in the
+environment.
+The failures of `jax.distributed` are no exceptions: a process that raises waits for ever for the
+others to shut down, and one whose launcher is gone goes on. So this one ends by itself, always.
+"""
+
+import os
+import runpy
+import sys
+import threading
+import traceback
+
+RANK = "CHAINRULE_RANK"
+PROCESSES = "CHAINRULE_PROCESSES"
+COORDINATOR = "CHAINRULE_COORDINATOR"
+JOIN_SECONDS = "CHAINRULE_JOIN_SECONDS"
+
+DONE = b"d"
+"""What a worker says to its launcher when its script has ended."""
+
+
+def main() -> None:
+    """Run the script that the command line names; never returns."""
+    told_to_end = threading.Event()
+    threading.Thread(target=_listen, args=(told_to_end,), daemon=True).start()
+    said, sys.argv = int(sys.argv[1]), sys.argv[2:]
+    code = 1
+    try:
+        if os.environ[JOIN_SECONDS] != "0":
+            join()
+        sys.path[0] = os.path.dirname(os.path.abspath(sys.argv[0]))
+        runpy.run_path(sys.argv[0], run_name="__main__")
+        code = 0
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        if isinstance(error.code, str):
+            print(error.code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if code == 0:
+        # Whoever goes first takes the connections of the others with it: all leave together.
+        os.write(said, DONE)
+        told_to_end.wait()
+    os._exit(code)
+
+
+def join() -> None:
+    """Become one of the processes, as the environment says, on the CPU."""
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")
+    jax.distributed.initialize(
+        os.environ[COORDINATOR],
+        num_processes=int(os.environ[PROCESSES]),
+        process_id=int(os.environ[RANK]),
+        initialization_timeout=int(os.environ[JOIN_SECONDS]),
+        heartbeat_timeout_seconds=10,
+    )
+
+
+def _listen(told_to_end: threading.Event) -> None:
+    # One byte is leave to end; none at all means that the launcher is no more.
+    if not os.read(0, 1):
+        os._exit(1)
+    told_to_end.set()
+
+
+if __name__ == "__main__":
+    main()
