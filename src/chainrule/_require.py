@@ -12,6 +12,7 @@ Example:
   ValueError: unknown split 'tran': did you mean 'train'?
 """
 
+import contextlib
 import difflib
 import math
 import numbers
@@ -62,13 +63,14 @@ def real(
     name: str,
     value: Any,
     *,
-    above: float | None = None,
-    least: float | None = None,
-    below: float | None = None,
-    most: float | None = None,
+    above: float | int | None = None,
+    least: float | int | None = None,
+    below: float | int | None = None,
+    most: float | int | None = None,
+    finite: bool = True,
     why: str = "",
 ) -> None:
-    """Check a finite real number within its bounds; a traced one passes.
+    """Check a real number within its bounds, finite unless told otherwise; a traced one passes.
 
     Args:
       name: of the argument.
@@ -77,19 +79,19 @@ def real(
       least: the smallest it may be.
       below: what it must stay under.
       most: the largest it may be.
+      finite: whether infinities and NaN are refused; a NaN is within no bound.
       why: what goes wrong otherwise, or what to do; stands at the end of the message.
     """
     if not is_concrete(value):
         return
-    number = math.nan
+    number = None
     scalar = getattr(value, "shape", None) == () and getattr(value, "dtype", None) is not None
     if not isinstance(value, bool) and (isinstance(value, numbers.Real) or scalar):
-        try:
+        with contextlib.suppress(TypeError, ValueError):
             number = float(value)
-        except (TypeError, ValueError):
-            number = math.nan
     kept = (
-        math.isfinite(number)
+        number is not None
+        and (math.isfinite(number) or not finite)
         and (above is None or number > above)
         and (least is None or number >= least)
         and (below is None or number < below)
@@ -105,8 +107,10 @@ def real(
             if bound is not None
         ]
         between = " and ".join(bounds)
-        wanted = f"a finite number {between}" if bounds else "a finite number"
-        raise ValueError(f"{name} must be {wanted}, not {value!r}" + (f": {why}" if why else ""))
+        wanted = ("a finite number " if finite else "a number ") + between
+        raise ValueError(
+            f"{name} must be {wanted.rstrip()}, not {value!r}" + (f": {why}" if why else "")
+        )
 
 
 def one_of(name: str, value: object, choices: Iterable[str]) -> None:
@@ -119,10 +123,12 @@ def one_of(name: str, value: object, choices: Iterable[str]) -> None:
     raise ValueError(f"unknown {name} {value!r}: {hint}")
 
 
-def function(name: str, value: object, what: str) -> None:
-    """Check that something can be called; ``what`` says of what it is a function, and the cure."""
+def function(name: str, value: object, what: str, cure: str = "") -> None:
+    """Check that something can be called; ``what`` says of what it is a function."""
     if not callable(value):
-        raise ValueError(f"{name} must be a function {what}, not {kind(value)}")
+        raise ValueError(
+            f"{name} must be a function {what}, not {kind(value)}" + (f": {cure}" if cure else "")
+        )
 
 
 def same_shape(what: str, **arrays: Any) -> None:
@@ -166,6 +172,11 @@ def scalar_loss(loss: Callable[..., Any], *arguments: Any) -> None:
     import jax
 
     value = jax.eval_shape(loss, *arguments)
+    if isinstance(value, tuple | list | dict):
+        raise ValueError(
+            f"loss must return a floating-point scalar, but returns {kind(value)} of {len(value)}: "
+            "return the loss alone"
+        )
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", type(value).__name__)
     if shape != () or not jax.numpy.issubdtype(dtype, jax.numpy.floating):
         raise ValueError(

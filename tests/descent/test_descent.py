@@ -8,6 +8,7 @@ import optax
 import pytest
 
 from chainrule import descent, landscapes
+from chainrule.descent import run as one_program
 
 
 def steep(w):
@@ -143,6 +144,65 @@ def test_any_optax_optimizer_descends_and_equals_the_plain_python_loop(optimizer
     )
 
 
+def sharpness_aware(**settings):
+    ascent = optax.chain(optax.contrib.normalize(), optax.sgd(0.1))
+    return optax.contrib.sam(optax.sgd(0.05), ascent, **settings)
+
+
+def test_sam_takes_no_extra_arguments_in_its_plain_mode_and_the_gradient_in_its_opaque_one():
+    w, trace = jnp.asarray([3.0, -4.0]), []
+    for _ in range(3):
+        trace.append(w)
+        g = 4 * w
+        w = w - 0.05 * 4 * (w + 0.1 * g / jnp.linalg.norm(g))
+    start = trace[0]
+    opaque = descent.gradient_descent(steep, start, sharpness_aware(opaque_mode=True), 3)
+    np.testing.assert_allclose(opaque.params, [*trace, w], rtol=1e-5)
+    plain = descent.gradient_descent(steep, start, sharpness_aware(), 6)  # every other step climbs
+    np.testing.assert_allclose(plain.params[::2], [*trace, w], rtol=1e-5)
+
+
+def branching_schedule(step):
+    return 0.1 if step < 3 else 0.01
+
+
+def branching_factory(eta):
+    return optax.adam(eta) if eta < 0.1 else optax.sgd(eta)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "message"),
+    [
+        (optax.contrib.sophia(0.1), r"optimizer\.update fails .*: obj_fn must be provided"),
+        (
+            optax.lookahead(optax.sgd(0.1), 5, 0.5),
+            r"optimizer\.update fails on these gradients, state and params: .* no attribute '?fast",
+        ),
+        (optax.chain(optax.identity(), sharpness_aware()), r"unexpected keyword argument 'value'"),
+        (optax.sgd(branching_schedule), r"update fails .* it branches in Python .* jnp\.where"),
+    ],
+    ids=["sophia", "lookahead", "chained sam", "branching schedule"],
+)
+def test_an_optimizer_that_cannot_run_says_why_in_one_sentence(optimizer, message):
+    with pytest.raises(ValueError, match=message):
+        descent.gradient_descent(steep, jnp.ones(2), optimizer, 4)
+
+
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        (lambda eta: None, r"optimizer\(eta\) must return an optax optimizer, not a NoneType"),
+        (branching_factory, r"optimizer\(eta\) fails: it branches .*the learning rate.*jnp\.where"),
+        (lambda eta: optax.adam(rate=eta), r"optimizer\(eta\) fails: .*'rate'"),
+    ],
+    ids=["nothing", "branching", "misspelt"],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_a_factory_that_makes_no_optimizer_says_why_in_one_sentence(factory, message):
+    with pytest.raises(ValueError, match=message):
+        descent.sweep(steep, jnp.ones(2), [0.1, 0.2], 2, optimizer=factory)
+
+
 def test_a_batch_function_gives_each_step_its_own_mini_batch():
     data = jnp.arange(12.0).reshape(6, 2)
 
@@ -228,11 +288,11 @@ def test_a_second_sweep_with_other_rates_of_the_same_number_compiles_nothing():
     sweep = functools.partial(descent.sweep, loss, jnp.ones(2), steps=3)
     with jax.log_compiles(True):
         sweep(etas=jnp.asarray([0.1, 0.2]))
-        size = descent._lanes._cache_size()
+        size = one_program._lanes._cache_size()
         sweep(etas=jnp.asarray([0.3, 0.4]))
-        assert descent._lanes._cache_size() == size
+        assert one_program._lanes._cache_size() == size
         sweep(etas=jnp.asarray([0.3, 0.4, 0.5]))
-        assert descent._lanes._cache_size() == size + 1
+        assert one_program._lanes._cache_size() == size + 1
 
 
 def test_a_lane_that_diverges_leaves_its_neighbours_alone():
@@ -256,18 +316,20 @@ def test_lanes_in_groups_are_those_of_single_runs_the_last_group_not_full(monkey
     shapes = (start,) if batch is None else (start, batch(0))
     jaxpr = jax.make_jaxpr(jax.value_and_grad(loss))(*shapes)
     touched = sum(v.aval.size * v.aval.dtype.itemsize for e in jaxpr.eqns for v in e.outvars)
-    monkeypatch.setattr(descent, "CACHE_BYTES", 3 * touched)
-    assert descent._groups(loss, start, 7, batch) == 3
-    assert descent._groups(loss, start, 3, batch) == 1
-    descent._lanes.clear_cache()  # it knows this sweep from before
+    monkeypatch.setattr(one_program, "_CACHE_BYTES", 3 * touched)
+    assert one_program._groups(loss, start, 7, batch) == 3
+    assert one_program._groups(loss, start, 3, batch) == 1
+    one_program._lanes.clear_cache()  # it knows this sweep from before
     trace = descent.sweep(loss, start, etas, 5, **how)
     assert jax.tree.map(jnp.shape, trace) == jax.tree.map(jnp.shape, whole)
     for i, eta in enumerate(etas):
         alone = descent.gradient_descent(loss, start, optax.sgd(float(eta)), 5, **how)
         lane = jax.tree.map(lambda leaf, i=i: leaf[i], trace)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), lane, alone)
-    monkeypatch.setattr(descent, "CACHE_BYTES", 0)  # a lane that does not fit goes alone
-    assert descent._groups(loss, start, 7, batch) == 7
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), lane, alone
+        )
+    monkeypatch.setattr(one_program, "_CACHE_BYTES", 0)  # a lane that does not fit goes alone
+    assert one_program._groups(loss, start, 7, batch) == 7
 
 
 # --- words and numbers -------------------------------------------------------------------------
@@ -372,6 +434,27 @@ def test_the_edge_knows_plain_descent_and_heavy_ball_and_no_other():
         assert math.isnan(descent.edge(4.0, other))
 
 
+@pytest.mark.parametrize(
+    ("sharpness", "momentum", "message"),
+    [
+        (4.0, 2.0, r"momentum must be a finite number of at least 0 and below 1, not 2\.0"),
+        (4.0, 1.0, r"below 1, not 1\.0"),
+        (4.0, -0.1, r"not -0\.1"),
+        (4.0, math.nan, r"not nan"),
+        (4.0, "x", r"not 'x'"),
+        ("4", 0.5, r"sharpness must be a number, not '4'"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_no_edge_is_told_for_what_is_no_momentum_or_no_sharpness(sharpness, momentum, message):
+    with pytest.raises(ValueError, match=message):
+        descent.edge(sharpness, functools.partial(optax.sgd, momentum=momentum))
+
+
+def test_an_unknown_sharpness_has_no_known_edge():
+    assert math.isnan(descent.edge(math.nan))
+
+
 def test_the_heavy_ball_edge_is_where_a_quadratic_starts_to_diverge():
     heavy = functools.partial(optax.sgd, momentum=0.5)
     edge = descent.edge(4.0, heavy)
@@ -390,6 +473,12 @@ def test_the_minimum_of_the_quadratic_model_is_the_next_step():
     np.testing.assert_allclose(jax.hessian(model)(w), np.eye(2) / eta, rtol=1e-6)
 
 
+@pytest.mark.parametrize("eta", [0.0, -0.1, math.inf, math.nan])
+def test_a_quadratic_model_takes_a_positive_rate(eta):
+    with pytest.raises(ValueError, match=rf"eta must be a finite number above 0, not {eta}"):
+        descent.quadratic_model(steep, jnp.ones(2), eta)
+
+
 # --- bad input ---------------------------------------------------------------------------------
 
 
@@ -404,6 +493,8 @@ def test_the_minimum_of_the_quadratic_model_is_the_next_step():
         ({"loss": lambda w: w * jnp.ones(2)}, r"returns float32 of shape \(2,\)"),
         ({"loss": lambda w: jnp.argmax(w)}, r"returns int32 of shape \(\)"),
         ({"loss": lambda w: None}, r"returns NoneType"),
+        ({"loss": lambda w: (w.sum(), {})}, r"returns a tuple of 2: return the loss alone"),
+        ({"loss": lambda w: {"loss": w.sum()}}, r"returns a dict of 1: return the loss alone"),
         ({"loss": jnp.ones(2), "params": jnp.sum}, r"not an array: it comes first, and params"),
         ({"optimizer": 0.1}, r"optax optimizer, not a float: .* such as optax\.sgd\(0\.1\)"),
         ({"optimizer": optax.sgd}, r"optax optimizer, not a function"),

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PRNGKeyArray
 
+from chainrule._require import floating
 from chainrule.data.batches import check_key
-from chainrule.descent import floating
 
 PyTree = Any
 Loss = Callable[[PyTree, PyTree, PyTree, Array], tuple[Array, tuple[PyTree, dict[str, Array]]]]
