@@ -17,7 +17,8 @@ from harness import Child, Row, Scale, child, operations, pytorch
 from chainrule import data, losses, runs, training
 from chainrule.data.batches import Batches
 from chainrule.data.pairs import Tuples
-from chainrule.models.pretrained import _torch, lenet, torchvision, vgg
+from chainrule.models import lenet, torchvision, vgg
+from chainrule.models.pretrained import layouts
 
 EXPERIMENTS = pathlib.Path(__file__).resolve().parents[1]
 IMAGE = (224, 224, 3)
@@ -138,7 +139,7 @@ def siamese_epoch(scale: Scale) -> Iterator[Row]:
         training.fit(start, loss, optimizer, pairs, 1, report=records.append)
         return np.asarray(records[0]["loss"])
 
-    named = _torch.to_torch(params, {}, lenet.TORCH_NAMES, ROWS, lenet.INPUT_SHAPE)
+    named = layouts.to_torch(params, {}, lenet.TORCH_NAMES, ROWS, lenet.INPUT_SHAPE)
     net, begin = Net(16, 64), _tensors(named)
     order = torch.tensor(np.asarray(pairs.order(0)), dtype=torch.long)
     x, y = torch.tensor(images.transpose(0, 3, 1, 2)), torch.tensor(labels, dtype=torch.long)
@@ -224,7 +225,7 @@ def _in_pytorch(params: Any, batch: int, dtype: Any) -> tuple[Any, Any]:
     dense = [nn.Linear(25088, 4096), nn.ReLU(), nn.Dropout(0.0), nn.Linear(4096, 4096), nn.ReLU()]
     net.add_module("classifier", nn.Sequential(*dense, nn.Dropout(0.0), nn.Linear(4096, 1000)))
     rows = vgg.rows_of(params)
-    tensors = _torch.to_torch(params, {}, torchvision.names(rows), rows, IMAGE)
+    tensors = layouts.to_torch(params, {}, torchvision.names(rows), rows, IMAGE)
     net.load_state_dict({name: torch.tensor(tensor) for name, tensor in tensors.items()})
     net = net.to(dtype=dtype, memory_format=torch.channels_last)
     x = torch.tensor(_inputs(batch).transpose(0, 3, 1, 2)).to(dtype)

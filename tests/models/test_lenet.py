@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from chainrule import losses
-from chainrule.models.pretrained import _torch, lenet, stack
+from chainrule.models import lenet, stack
+from chainrule.models.pretrained import layouts
 from chainrule.models.stack import Conv, Dense, Norm, Pool
 
 NAMES = [f"{layer}.{leaf}" for layer in lenet.TORCH_NAMES.values() for leaf in ("weight", "bias")]
@@ -137,7 +138,7 @@ def test_running_statistics_and_groups_make_the_way_too():
     rng = np.random.default_rng(0)
     tensors = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
     counted = tensors | {"features.1.num_batches_tracked": np.array(7)}
-    params, state = _torch.from_torch(counted, names, rows, (5, 6, 4))
+    params, state = layouts.from_torch(counted, names, rows, (5, 6, 4))
     assert jax.tree.map(jnp.shape, (params, state)) == (
         {
             "block": {
@@ -157,7 +158,7 @@ def test_running_statistics_and_groups_make_the_way_too():
         == tensors["a.weight"][4, (3 * 2 + 1) * 4 + 2]
     )
     np.testing.assert_array_equal(state["block"]["norm"]["var"], tensors["features.1.running_var"])
-    again = _torch.to_torch(params, state, names, rows, (5, 6, 4))
+    again = layouts.to_torch(params, state, names, rows, (5, 6, 4))
     assert list(again) == list(tensors)
     for name, tensor in tensors.items():
         np.testing.assert_array_equal(again[name], tensor)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from chainrule.ops import _convolution_cpu, _windows
+from chainrule.ops import _convolution_cpu, windows
 from chainrule.ops.convolution import conv, plain_conv
 
 # inputs, kernel, settings, and what runs for the value, for its change with the inputs and with
@@ -39,7 +39,7 @@ def arrays_of(case, dtype=jnp.float32):
 def window_of(case):
     inputs, kernel, settings = case[:3]
     given = {"stride": 1, "padding": 0, "dilation": 1, **settings}
-    return _windows.place("conv", inputs[1:-1], kernel[:-2], **given)
+    return windows.place("conv", inputs[1:-1], kernel[:-2], **given)
 
 
 def gradients(operator, arrays, settings, argnums=(0, 1)):

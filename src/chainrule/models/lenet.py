@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from chainrule.models import stack
-from chainrule.models.pretrained import _torch
+from chainrule.models.pretrained import layouts
 from chainrule.models.stack import Conv, Dense, Pool, Tree
 from chainrule.models.stack.rows import as_matrix
 from chainrule.ops.activations import relu
@@ -127,7 +127,7 @@ def from_torch(tensors: Mapping[str, np.ndarray]) -> Tree:
       ValueError: tensors that are missing, too many, of another shape or no floating-point
         numbers: all of them at once.
     """
-    params, _ = _torch.from_torch(tensors, TORCH_NAMES, ROWS, INPUT_SHAPE)
+    params, _ = layouts.from_torch(tensors, TORCH_NAMES, ROWS, INPUT_SHAPE)
     return params
 
 
@@ -140,7 +140,7 @@ def to_torch(params: Tree) -> dict[str, np.ndarray]:
     Returns:
       ``{"conv1.weight": [32, 1, 5, 5], "conv1.bias": [32], ...}``, NumPy arrays.
     """
-    return _torch.to_torch(params, {}, TORCH_NAMES, ROWS, INPUT_SHAPE)
+    return layouts.to_torch(params, {}, TORCH_NAMES, ROWS, INPUT_SHAPE)
 
 
 def _check(inputs: Array) -> None:

@@ -66,7 +66,7 @@ from jaxtyping import Array
 
 from chainrule.ops import _winograd
 from chainrule.ops._chunks import in_chunks, wide
-from chainrule.ops._windows import Window, pad, views
+from chainrule.ops.windows import Window, pad, views
 
 _FEW = 16
 """Positions along an axis that are unfolded one by one."""

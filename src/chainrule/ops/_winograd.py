@@ -18,7 +18,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from chainrule.ops._chunks import in_chunks, wide
-from chainrule.ops._windows import Window, pad
+from chainrule.ops.windows import Window, pad
 
 ERROR = 3e-5
 """How far float32 outputs are from exact ones, at most, as a part of the largest.

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from chainrule.ops import _convolution_cpu, _windows
-from chainrule.ops._windows import Padding, PerAxis, Window
+from chainrule.ops import _convolution_cpu, windows
+from chainrule.ops.windows import Padding, PerAxis, Window
 
 
 def conv(
@@ -159,7 +159,7 @@ def _place(
     dilation: PerAxis,
     groups: int,
 ) -> Window:
-    space = _windows.space(name, inputs)
+    space = windows.space(name, inputs)
     if kernel.ndim != inputs.ndim:
         raise ValueError(
             f"{name}: kernel {kernel.shape} for inputs {inputs.shape}: it must have {inputs.ndim} "
@@ -182,7 +182,7 @@ def _place(
         raise ValueError(
             f"{name}: inputs {inputs.dtype}, kernel {kernel.dtype}{also}: cast them to one dtype"
         )
-    return _windows.place(
+    return windows.place(
         name, space, kernel.shape[:-2], stride=stride, padding=padding, dilation=dilation
     )
 
@@ -216,6 +216,6 @@ def _by_kernel(g: Array, inputs: Array, kernel: Array, window: Window, groups: i
     right = g.reshape(-1, groups, features // groups)
     taps = [
         jnp.einsum("pgc,pgf->cgf", view.reshape(-1, groups, per_group), right)
-        for view in _windows.views(inputs, window)
+        for view in windows.views(inputs, window)
     ]
     return jnp.stack(taps).reshape(kernel.shape)

@@ -26,8 +26,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from chainrule.ops import _windows
-from chainrule.ops._windows import Padding, PerAxis, Window
+from chainrule.ops import windows
+from chainrule.ops.windows import Padding, PerAxis, Window
 
 
 def max_pool(
@@ -92,8 +92,8 @@ def max_pool_backward(
     placed = _place("max_pool", inputs, window, stride, padding, dilation, ceil_mode)
     _, where = _max(inputs, placed)
     # What each tap sees of the numbers of the places: those of the winners send g back.
-    places = _windows.views(_places(placed), placed, -1)
-    return _windows.put_back([jnp.where(where == place, g, 0) for place in places], placed)
+    places = windows.views(_places(placed), placed, -1)
+    return windows.put_back([jnp.where(where == place, g, 0) for place in places], placed)
 
 
 def max_pool_with_indices(
@@ -196,7 +196,7 @@ def avg_pool(
     """
     placed = _place("avg_pool", inputs, window, stride, padding, dilation, ceil_mode)
     counts = jnp.asarray(_counts(placed, count_include_pad), inputs.dtype)
-    return functools.reduce(jnp.add, _windows.views(inputs, placed)) / counts
+    return functools.reduce(jnp.add, windows.views(inputs, placed)) / counts
 
 
 def avg_pool_backward(
@@ -217,7 +217,7 @@ def avg_pool_backward(
     """
     placed = _place("avg_pool", inputs, window, stride, padding, dilation, ceil_mode)
     share = g / jnp.asarray(_counts(placed, count_include_pad), g.dtype)
-    return _windows.put_back([share] * math.prod(placed.size), placed)
+    return windows.put_back([share] * math.prod(placed.size), placed)
 
 
 def _place(
@@ -229,9 +229,9 @@ def _place(
     dilation: PerAxis,
     ceil_mode: bool,
 ) -> Window:
-    space = _windows.space(name, inputs)
-    size = _windows.per_axis(f"{name}: window", window, len(space))
-    placed = _windows.place(
+    space = windows.space(name, inputs)
+    size = windows.per_axis(f"{name}: window", window, len(space))
+    placed = windows.place(
         name,
         space,
         size,
@@ -280,8 +280,8 @@ def _max(inputs: Array, placed: Window) -> tuple[Array, Array]:
     values, where = inputs, _places(placed)
     for axis, inside in reversed(list(enumerate(_taps(placed)))):
         one = _along(placed, axis)
-        first, *others = _windows.views(values, one, -np.inf)
-        found, *places = _windows.views(where, one)
+        first, *others = windows.views(values, one, -np.inf)
+        found, *places = windows.views(where, one)
         best, seen = first, inside[0]
         for tap, (view, place) in enumerate(zip(others, places, strict=True), start=1):
             wins = (view > best) | jnp.isnan(view)

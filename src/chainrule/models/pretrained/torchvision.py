@@ -19,45 +19,15 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float, UInt8
-
 from chainrule.data import tensors
 from chainrule.models import vgg
-from chainrule.models.pretrained import _torch
+from chainrule.models.pretrained import layouts
+from chainrule.models.pretrained.preprocessing import IMAGENET, Preprocessing, preprocess
 from chainrule.models.stack import Conv, Dense, Norm, Row, Tree
 
+__all__ = ["IMAGENET", "Preprocessing", "Weights", "load", "names", "preprocess", "save"]
+
 _FIELD = "preprocessing"
-
-
-@dataclasses.dataclass(frozen=True)
-class Preprocessing:
-    """How images become inputs; all fields but the first two may be left out.
-
-    Attributes:
-      mean: of each channel, of values from 0 to 1; subtracted.
-      std: of each channel; divided by.
-      resize: the length that the shorter side is brought to first, linearly and with a filter
-        where it shrinks; the other keeps the proportion.
-      crop: the side of the square that is then cut from the middle.
-    """
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    resize: int | None = None
-    crop: int | None = None
-
-    def __post_init__(self) -> None:
-        if len(self.mean) != len(self.std) or not all(value > 0 for value in self.std):
-            raise ValueError(
-                f"mean {self.mean} and std {self.std}: one of each a channel, all std above 0"
-            )
-
-
-IMAGENET = Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), resize=256, crop=224)
-"""What torchvision's weights need."""
 
 
 class Weights(NamedTuple):
@@ -72,61 +42,6 @@ class Weights(NamedTuple):
     params: Tree
     state: Tree
     preprocessing: Preprocessing | None
-
-
-def preprocess(
-    images: UInt8[np.ndarray | Array, "batch _ _ channels"]
-    | Float[np.ndarray | Array, "batch _ _ channels"],
-    preprocessing: Preprocessing,
-) -> Float[Array, "batch height width channels"]:
-    r"""Make inputs of images: resize, crop the middle, standardise each channel.
-
-    .. math::
-      x = (\text{image} - \mu) / \sigma
-
-    Args:
-      images: of one size: uint8 from 0 to 255, or numbers from 0 to 1.
-      preprocessing: what the weights need.
-
-    Returns:
-      The inputs.
-
-    Raises:
-      ValueError: another number of channels, or images smaller than the crop.
-
-    Example:
-      >>> black = np.zeros((1, 300, 400, 3), np.uint8)
-      >>> inputs = preprocess(black, IMAGENET)
-      >>> inputs.shape, [round(float(x), 3) for x in inputs[0, 0, 0]]
-      ((1, 224, 224, 3), [-2.118, -2.036, -1.804])
-    """
-    batch, height, width, channels = images.shape
-    if channels != len(preprocessing.mean):
-        raise ValueError(
-            f"images {images.shape} have {channels} channels, and the preprocessing is for "
-            f"{len(preprocessing.mean)}"
-        )
-    inputs = jnp.asarray(images)
-    if inputs.dtype == jnp.uint8:
-        inputs = inputs.astype(jnp.float32) / 255
-    if preprocessing.resize is not None:
-        side, short = preprocessing.resize, min(height, width)
-        height, width = side * height // short, side * width // short
-        inputs = jax.image.resize(inputs, (batch, height, width, channels), "linear")
-    if preprocessing.crop is not None:
-        side = preprocessing.crop
-        if min(height, width) < side:
-            raise ValueError(
-                f"images of {height} x {width} are smaller than the {side} x {side} to be cut from "
-                "them: take larger ones, or a preprocessing that resizes"
-            )
-        top, left = round((height - side) / 2), round((width - side) / 2)
-        inputs = inputs[:, top : top + side, left : left + side]
-    mean, std = (
-        jnp.asarray(values, inputs.dtype).reshape(1, 1, 1, channels)
-        for values in (preprocessing.mean, preprocessing.std)
-    )
-    return (inputs - mean) / std
 
 
 def names(rows: Sequence[Row]) -> dict[str, str]:
@@ -190,7 +105,7 @@ def load(
     arrays, metadata = tensors.read(path)
     try:
         said = _parse(metadata[_FIELD]) if _FIELD in metadata else preprocessing
-        params, state = _torch.from_torch(
+        params, state = layouts.from_torch(
             arrays, names(rows), rows, (image_size, image_size, channels)
         )
     except ValueError as error:
@@ -223,6 +138,7 @@ def save(
 
     Example:
       >>> import tempfile
+      >>> import jax
       >>> params = vgg.init(jax.random.key(0), ((4,),), image_size=8, classes=3, hidden=())
       >>> with tempfile.TemporaryDirectory() as folder:
       ...     save(f"{folder}/small.npz", params, image_size=8)
@@ -231,7 +147,7 @@ def save(
     """
     rows = vgg.rows_of(params)
     channels = params["block1"]["conv1"]["kernel"].shape[2]
-    arrays = _torch.to_torch(
+    arrays = layouts.to_torch(
         params, state or {}, names(rows), rows, (image_size, image_size, channels)
     )
     words = {} if preprocessing is None else {_FIELD: json.dumps(dataclasses.asdict(preprocessing))}
@@ -245,3 +161,7 @@ def _parse(text: str) -> Preprocessing:
         return Preprocessing(mean, std, **fields)
     except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise ValueError(f"the {_FIELD} {text!r} is not one: {error}") from error
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

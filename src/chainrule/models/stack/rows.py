@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
-from chainrule.ops import _windows
-from chainrule.ops._windows import Padding, PerAxis, Window
+from chainrule.ops import windows
 from chainrule.ops.convolution import conv
 from chainrule.ops.linear import linear
 from chainrule.ops.pooling import avg_pool, max_pool
+from chainrule.ops.windows import Padding, PerAxis, Window
 
 Activation = Callable[[Array], Array]
 
@@ -205,7 +205,7 @@ def param_shapes(row: Row, inputs: tuple[int, ...]) -> dict[str, tuple[int, ...]
         case Conv() | Dense() if row.features < 1:
             raise ValueError(f"{row.features} features: there must be at least 1")
         case Conv():
-            size = _windows.per_axis("kernel", row.kernel, len(inputs) - 1)
+            size = windows.per_axis("kernel", row.kernel, len(inputs) - 1)
             kernel = (*size, inputs[-1] // max(1, row.groups), row.features)
             return {"kernel": kernel, "bias": (row.features,)}
         case Dense():
@@ -228,10 +228,10 @@ def window(row: Row, inputs: tuple[int, ...]) -> Window | None:
             stride = size if row.stride is None else row.stride
         case _:
             return None
-    return _windows.place(
+    return windows.place(
         row.name,
         space,
-        _windows.per_axis("window", size, len(space)),
+        windows.per_axis("window", size, len(space)),
         stride=stride,
         padding=row.padding,
         dilation=dilation,

@@ -9,6 +9,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Num
 
+__all__ = ["Padding", "PerAxis", "Window", "pad", "per_axis", "place", "put_back", "space", "views"]
+
 PerAxis = int | Sequence[int]
 """One number for every axis of space, or one for each."""
 
@@ -216,3 +218,7 @@ def put_back(
         ]
         spread.append(lax.pad(part, jnp.zeros((), part.dtype), [none, *fit, none]))
     return functools.reduce(jnp.add, spread)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,36 +1,55 @@
-"""The order in which the nodes of a graph are computed, and everything that can be wrong with it.
-
-A graph is a mapping of nodes ``(op, inputs, params)``: see `chainrule.models.dag`.
-"""
+"""Everything that can be wrong with a graph, found without computing anything."""
 
 import contextlib
 import functools
-import graphlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from chainrule.models.dag._reading import cycle_text, look_up, name_of, problems_found, sort, text
+from chainrule.models.dag.graph import Graph, Node
+
+__all__ = ["check"]
 
 Shapes = dict[str, jax.ShapeDtypeStruct]
 
 
-def order(graph: Mapping[str, Any]) -> list[str]:
-    """Return the nodes, each after what it takes.
+def check(
+    graph: Graph,
+    params: PyTree,
+    inputs: Mapping[str, Any],
+    outputs: str | Sequence[str] = (),
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """Look for everything that is wrong with a graph, without computing anything.
+
+    Args:
+      graph: the nodes.
+      params: the weights, a nested dict of arrays or of their shapes (`jax.ShapeDtypeStruct`).
+      inputs: name to array, or to its shape.
+      outputs: the names of what the graph is for.
+
+    Returns:
+      The shape of every activation, the inputs first, each node after what it takes.
 
     Raises:
-      ValueError: a cycle.
+      ValueError: with all problems at once: cycles, unknown inputs and weights, a node named like
+        an input, an output that is missing or that no input reaches, shapes that do not meet, one
+        weight name where two shapes are wanted, dtypes that would be promoted in silence.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from chainrule.models.dag import Node, layer
+      >>> from chainrule.ops.elementary import add
+      >>> check({"s": Node(layer(add), ("x", "y"))}, {}, {"x": jnp.ones(2)}, "sum")
+      Traceback (most recent call last):
+      ValueError: 2 problems with the graph:
+      - node 's' takes 'y', which is neither among the inputs ['x'] nor among the nodes ['s']
+      - output 'sum' is not among the nodes ['s']
     """
-    names, cycles = _sort(graph)
-    if cycles:
-        raise _error([_cycle(cycle) for cycle in cycles])
-    return names
-
-
-def check(
-    graph: Mapping[str, Any], params: Any, inputs: Mapping[str, Any], outputs: Sequence[str]
-) -> Shapes:
-    """Return the shapes of all activations, or raise: see `chainrule.models.dag.check`."""
+    outputs = (outputs,) if isinstance(outputs, str) else tuple(outputs)
     strings = [name for name, node in graph.items() if isinstance(node.inputs, str)]
     if strings:
         problems = [
@@ -38,9 +57,9 @@ def check(
             f"write a tuple, ({graph[name].inputs!r},)"
             for name in strings
         ]
-        raise _error(problems)
-    names, cycles = _sort(graph)
-    problems = [_cycle(cycle) for cycle in cycles]
+        raise problems_found(problems)
+    names, cycles = sort(graph)
+    problems = [cycle_text(cycle) for cycle in cycles]
     problems += [
         f"node {name!r} is named like an input: rename one" for name in names if name in inputs
     ]
@@ -61,38 +80,11 @@ def check(
                 failures[name] = f"node {name!r}, {_call(node, weight, shapes)}: {found}"
             else:
                 shapes[name] = found
-    problems += [text + _sharing(name, graph, shapes) for name, text in failures.items()]
+    problems += [said + _sharing(name, graph, shapes) for name, said in failures.items()]
     problems += _outputs(graph, names, inputs, outputs, bool(cycles))
     if problems:
-        raise _error(problems)
+        raise problems_found(problems)
     return shapes
-
-
-def look_up(params: Any, name: str) -> Any:
-    """Return what stands below ``"block1/conv2"`` in nested dicts, None where nothing does."""
-    for key in name.split("/"):
-        if not isinstance(params, Mapping) or key not in params:
-            return None
-        params = params[key]
-    return params
-
-
-def name_of(op: Any) -> str:
-    """Return what an operator is called in equations and messages."""
-    while isinstance(op, functools.partial):
-        op = op.func
-    return getattr(op, "__name__", type(op).__name__)
-
-
-def text(tree: Any) -> str:
-    """Return a tree with the dtype and shape of every array in its place."""
-    if isinstance(tree, Mapping):
-        return "{" + ", ".join(f"{key}: {text(value)}" for key, value in tree.items()) + "}"
-    if isinstance(tree, tuple | list):
-        return "(" + ", ".join(map(text, tree)) + ")"
-    if hasattr(tree, "dtype"):
-        return f"{tree.dtype}[{','.join(map(str, tree.shape))}]"
-    return repr(tree)
 
 
 class _Shapes:
@@ -144,26 +136,7 @@ def _run(op: Callable[..., Any], weight: Any, arrays: list[Any]) -> jax.ShapeDty
     return found
 
 
-def _sort(graph: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Return the nodes in order, and the cycles that had to be cut for it."""
-    takes = {name: {s: None for s in node.inputs if s in graph} for name, node in graph.items()}
-    cycles: list[list[str]] = []
-    while True:
-        try:
-            return list(graphlib.TopologicalSorter(takes).static_order()), cycles
-        except graphlib.CycleError as error:
-            cycle = error.args[1]
-            cycles.append(cycle)
-            del takes[cycle[1]][cycle[0]]
-
-
-def _cycle(cycle: list[str]) -> str:
-    return f"a cycle, {' -> '.join(cycle)}: no node can take what is computed from it"
-
-
-def _unknown(
-    name: str, graph: Mapping[str, Any], params: Any, inputs: Mapping[str, Any]
-) -> Iterator[str]:
+def _unknown(name: str, graph: Graph, params: PyTree, inputs: Mapping[str, Any]) -> Iterator[str]:
     node = graph[name]
     for source in node.inputs:
         if source not in graph and source not in inputs:
@@ -176,13 +149,13 @@ def _unknown(
         yield f"node {name!r} uses the weight {node.params!r}, which is not in params {there}"
 
 
-def _call(node: Any, weight: Any, shapes: Shapes) -> str:
+def _call(node: Node, weight: Any, shapes: Shapes) -> str:
     arguments = ", ".join(f"{source} {text(shapes[source])}" for source in node.inputs)
     uses = "" if node.params is None else f"; {node.params} {text(weight)}"
     return f"{name_of(node.op)}({arguments}{uses})"
 
 
-def _sharing(name: str, graph: Mapping[str, Any], shapes: Shapes) -> str:
+def _sharing(name: str, graph: Graph, shapes: Shapes) -> str:
     """Point to other uses of the weight that the node could not use."""
     weight = graph[name].params
     others = [n for n in graph if n in shapes and n != name and graph[n].params == weight]
@@ -195,7 +168,7 @@ def _sharing(name: str, graph: Mapping[str, Any], shapes: Shapes) -> str:
 
 
 def _outputs(
-    graph: Mapping[str, Any],
+    graph: Graph,
     names: list[str],
     inputs: Mapping[str, Any],
     outputs: Sequence[str],
@@ -218,13 +191,10 @@ def _outputs(
     return problems
 
 
-def _error(problems: Sequence[str]) -> ValueError:
-    if len(problems) == 1:
-        return ValueError(f"1 problem with the graph: {problems[0]}")
-    lines = "".join(f"\n- {problem}" for problem in problems)
-    return ValueError(f"{len(problems)} problems with the graph:{lines}")
-
-
 def _few(names: Iterable[str]) -> str:
     names = list(names)
     return str(names) if len(names) <= 20 else f"{names[:20]} and {len(names) - 20} more"
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

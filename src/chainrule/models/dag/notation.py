@@ -1,0 +1,80 @@
+"""The equations of a graph, as text."""
+
+from typing import NamedTuple
+
+from chainrule.models.dag._reading import in_order, name_of
+from chainrule.models.dag.graph import Graph, Node
+
+__all__ = ["Equations", "equations"]
+
+
+class Equations(NamedTuple):
+    """The equations of a graph, as text.
+
+    Attributes:
+      forward: of every node, in the order of the forward pass.
+      backward: of the gradient by every activation, in the order of the backward pass.
+      params: of the gradient by every weight.
+    """
+
+    forward: dict[str, str]
+    backward: dict[str, str]
+    params: dict[str, str]
+
+
+def equations(graph: Graph, output: str) -> Equations:
+    r"""Write down what `forward` and `backward` compute, with the transposed Jacobian of each use.
+
+    Args:
+      graph: the nodes.
+      output: the node whose gradient is wanted.
+
+    Returns:
+      Name to equation.
+
+    Raises:
+      ValueError: a cycle, or the output is no node.
+
+    Example:
+      >>> from chainrule.models.dag import Node, layer
+      >>> from chainrule.ops.elementary import multiply, square
+      >>> graph = {"s": Node(layer(multiply), ("x",), "w"), "q": Node(layer(square), ("s",))}
+      >>> for part in equations(graph, "q"):
+      ...     print("\n".join(part.values()))
+      s = multiply(x; w)
+      q = square(s)
+      dq/dq = 1
+      dq/ds = (dq/ds)^T dq/dq
+      dq/dx = (ds/dx)^T dq/ds
+      dq/dw = (ds/dw)^T dq/ds
+    """
+    if output not in graph:
+        raise ValueError(f"output {output!r} is not among the nodes {list(graph)}")
+    order = in_order(graph)
+    terms: dict[str, list[str]] = {output: []}
+    weights: dict[str, list[str]] = {}
+    for name in reversed(order):
+        if name not in terms:
+            continue
+        node = graph[name]
+        for source in dict.fromkeys(node.inputs):
+            terms.setdefault(source, []).append(f"(d{name}/d{source})^T d{output}/d{name}")
+        if node.params is not None:
+            term = f"(d{name}/d{node.params})^T d{output}/d{name}"
+            weights.setdefault(node.params, []).append(term)
+    inputs = [name for name in terms if name not in graph]
+    backwards = [*(name for name in reversed(order) if name in terms), *inputs]
+    return Equations(
+        forward={name: f"{name} = {_call(graph[name])}" for name in order},
+        backward={n: f"d{output}/d{n} = " + (" + ".join(terms[n]) or "1") for n in backwards},
+        params={name: f"d{output}/d{name} = " + " + ".join(of) for name, of in weights.items()},
+    )
+
+
+def _call(node: Node) -> str:
+    weight = "" if node.params is None else f"; {node.params}"
+    return f"{name_of(node.op)}({', '.join(node.inputs)}{weight})"
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

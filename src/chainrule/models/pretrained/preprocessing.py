@@ -1,0 +1,97 @@
+"""How images become the inputs of a network: resized, cropped and standardised."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+__all__ = ["IMAGENET", "Preprocessing", "preprocess"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """How images become inputs; all fields but the first two may be left out.
+
+    Attributes:
+      mean: of each channel, of values from 0 to 1; subtracted.
+      std: of each channel; divided by.
+      resize: the length that the shorter side is brought to first, linearly and with a filter
+        where it shrinks; the other keeps the proportion.
+      crop: the side of the square that is then cut from the middle.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    resize: int | None = None
+    crop: int | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std) or not all(value > 0 for value in self.std):
+            raise ValueError(
+                f"mean {self.mean} and std {self.std}: one of each a channel, all std above 0"
+            )
+
+
+IMAGENET = Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), resize=256, crop=224)
+"""What torchvision's weights need."""
+
+
+def preprocess(
+    images: UInt8[np.ndarray | Array, "batch _ _ channels"]
+    | Float[np.ndarray | Array, "batch _ _ channels"],
+    preprocessing: Preprocessing,
+) -> Float[Array, "batch height width channels"]:
+    r"""Make inputs of images: resize, crop the middle, standardise each channel.
+
+    .. math::
+      x = (\text{image} - \mu) / \sigma
+
+    Args:
+      images: of one size: uint8 from 0 to 255, or numbers from 0 to 1.
+      preprocessing: what the weights need.
+
+    Returns:
+      The inputs.
+
+    Raises:
+      ValueError: another number of channels, or images smaller than the crop.
+
+    Example:
+      >>> black = np.zeros((1, 300, 400, 3), np.uint8)
+      >>> inputs = preprocess(black, IMAGENET)
+      >>> inputs.shape, [round(float(x), 3) for x in inputs[0, 0, 0]]
+      ((1, 224, 224, 3), [-2.118, -2.036, -1.804])
+    """
+    batch, height, width, channels = images.shape
+    if channels != len(preprocessing.mean):
+        raise ValueError(
+            f"images {images.shape} have {channels} channels, and the preprocessing is for "
+            f"{len(preprocessing.mean)}"
+        )
+    inputs = jnp.asarray(images)
+    if inputs.dtype == jnp.uint8:
+        inputs = inputs.astype(jnp.float32) / 255
+    if preprocessing.resize is not None:
+        side, short = preprocessing.resize, min(height, width)
+        height, width = side * height // short, side * width // short
+        inputs = jax.image.resize(inputs, (batch, height, width, channels), "linear")
+    if preprocessing.crop is not None:
+        side = preprocessing.crop
+        if min(height, width) < side:
+            raise ValueError(
+                f"images of {height} x {width} are smaller than the {side} x {side} to be cut from "
+                "them: take larger ones, or a preprocessing that resizes"
+            )
+        top, left = round((height - side) / 2), round((width - side) / 2)
+        inputs = inputs[:, top : top + side, left : left + side]
+    mean, std = (
+        jnp.asarray(values, inputs.dtype).reshape(1, 1, 1, channels)
+        for values in (preprocessing.mean, preprocessing.std)
+    )
+    return (inputs - mean) / std
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
