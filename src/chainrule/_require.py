@@ -123,11 +123,79 @@ def one_of(name: str, value: object, choices: Iterable[str]) -> None:
     raise ValueError(f"unknown {name} {value!r}: {hint}")
 
 
-def function(name: str, value: object, what: str, cure: str = "") -> None:
+def function(name: str, value: object, what: str, why: str = "") -> None:
     """Check that something can be called; ``what`` says of what it is a function."""
     if not callable(value):
         raise ValueError(
-            f"{name} must be a function {what}, not {kind(value)}" + (f": {cure}" if cure else "")
+            f"{name} must be a function {what}, not {kind(value)}" + (f": {why}" if why else "")
+        )
+
+
+def arrays(**values: object) -> None:
+    """Check that values are arrays of numbers, JAX's or NumPy's."""
+    import jax
+
+    for name, value in values.items():
+        dtype = getattr(value, "dtype", None)
+        array = dtype is not None and hasattr(value, "shape")
+        if not array or not any(jax.dtypes.issubdtype(dtype, t) for t in (np.number, np.bool_)):
+            found = f"of {dtype}" if array else kind(value)
+            raise ValueError(
+                f"{name} must be an array of numbers, not {found}: give jnp.asarray({name})"
+            )
+
+
+def incoming(g: Any, shape: tuple[int, ...]) -> None:
+    """Check the incoming gradient of a backward rule: it has the shape of the operator's output.
+
+    Broadcast, it would count several times along what it is broadcast.
+    """
+    if not isinstance(g, numbers.Real):
+        arrays(g=g)
+    if np.shape(g) != shape:
+        raise ValueError(
+            f"g {np.shape(g)} for an output {shape}: the incoming gradient must have the shape of "
+            "the output"
+        )
+
+
+def among(name: str, values: Any, allowed: tuple[int, ...], why: str = "") -> None:
+    """Check that every element is one of a few numbers; traced arrays pass."""
+    if is_concrete(values):
+        signed = "+d" if min(allowed) < 0 else "d"
+        wanted = " or ".join(f"{number:{signed}}" for number in allowed)
+        _all_right(name, values, np.isin(np.asarray(values), allowed), wanted, why)
+
+
+def within(
+    name: str,
+    values: Any,
+    *,
+    least: float | int = -math.inf,
+    most: float | int = math.inf,
+    finite: bool = True,
+    why: str = "",
+) -> None:
+    """Check that every element is within bounds, and finite unless told otherwise.
+
+    Traced arrays pass, and so does NaN where it need not be finite.
+    """
+    if is_concrete(values):
+        found = np.asarray(values)
+        right = ~((found < least) | (found > most)) & (np.isfinite(found) | (not finite))
+        wanted = ["finite"] if finite else []
+        wanted += [f"at least {least}"] if least > -math.inf else []
+        wanted += [f"at most {most}"] if most < math.inf else []
+        _all_right(name, found, right, " and ".join(wanted), why)
+
+
+def _all_right(name: str, values: Any, right: np.ndarray, wanted: str, why: str) -> None:
+    if not right.all():
+        index = tuple(np.argwhere(~right)[0].tolist())
+        where = f" at index {index if len(index) > 1 else index[0]}" if index else ""
+        raise ValueError(
+            f"{name} must be {wanted}, not {np.asarray(values)[index]}{where}"
+            + (f": {why}" if why else "")
         )
 
 
@@ -152,19 +220,24 @@ def floating(params: Any, name: str = "params") -> Any:
     """Return a pytree as JAX's arrays, and refuse leaves that have no gradient, and no leaf."""
     import jax
 
-    params = jax.tree.map(jax.numpy.asarray, params)
+    def dtype(leaf: object) -> Any:
+        if isinstance(leaf, numbers.Number):
+            return jax.numpy.result_type(leaf)
+        return getattr(leaf, "dtype", f"a {type(leaf).__name__}")
+
     leaves = jax.tree_util.tree_leaves_with_path(params)
     wrong = [
-        f"{name}{jax.tree_util.keystr(path)} is {leaf.dtype}"
+        f"{name}{jax.tree_util.keystr(path)} is {dtype(leaf)}"
         for path, leaf in leaves
-        if not jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating)
+        if not hasattr(dtype(leaf), "itemsize")
+        or not jax.numpy.issubdtype(dtype(leaf), jax.numpy.floating)
     ]
     if wrong or not leaves:
         raise ValueError(
             f"{name} must be a pytree of floating-point arrays, but "
             + (", ".join(wrong) or "it holds no array")
         )
-    return params
+    return jax.tree.map(jax.numpy.asarray, params)
 
 
 def scalar_loss(loss: Callable[..., Any], *arguments: Any) -> None:
