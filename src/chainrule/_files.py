@@ -81,9 +81,22 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def sync_folder(folder: str | os.PathLike[str]) -> None:
-    """Bring the names in a folder to the disk, after one was made or changed."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def read(path: str | os.PathLike[str], *, most: int) -> bytes:
+    """Read a whole file, and refuse one of more than ``most`` bytes before reading it.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is larger, or no regular file.
+    """
+    with open_regular(path) as file:
+        if (size := os.fstat(file.fileno()).st_size) > most:
+            raise ValueError(f"{path} has {size} bytes: expected at most {most}")
+        return file.read()
+
+
+def sync(path: str | os.PathLike[str]) -> None:
+    """Bring a file to the disk, or the names in a folder after one was made or changed."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -35,15 +35,27 @@ def kind(value: object) -> str:
     return "an array" if hasattr(value, "shape") else f"a {type(value).__name__}"
 
 
-def count(name: str, value: object, *, least: int = 1, most: int | None = None) -> int:
-    """Return a whole number within its bounds; one of NumPy's will do, True and 2.0 will not."""
+def count(
+    name: str, value: object, *, least: int = 1, most: int | None = None, why: str = ""
+) -> int:
+    """Return a whole number within its bounds; one of NumPy's will do, True and 2.0 will not.
+
+    Args:
+      name: of the argument.
+      value: what came.
+      least: the smallest it may be.
+      most: the largest it may be.
+      why: where the bounds come from, or what to do; stands at the end of the message.
+    """
     try:
         number = None if isinstance(value, bool | np.bool_) else operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         number = None
     if number is None or number < least or (most is not None and number > most):
         bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise ValueError(f"{name} must be an int {bounds}, not {value!r}")
+        raise ValueError(
+            f"{name} must be an int {bounds}, not {value!r}" + (f": {why}" if why else "")
+        )
     return number
 
 

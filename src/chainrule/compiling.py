@@ -1,4 +1,4 @@
-"""Where the compiled programs of the experiments are kept from one run to the next."""
+"""What this package knows of JAX's compiler: here, where compiled programs are kept."""
 
 import contextlib
 import os
@@ -7,26 +7,27 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+__all__ = ["MAX_BYTES", "keep"]
+
 MAX_BYTES = 2**28
-"""How much is kept: beyond, what was not used for longest goes."""
+"""How much is kept: beyond that, the least recently used programs are removed."""
 
 
 @contextlib.contextmanager
 def keep(folder: pathlib.Path | None = None) -> Iterator[pathlib.Path | None]:
-    """Keep the programs that JAX compiles in a block, for the next process that wants the same.
+    """Keep the programs that JAX compiles in a block, for the next process that needs them.
 
-    `chainrule.runs.start` does so where a script runs an experiment of its own name, and nothing
-    else does: a program of yours keeps its setting of JAX, and the import of the library touches
-    none. Nothing happens either where JAX has not been imported; where
-    ``JAX_COMPILATION_CACHE_DIR``, JAX's own setting, names another folder; or with
-    ``JAX_ENABLE_COMPILATION_CACHE=false``, which turns it off. A folder that cannot be written is
-    no failure. After the block JAX's settings are what they were.
+    Importing this package changes no setting of JAX. Only this function does, and it restores them
+    after the block. It does nothing if JAX has not been imported, if JAX's own
+    ``JAX_COMPILATION_CACHE_DIR`` names another folder, if ``JAX_ENABLE_COMPILATION_CACHE=false``
+    turns the cache off, or if the folder cannot be written.
 
     Args:
-      folder: where; without it ``chainrule/compiled`` in ``XDG_CACHE_HOME``, or in ``~/.cache``.
+      folder: where to keep them; by default ``chainrule/compiled`` in ``XDG_CACHE_HOME``, or in
+        ``~/.cache``.
 
     Yields:
-      The folder, or None where nothing is kept.
+      The folder, or None if nothing is kept.
     """
     folder = _writable(folder)
     if folder is None:
@@ -36,7 +37,7 @@ def keep(folder: pathlib.Path | None = None) -> Iterator[pathlib.Path | None]:
 
     settings = {
         "jax_compilation_cache_max_size": MAX_BYTES,
-        # Many small programs add up: all of them take as long as the few large ones.
+        # The many small programs take as long to compile as the few large ones.
         "jax_persistent_cache_min_compile_time_secs": 0.0,
         "jax_compilation_cache_dir": str(folder),
     }
@@ -49,7 +50,7 @@ def keep(folder: pathlib.Path | None = None) -> Iterator[pathlib.Path | None]:
 
 
 def _writable(folder: pathlib.Path | None) -> pathlib.Path | None:
-    """Return the folder, made and ready, if JAX leaves it to us whether and where to keep."""
+    """Return the folder, ready to be written, unless JAX's own settings say otherwise."""
     jax = sys.modules.get("jax")
     if jax is None or not jax.config.jax_enable_compilation_cache:
         return None
@@ -69,10 +70,14 @@ def _set(settings: Mapping[str, Any]) -> None:
 
     for name, value in settings.items():
         jax.config.update(name, value)
-    compilation_cache.reset_cache()  # it may have found a folder before, or that there is none
+    compilation_cache.reset_cache()  # JAX looks for the folder once, and remembers
 
 
 def _home() -> pathlib.Path:
-    # An empty or relative one is to be ignored, says the specification.
+    # The XDG specification says to ignore an empty or relative path.
     named = pathlib.Path(os.environ.get("XDG_CACHE_HOME", ""))
     return named if named.is_absolute() else pathlib.Path.home() / ".cache"
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -19,7 +19,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from chainrule.data.batches import check_key
+from chainrule import _require
 
 
 class Roc(NamedTuple):
@@ -252,7 +252,7 @@ def spread(
 
 
 def _words(key: PRNGKeyArray) -> np.ndarray:
-    check_key(key)
+    _require.one_key(key)
     return np.asarray(jax.random.key_data(key))
 
 

@@ -48,7 +48,9 @@ def test_a_step_alone_tells_its_batch_also_under_jit():
 
 @pytest.mark.parametrize("size", [0, 8, -1, 2.0, True])
 def test_a_size_that_makes_no_batch_is_refused_with_the_number_of_samples(size, unchecked):
-    with pytest.raises(ValueError, match=rf"size {size}: it must be an int from 1 to 7"):
+    with pytest.raises(
+        ValueError, match=rf"size must be an int from 1 to 7, not {size}: there are 7 samples"
+    ):
         Batches(np.zeros(7, np.float32), size, key=KEY)
 
 

@@ -14,7 +14,8 @@ import pytest
 
 from chainrule import training
 from chainrule.data.batches import Batches
-from chainrule.training import feed, manifest
+from chainrule.training import feed
+from chainrule.training.checkpoints import manifest
 
 RNG = np.random.default_rng(0)
 INPUTS = RNG.normal(size=(22, 3)).astype(np.float32)
@@ -92,7 +93,7 @@ def resume(folder, records=None, identity=None, **settings):
         return fit(report=report, checkpoints=checkpoints, **settings)
 
 
-# --- to the bit --------------------------------------------------------------------------------
+# --- bit for bit --------------------------------------------------------------------------------
 
 
 def test_checkpoints_change_no_number(whole):
@@ -102,7 +103,7 @@ def test_checkpoints_change_no_number(whole):
 
 
 @pytest.mark.parametrize("step", range(1, 16))
-def test_a_training_goes_on_from_every_step_as_if_it_had_not_stopped(whole, copied, step):
+def test_a_training_resumes_at_every_step_bit_for_bit(whole, copied, step):
     records = []
     equal(resume(copied(step), records), whole[1])
     # The epoch that was cut in two has the mean over all of its steps.
@@ -131,7 +132,7 @@ def test_a_finished_training_is_resumed_without_a_step_and_can_be_prolonged(whol
     assert [record["epoch"] for record in records] == [4]
 
 
-def test_after_every_move_of_saving_the_disk_holds_a_training_to_go_on_with(
+def test_after_every_file_operation_of_saving_the_disk_holds_a_checkpoint_to_resume_from(
     whole, tmp_path, monkeypatch
 ):
     """What ``kill -9`` leaves is the folder as it is: here it is copied at every move in it."""
@@ -181,7 +182,7 @@ def test_the_last_ones_and_the_best_are_kept(tmp_path):
 def test_the_best_of_an_unknown_name_is_refused_with_the_names_there_are(tmp_path):
     with (
         training.Checkpoints(tmp_path, best="los") as checkpoints,
-        pytest.raises(ValueError, match=r"best='los': the records hold \[.*'loss'"),
+        pytest.raises(ValueError, match=r"best='los' is no entry of the records: \[.*'loss'"),
     ):
         fit(1, checkpoints=checkpoints)
 
@@ -232,11 +233,13 @@ def test_a_damaged_checkpoint_is_warned_of_and_the_one_before_is_taken(whole, co
     assert (folder / "step-00000009.damaged").is_dir()
 
 
-def test_where_all_are_damaged_nothing_begins_anew(copied):
+def test_where_all_are_damaged_no_training_starts(copied):
     folder = copied(4, 9)
     flip(biggest(folder / "step-00000009"))
     (folder / "step-00000004" / "manifest.json").unlink()
-    with pytest.raises(ValueError, match=r"no checkpoint is whole: .*step-00000009.*step-00000004"):
+    with pytest.raises(
+        ValueError, match=r"no checkpoint is complete: .*step-00000009.*step-00000004"
+    ):
         resume(folder)
     assert kept(folder) == [4, 9]
 
@@ -252,7 +255,7 @@ def test_every_file_of_a_checkpoint_is_hashed(copied):
         flip(path)
         with (
             training.Checkpoints(folder, resume=True) as checkpoints,
-            pytest.raises(ValueError, match=r"no checkpoint is whole"),
+            pytest.raises(ValueError, match=r"no checkpoint is complete"),
         ):
             checkpoints.restore(start(), step=9)
         path.write_bytes(content)
@@ -280,7 +283,7 @@ OTHERS = {
 
 @pytest.mark.parametrize(("settings", "message"), OTHERS.values(), ids=OTHERS)
 def test_a_checkpoint_of_another_training_is_refused_with_what_differs(copied, settings, message):
-    with pytest.raises(ValueError, match=r"is of another training: .*" + message):
+    with pytest.raises(ValueError, match=r"belongs to another training: .*" + message):
         resume(copied(10), **settings)
 
 
@@ -324,14 +327,16 @@ def test_a_newer_format_is_refused_and_nothing_older_is_taken(copied, monkeypatc
 # --- folders -----------------------------------------------------------------------------------
 
 
-def test_a_folder_with_checkpoints_is_not_written_to_by_chance(copied):
+def test_a_folder_with_checkpoints_is_not_written_to_by_accident(copied):
     folder = copied(10)
     with pytest.raises(ValueError, match=r"holds the checkpoint of step 10: resume it, or name"):
         training.Checkpoints(folder)
 
 
-def test_nothing_to_resume_is_no_fresh_start(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no checkpoint in .*: to begin anew, ask for no"):
+def test_without_a_checkpoint_to_resume_no_training_starts(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match=r"no checkpoint in .*: to start a new training, leave"
+    ):
         training.Checkpoints(tmp_path, resume=True)
 
 
@@ -346,7 +351,9 @@ def test_two_trainings_do_not_write_one_folder(tmp_path):
 
 @pytest.mark.parametrize("settings", [{"keep": 0}, {"every": 0}, {"mode": "least"}])
 def test_settings_out_of_range_are_refused(tmp_path, settings, unchecked):
-    with pytest.raises(ValueError, match=r"must be at least 1|expected 'min' or 'max'"):
+    with pytest.raises(
+        ValueError, match=r"must be an int of at least 1, not 0|unknown mode 'least'"
+    ):
         training.Checkpoints(tmp_path, **settings)
 
 
@@ -383,7 +390,7 @@ def test_a_training_from_a_source_is_that_from_memory_and_resumed_too(
 def test_a_full_disk_is_said_before_anything_is_written(copied, monkeypatch):
     folder = copied(5)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1000, 990, 10))
-    with pytest.raises(OSError, match=r"step 10 .*it takes \d+ bytes, and 10 are free"):
+    with pytest.raises(OSError, match=r"step 10 .*it needs \d+ bytes, and 10 are free"):
         resume(folder)
     assert [path.name for path in folder.iterdir()] == ["step-00000005"]
 
@@ -416,7 +423,7 @@ def test_a_signal_ends_the_step_saves_and_exits_with_its_code(
     assert numbers(records) == numbers(whole[2])
 
 
-def test_without_checkpoints_or_in_another_thread_signals_do_what_they_did(tmp_path):
+def test_without_checkpoints_or_in_another_thread_signals_keep_their_handlers(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         fit(tick=lambda *_: os.kill(os.getpid(), signal.SIGINT))
     ends = []

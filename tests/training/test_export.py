@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from chainrule import export
 from chainrule.models import vgg
+from chainrule.training import export
 
 
 @pytest.fixture(scope="module")

@@ -72,7 +72,7 @@ def test_a_disk_that_fills_up_is_said_and_the_checkpoints_before_stay(tmp_path):
         _, err = process.communicate()
     assert process.returncode == 1
     said = re.search(
-        r"^OSError: the checkpoint of step (\d) .*File too large.*those of steps \[(.*)\] are as",
+        r"^OSError: the checkpoint of step (\d) .*File too large.*steps \[(.*)\] are unchanged$",
         err,
         re.MULTILINE,
     )

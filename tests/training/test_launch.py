@@ -17,7 +17,7 @@ from chainrule.training.checkpoints import manifest
 from chainrule.training.launch import launch
 from tests.training import killed
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -141,9 +141,8 @@ def test_what_cannot_be_launched_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no script .*nothing\.py"):
         launch(tmp_path / "nothing.py", processes=2)
     for settings in ({"processes": 0}, {"timeout": 0.0}, {"linger": -1.0}, {"join": -1}):
-        with pytest.raises(
-            ValueError, match=rf"{next(iter(settings))}={next(iter(settings.values()))}"
-        ):
+        ((name, value),) = settings.items()
+        with pytest.raises(ValueError, match=rf"{name} must be .*, not {value}"):
             launch(__file__, **{"processes": 2} | settings)
 
 
@@ -167,20 +166,17 @@ mesh = devices.mesh()
 end = killed.fit(2, mesh=mesh)
 if jax.process_index() == 0:
     np.save(sys.argv[1], end.params["kernel"])
-rows = np.arange(8, dtype=np.float32).reshape(2, 2, 2)[jax.process_index()]
-assert devices.from_each_process(rows, mesh).sum() == 28
-devices.from_each_process(np.zeros((2 + jax.process_index(), 2)), mesh)
+assert devices.agree(3 + jax.process_index()) == 4
 """
 
 
-def test_two_processes_train_as_one_and_unequal_shards_are_refused(tmp_path, capfd, monkeypatch):
+def test_two_processes_train_as_one_and_agree_on_a_number(tmp_path, capfd, monkeypatch):
     (tmp_path / "two.py").write_text(TWO)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
     code = launch(tmp_path / "two.py", [str(tmp_path / "end.npy")], processes=2, timeout=150.0)
+    assert code == 0, capfd.readouterr().err
     one = killed.fit(2)
     np.testing.assert_allclose(np.load(tmp_path / "end.npy"), one.params["kernel"], atol=1e-5)
-    assert code == 1
-    assert "(ValueError: the processes hold [2, 3] rows: give each" in capfd.readouterr().err
 
 
 # --- with JAX's own runtime, which takes its time ------------------------------------------------
@@ -216,7 +212,7 @@ def test_a_peer_that_is_lost_in_the_middle_of_a_training(
     tmp_path, capfd, monkeypatch, lines, message
 ):
     (tmp_path / "long.py").write_text(LONG.format(lines))
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
     folder = tmp_path / "checkpoints"
     code = launch(tmp_path / "long.py", [str(folder)], processes=2, linger=5.0, timeout=150.0)
     assert code == 1
@@ -237,7 +233,7 @@ def test_a_peer_that_never_comes(tmp_path, capfd):
 
     def children():
         listed = subprocess.run(
-            ["pgrep", "-f", f"launch._worker .*{script}"],
+            ["pgrep", "-f", f"launch/_worker.py .*{script}"],
             capture_output=True,
             text=True,
         )

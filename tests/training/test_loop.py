@@ -88,7 +88,7 @@ def test_fit_is_the_step_called_in_a_python_loop_with_adam_and_a_schedule():
     assert jax.tree.structure(grads) == jax.tree.structure(end.params)
 
 
-def test_a_state_is_taken_up_within_an_epoch():
+def test_a_state_is_resumed_within_an_epoch():
     whole, records = training.fit(start(), loss, SGD, BATCHES, 2), []
     step, state = jax.jit(training.make_step(loss, SGD)), start()
     for index in range(8):
@@ -264,9 +264,9 @@ def test_a_finite_loss_with_a_step_beyond_all_numbers_stops_too():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"epochs": 0}, r"epochs must be an int of at least 1, not 0"),
-        ({"epochs": 1.0}, r"epochs must be an int of at least 1, not 1\.0"),
-        ({"accumulate": 0}, r"accumulate must be an int of at least 1, not 0"),
+        ({"epochs": 0}, r"epochs=0: give an int of at least 1"),
+        ({"epochs": 1.0}, r"epochs=1\.0: give an int of at least 1"),
+        ({"accumulate": 0}, r"accumulate=0: give an int of at least 1"),
         ({"skip_nonfinite": -1}, r"skip_nonfinite must be an int of at least 0, not -1"),
     ],
 )
@@ -343,5 +343,5 @@ def test_predict_refuses_no_inputs_and_no_size(unchecked):
         training.predict(apply, None, (jnp.ones(2), jnp.ones(3)), size=1)
     with pytest.raises(ValueError, match=r"\[\(0,\)\]: expected one, N > 0"):
         training.predict(apply, None, jnp.ones(0), size=1)
-    with pytest.raises(ValueError, match=r"size 0: it must be an int of at least 1"):
+    with pytest.raises(ValueError, match=r"size must be an int of at least 1, not 0"):
         training.predict(apply, None, jnp.ones(2), size=0)

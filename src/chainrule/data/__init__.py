@@ -8,7 +8,7 @@ train: 6000 digits of 28 x 28 pixels, source embedded (train 6000, test 1000), o
   ...
 
 Arrays are NumPy's, on the host. Importing this package imports neither JAX nor
-tensorflow-datasets, and reading digits never goes to the network: only `fetch` does.
+tensorflow-datasets. Reading digits never uses the network: only `fetch` does.
 """
 
 from chainrule.data.digits import idx
@@ -36,3 +36,7 @@ __all__ = [
     "prepare",
     "standardize",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,22 +1,24 @@
-"""More samples from those there are: what changes an image and not its label."""
+"""Augmentation: random changes of an image that keep its label."""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
+__all__ = ["affine", "shift", "turn"]
+
 
 def shift(
     key: PRNGKeyArray, images: Num[Array, "batch height width channels"], *, pixels: int
 ) -> Num[Array, "batch height width channels"]:
-    """Move every image by whole pixels of its own, up or down and left or right; zeros come in.
+    """Shift each image by whole pixels, vertically and horizontally, and pad with zeros.
 
     Args:
-      key: draws both numbers, uniform from ``-pixels`` to ``pixels``.
-      images: 0 where there is paper: shift first, standardize then.
-      pixels: how far at most, at least 0.
+      key: draws both shifts of each image, uniform from ``-pixels`` to ``pixels``.
+      images: with 0 for the background: shift before you standardize.
+      pixels: the largest shift, at least 0.
 
     Returns:
-      The images, moved.
+      The shifted images.
 
     Raises:
       ValueError: ``pixels`` is negative, or the images have no axis of channels.
@@ -44,17 +46,17 @@ def shift(
 def turn(
     images: Num[Array, "batch side side channels"], turns: Int[Array, " batch"]
 ) -> Num[Array, "batch side side channels"]:
-    """Turn and mirror every image into one of the eight positions of a square.
+    """Map each image by one of the eight symmetries of the square: rotations and reflections.
 
-    A shape in another position may be another class: turned classes are new ones to train on.
+    A rotated shape may be another class: rotated classes can be trained on as new ones.
 
     Args:
       images: square.
-      turns: 0 to 7, as bits: 1 exchanges rows and columns, then 2 reverses the rows, then 4 the
-        columns. 0 leaves an image as it is, 6 turns it by half.
+      turns: 0 to 7, as bits: 1 transposes, then 2 reverses the rows, then 4 the columns. 0 is the
+        identity, 6 a rotation by 180 degrees.
 
     Returns:
-      The images, turned.
+      The mapped images.
 
     Example:
       >>> image = jnp.arange(4).reshape(1, 2, 2, 1)
@@ -76,20 +78,20 @@ def affine(
     shear: float = 0.0,
     pixels: float = 0.0,
 ) -> Float[Array, "batch height width channels"]:
-    """Rotate, scale, shear and move every image about its middle, by amounts of its own.
+    """Rotate, scale, shear and shift each image about its center by random amounts.
 
-    Between pixels it is bilinear, beyond the border 0.
+    Values between pixels are interpolated bilinearly; beyond the border they are 0.
 
     Args:
-      key: draws the amounts, each uniform from minus its bound to its bound.
-      images: 0 where there is paper.
-      rotation: bound in radians.
-      scale: bound of the logarithm of the scale, of each axis for itself.
-      shear: bound, in columns a row.
-      pixels: bound of the move, along each axis.
+      key: draws the amounts of each image, uniform from minus the bound to the bound.
+      images: with 0 for the background.
+      rotation: the bound, in radians.
+      scale: the bound of the logarithm of the scale, drawn for each axis.
+      shear: the bound, in columns a row.
+      pixels: the bound of the shift along each axis.
 
     Returns:
-      The images, changed.
+      The transformed images.
 
     Example:
       >>> images = jnp.arange(9.0).reshape(1, 3, 3, 1)
@@ -100,7 +102,7 @@ def affine(
     u = jax.random.uniform(key, (batch, 6), images.dtype, -1, 1)
     cos, sin = jnp.cos(rotation * u[:, 0]), jnp.sin(rotation * u[:, 0])
     tall, wide = jnp.exp(scale * u[:, 1]), jnp.exp(scale * u[:, 2])
-    # Where each pixel of the result comes from.
+    # The inverse map: where each pixel of the result comes from.
     rows = [[cos * tall, -sin * wide + shear * u[:, 3]], [sin * tall, cos * wide]]
     matrices = jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=1)
     middle = jnp.asarray([(height - 1) / 2, (width - 1) / 2], images.dtype)
@@ -112,7 +114,7 @@ def affine(
     corner = jnp.floor(sources)
     part = sources - corner
     corner = corner.astype(jnp.int32)
-    # One pixel of paper around: whatever lies further out is read there.
+    # A border of one background pixel, from which everything further out is read.
     padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
     lines = padded.reshape(batch, -1, images.shape[3])
     result = jnp.zeros((batch, height * width, images.shape[3]), images.dtype)
@@ -125,3 +127,7 @@ def affine(
         index = (y * (width + 2) + x)[:, :, None]
         result += weight[:, :, None] * jnp.take_along_axis(lines, index, axis=1)
     return result.reshape(images.shape)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

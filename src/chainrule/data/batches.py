@@ -1,4 +1,4 @@
-"""Mini-batches by index: a batch is a function of a key and the step, and of nothing else."""
+"""Mini-batches by index: a batch is a function of the key and the step, and of nothing else."""
 
 import functools
 import math
@@ -8,14 +8,16 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
-PyTree = Any
+from chainrule import _require
+
+__all__ = ["Batches", "Source"]
 
 
 @runtime_checkable
 class Source(Protocol):
-    """Samples that are read when they are asked for: what ``tfds.data_source`` returns."""
+    """Samples that are read on demand: what ``tfds.data_source`` returns."""
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -27,10 +29,10 @@ class Source(Protocol):
 class Batches:
     """Samples, and which of them make up the batch of every step.
 
-    Epoch ``e`` goes through the samples in an order drawn from ``fold_in(key, e)``, ``size`` at a
-    time. The remainder, fewer than ``size`` samples that end that order, is *dropped*: other
-    samples in every epoch. No position is kept: a run that is resumed at a step sees the batches
-    that the whole run would have seen.
+    Epoch ``e`` takes the samples in an order drawn from ``fold_in(key, e)``, ``size`` at a time.
+    The remainder at the end of that order, fewer than ``size`` samples, is *dropped*: other samples
+    in every epoch. There is no position to save: a run that resumes at a step sees the batches
+    that the uninterrupted run would have seen.
 
     Attributes:
       data: a pytree of arrays with one leading axis, ``[N, ...]``, or a source.
@@ -42,15 +44,15 @@ class Batches:
 
     Args:
       data: the samples, as NumPy's arrays or on a device, not copied; or a `Source` with random
-        access, a data source of tensorflow-datasets for example, of which only what the next steps
-        take is read. The order is the same for both.
+        access, for example a data source of tensorflow-datasets, of which only the samples of the
+        next steps are read. The order is the same for both.
       size: from 1 to N.
       key: draws the orders.
 
     Raises:
       ValueError: the leading axes differ, ``size`` is not between 1 and N, a leaf holds NaN or
-        infinities or is wider than JAX's arrays are at present (float64 without
-        ``jax_enable_x64``), or ``key`` is not a key.
+        infinities or is wider than JAX's arrays are now (float64 without ``jax_enable_x64``), or
+        ``key`` is not a key.
 
     Example:
       >>> batches = Batches({"inputs": np.arange(10.0, dtype=np.float32)}, 4, key=jax.random.key(0))
@@ -63,25 +65,22 @@ class Batches:
     """
 
     def __init__(self, data: PyTree, size: int, *, key: PRNGKeyArray):
-        check_key(key)
+        _require.one_key(key)
         self.in_memory = not isinstance(data, Source)
         self.samples = _length(data) if self.in_memory else len(data)
-        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= self.samples:
-            raise ValueError(
-                f"batch size {size!r}: it must be an int from 1 to {self.samples}, "
-                "the number of samples"
-            )
         self.data = data
-        self.size = size
+        self.size = _require.count(
+            "size", size, most=self.samples, why=f"there are {self.samples} samples"
+        )
         self.key = key
-        self.per_epoch = self.samples // size
+        self.per_epoch = self.samples // self.size
 
     def order(self, epoch: int | Int[Array, ""]) -> Int[Array, "per_epoch size"]:
-        """Return the samples of every batch of an epoch, a batch a row."""
+        """Return the indices of the samples in every batch of an epoch, a batch a row."""
         return _order(self.key, epoch, self.samples, self.size)
 
     def indices(self, step: int | Int[Array, ""]) -> Int[Array, " size"]:
-        """Return the samples in the batch of a step; steps count on from epoch to epoch."""
+        """Return the indices of the samples in a step's batch; steps count on across epochs."""
         return self.order(step // self.per_epoch)[step % self.per_epoch]
 
     def __call__(self, step: int | Int[Array, ""]) -> PyTree:
@@ -95,33 +94,27 @@ class Batches:
         """Read samples of a source, on the host.
 
         Args:
-          rows: the numbers of the samples, of any shape.
+          rows: the indices of the samples, of any shape.
 
         Returns:
-          A pytree like one sample, its leaves ``[*rows, ...]``. Whole numbers get JAX's width.
+          A pytree like one sample, its leaves ``[*rows, ...]``. Integers are narrowed to JAX's
+          width.
 
         Raises:
-          ValueError: the source fails, or what it gives is not finite, of several shapes or too
+          ValueError: the source fails, or what it returns is not finite, of several shapes or too
             wide.
         """
         flat = np.asarray(rows).ravel()
         try:
             found = [jax.tree.map(np.asarray, x) for x in self.data.__getitems__(flat.tolist())]
             leaves = jax.tree.map(lambda *one_each: _narrow(np.stack(one_each)), *found)
-        except Exception as error:  # each format of files has its own
+        except Exception as error:  # every file format raises its own
             raise ValueError(
                 f"the data source, {type(self.data).__name__} of {self.samples} samples, fails on "
                 f"{len(flat)} of them from {flat[0]} on: {error}"
             ) from error
         _length(leaves)
         return jax.tree.map(lambda leaf: leaf.reshape(*rows.shape, *leaf.shape[1:]), leaves)
-
-
-def check_key(key: object) -> None:
-    """Refuse what is not one typed key."""
-    dtype, shape = getattr(key, "dtype", type(key).__name__), getattr(key, "shape", None)
-    if shape != () or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
-        raise ValueError(f"key is {dtype} of shape {shape}: pass one key made by jax.random.key")
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
@@ -161,6 +154,10 @@ def _narrow(leaf: np.ndarray) -> np.ndarray:
 
 
 def _not_finite(leaf: Any) -> int:
-    # By NumPy for its own arrays: they need not go to a device for this.
+    # NumPy's arrays are checked by NumPy, without a copy to a device.
     numpy: Any = np if isinstance(leaf, np.ndarray) else jnp
     return int(leaf.size - numpy.isfinite(leaf).sum())
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

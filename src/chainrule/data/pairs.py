@@ -1,8 +1,8 @@
-"""Pairs and triplets from any labelled set: balanced, drawn by a key, a function of the step.
+"""Pairs and triplets from any labelled set: balanced, and a function of a key.
 
-What is drawn are indices, ``[count, 2]`` or ``[count, 3]``: ``images[indices]`` are the images,
-one pair a row. Classes are drawn first and members then, so that a rare class is seen as often as
-any other. All functions run under `jax.jit`.
+The functions draw indices, ``[count, 2]`` or ``[count, 3]``: ``images[indices]`` are the images,
+one pair a row. They draw classes first, then samples within them, so that a rare class is drawn as
+often as any other. All of them run under `jax.jit`.
 
 >>> labels = np.array([0, 0, 0, 1, 1, 7, 7, 7])
 >>> members = by_class(labels)
@@ -20,15 +20,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, Integer, PRNGKeyArray
 
-from chainrule.data.batches import Batches, check_key
+from chainrule import _require
+from chainrule.data.batches import Batches
+
+__all__ = ["Members", "Tuples", "by_class", "pairs", "triplets"]
 
 
 class Members(NamedTuple):
-    """The samples of a set, class by class.
+    """The samples of a set, sorted by class.
 
     Attributes:
       samples: int32 ``[N]``, the indices of the samples in the order of their classes.
-      starts: int32 ``[classes]``, where in it each class begins.
+      starts: int32 ``[classes]``, where each class begins in ``samples``.
       counts: int32 ``[classes]``, how many samples each has, at least 1.
     """
 
@@ -44,8 +47,8 @@ def by_class(
 
     Args:
       labels: the class of every sample, any integers.
-      identical: whether a sample may be paired with itself. Unless it may, a class of one sample
-        is an error: it has no pair.
+      identical: whether a sample may be paired with itself. If not, a class of one sample is an
+        error: it has no pair.
 
     Returns:
       What `pairs` and `triplets` draw from.
@@ -81,7 +84,7 @@ def by_class(
 def pairs(
     key: PRNGKeyArray, members: Members, count: int, *, identical: bool = False
 ) -> tuple[Int[Array, "count 2"], Bool[Array, " count"]]:
-    """Draw pairs, every other one within a class.
+    """Draw pairs, half of them within a class.
 
     Rows 0, 2, 4, ... are two samples of one class, drawn uniformly from the classes; rows 1, 3,
     5, ... one sample each of two different classes. The order within a pair is random. Draws are
@@ -91,10 +94,10 @@ def pairs(
       key: the source of the numbers; in a loop ``jax.random.fold_in(key, step)``.
       members: as `by_class` sorts them.
       count: how many pairs, even, so that they are balanced.
-      identical: whether the two of a pair within a class may be one and the same sample.
+      identical: whether both samples of a pair within a class may be the same one.
 
     Returns:
-      The indices of both samples of every pair, int32, and whether they are of one class.
+      The indices of both samples of every pair, int32, and whether they are of the same class.
 
     Raises:
       ValueError: the count is odd or below 2, or there is no key.
@@ -105,11 +108,9 @@ def pairs(
       >>> int(same.sum()), bool((indices[:, 0] != indices[:, 1]).all())
       (500, True)
     """
-    check_key(key)
-    if isinstance(count, bool) or not isinstance(count, int) or count < 2 or count % 2:
-        raise ValueError(
-            f"count {count!r}: expected an even int of at least 2, half within a class"
-        )
+    _require.one_key(key)
+    if _require.count("count", count, least=2) % 2:
+        raise ValueError(f"count must be even, not {count}: half of the pairs are within a class")
     first, second, left, right = jax.random.split(key, 4)
     classes = len(members.counts)
     here = jax.random.randint(first, (count,), 0, classes)
@@ -146,9 +147,8 @@ def triplets(
       >>> (drawn[:, 0] == drawn[:, 1]).all() and (drawn[:, 0] != drawn[:, 2]).all()
       np.True_
     """
-    check_key(key)
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise ValueError(f"count {count!r}: expected an int of at least 1")
+    _require.one_key(key)
+    _require.count("count", count)
     first, second, *keys = jax.random.split(key, 5)
     classes = len(members.counts)
     here = jax.random.randint(first, (count,), 0, classes)
@@ -163,18 +163,19 @@ def triplets(
 
 
 class Tuples(Batches):
-    """Pairs or triplets as the batches of a training, each drawn from the number of its step.
+    """Pairs or triplets as the batches of a training, each a function of the key and the step.
 
-    It takes the place of `Batches`: a batch holds ``[size, 2, ...]`` of every leaf of the data, or
-    ``[size, 3, ...]``. Labels among the data say in the loss what belongs together.
+    Used in the place of `Batches`: a batch holds ``[size, 2, ...]`` of every leaf of the data, or
+    ``[size, 3, ...]``. Put the labels among the data, and the loss sees which samples are of the
+    same class.
 
     Attributes:
       data: a pytree of arrays with one leading axis, ``[N, ...]``.
       size: the number of pairs or triplets in a batch.
       key: draws them.
       samples: N.
-      per_epoch: how many batches are called an epoch: ``N // size``, so that on average every
-        sample comes twice, or three times.
+      per_epoch: how many batches make an epoch: ``N // size``, in which every sample is drawn
+        twice on average, or three times.
       members: the samples by class.
 
     Args:
@@ -216,11 +217,11 @@ class Tuples(Batches):
         jax.eval_shape(self._draw, key)
 
     def order(self, epoch: int | Int[Array, ""]) -> Int[Array, "per_epoch size branches"]:
-        """Return the samples of every batch of an epoch, a batch a row."""
+        """Return the indices of the samples in every batch of an epoch, a batch a row."""
         return _order(self._draw, self.per_epoch, self.key, epoch)
 
     def indices(self, step: int | Int[Array, ""]) -> Int[Array, "size branches"]:
-        """Return the samples in the batch of a step; steps count on from epoch to epoch."""
+        """Return the indices of the samples in a step's batch; steps count on across epochs."""
         return self._draw(jax.random.fold_in(self.key, step))
 
 
@@ -232,16 +233,20 @@ def _order(draw: Callable[[Array], Array], per_epoch: int, key: Array, epoch: Ar
 
 
 def _uniform(key: Array, counts: Array) -> Array:
-    """Draw one of each count."""
+    """Draw a number below each count."""
     return jax.random.randint(key, counts.shape, 0, counts)
 
 
 def _uniform_but(key: Array, counts: Array, taken: Array) -> Array:
-    """Draw one of each count that is not the one taken."""
+    """Draw a number below each count, and never the one taken."""
     drawn = jax.random.randint(key, counts.shape, 0, jnp.maximum(counts - 1, 1))
     return drawn + (drawn >= taken).astype(drawn.dtype)
 
 
 def _other(key: Array, here: Array, classes: int) -> Array:
-    """Draw another class than here."""
+    """Draw another class for each."""
     return (here + jax.random.randint(key, here.shape, 1, classes)) % classes
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

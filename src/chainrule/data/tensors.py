@@ -1,8 +1,8 @@
-"""Files of named arrays, ``.safetensors`` or ``.npz``: how weights are kept. Never a pickle.
+"""Files of named arrays, ``.safetensors`` or ``.npz``, in which weights are stored. Never a pickle.
 
-A pickle is a program: opening one runs it. Weights that somebody published as ``.pt``, ``.pth`` or
-``.pkl`` are therefore refused, whatever their name ends in. Where they come from, PyTorch turns
-them into what is read here with ``safetensors.torch.save_file(state_dict, "weights.safetensors")``.
+A pickle is a program: opening one runs it. So weights published as ``.pt``, ``.pth`` or ``.pkl``
+are refused, under any file name. With PyTorch, convert them first:
+``safetensors.torch.save_file(state_dict, "weights.safetensors")``.
 """
 
 import hashlib
@@ -17,17 +17,21 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from chainrule import _files
+
+__all__ = ["Tensors", "read", "write"]
+
 _METADATA = "__metadata__"
-"""The member of an ``.npz`` that holds what a ``.safetensors`` file has a field for, as JSON."""
+"""The member of an ``.npz`` with the metadata as JSON; ``.safetensors`` has a field for it."""
 _SHA256 = "sha256"
 
 
 class Tensors(NamedTuple):
-    """What is in a file.
+    """The content of a file.
 
     Attributes:
       arrays: on the host, by name.
-      metadata: text by name, what the arrays mean for example.
+      metadata: text by name, for example what the arrays mean.
     """
 
     arrays: dict[str, np.ndarray]
@@ -39,7 +43,7 @@ def write(
     arrays: Mapping[str, Any],
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write named arrays with their checksum; a file of that name is replaced when all is written.
+    """Write named arrays with their checksum; a file of that name is replaced as a whole.
 
     Args:
       path: ends in ``.safetensors`` or ``.npz``.
@@ -47,7 +51,7 @@ def write(
       metadata: text by name.
 
     Raises:
-      ValueError: a path with another ending, or a dtype that such a file cannot hold.
+      ValueError: the path has another ending, or a dtype is one that such a file cannot hold.
 
     Example:
       >>> import tempfile
@@ -57,31 +61,25 @@ def write(
       {'made by': 'hand'}
     """
     path = _checked(path)
-    # Not np.ascontiguousarray, which gives a scalar an axis; safetensors garbles strided arrays.
+    # Not np.ascontiguousarray, which adds an axis to scalars; safetensors garbles strided arrays.
     host = {name: _native(np.asarray(array, order="C")) for name, array in arrays.items()}
     words = dict(metadata or {})
     words[_SHA256] = _digest(host, words)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    if path.suffix == ".npz":
+        # NumPy has no bfloat16: it would write two bytes without a dtype.
+        if strange := sorted(n for n, a in host.items() if a.dtype.kind not in "biufc"):
+            raise ValueError(f"{path}: an .npz cannot hold {strange}: take .safetensors")
+        with _files.replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
+            # Not np.savez: no array could have the name of one of its arguments.
+            for name, array in {_METADATA: np.array(json.dumps(words)), **host}.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, array, allow_pickle=False)
+        return
     try:
-        if path.suffix == ".npz":
-            # NumPy has no bfloat16: it would write two bytes without a meaning.
-            if strange := sorted(n for n, a in host.items() if a.dtype.kind not in "biufc"):
-                raise ValueError(f"{path}: an .npz cannot hold {strange}: take .safetensors")
-            with zipfile.ZipFile(partial, "w") as archive:
-                # Not np.savez, whose own arguments are names that no array could have.
-                for name, array in {_METADATA: np.array(json.dumps(words)), **host}.items():
-                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                        np.lib.format.write_array(member, array, allow_pickle=False)
-        else:
-            safetensors.numpy.save_file(host, partial, metadata=words)
-        # On the disk before it takes its name, so that also a power cut leaves one whole file.
-        with open(partial, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        with _files.replacing(path) as file:
+            safetensors.numpy.save_file(host, file.name, metadata=words)
     except safetensors.SafetensorError as error:
         raise ValueError(f"{path}: {error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read(path: str | os.PathLike[str]) -> Tensors:
@@ -95,8 +93,7 @@ def read(path: str | os.PathLike[str]) -> Tensors:
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: a path with another ending, a file that is damaged or is something else, or a
-        pickle.
+      ValueError: the path has another ending, or the file is damaged, of another kind, or a pickle.
     """
     path = _checked(path)
     if not path.is_file():
@@ -148,7 +145,7 @@ def _read_npz(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, str]
 
 
 def _native(array: np.ndarray) -> np.ndarray:
-    """Return an array in this machine's byte order, in which it will be read."""
+    """Return an array in the byte order of this machine, in which it is read back."""
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
@@ -158,6 +155,10 @@ def _digest(arrays: Mapping[str, np.ndarray], words: Mapping[str, str]) -> str:
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(json.dumps([name, array.dtype.name, array.shape]).encode())
-        # Through bytes: an extension dtype gives no buffer.
+        # As bytes: an extension dtype has no buffer.
         digest.update(np.atleast_1d(array).view(np.uint8).data)
     return digest.hexdigest()
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,4 +1,4 @@
-"""Mini-batch training: one pure step, one loop that can be stopped and taken up at every step.
+"""Mini-batch training: one pure step, and one loop that can be stopped and resumed at every step.
 
 >>> import jax, jax.numpy as jnp, optax
 >>> from chainrule import losses, training
@@ -17,64 +17,28 @@
 >>> len(records), int(end.step), records[-1]["loss"] < 0.2 * records[0]["loss"]
 (30, 120, True)
 
-The parts know nothing of models: a model is whatever the loss calls. Training emits records, one
-dict an epoch, and `chainrule.runs` writes them.
+Training knows nothing of models: a model is what the loss calls. It reports records, one dict an
+epoch, and `chainrule.runs` writes them.
 """
 
 import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from chainrule.training import devices
-    from chainrule.training.checkpoints.store import Checkpoints
-    from chainrule.training.evaluation import predict
-    from chainrule.training.interrupt import Interrupted
-    from chainrule.training.loop import NonFiniteError, fit
-    from chainrule.training.optimizers import optimizer
-    from chainrule.training.progress import Progress
-    from chainrule.training.step import TrainState, create, make_step
-    from chainrule.training.weights import load_weights, save_weights
-
-__all__ = [
-    "Checkpoints",
-    "Interrupted",
-    "NonFiniteError",
-    "Progress",
-    "TrainState",
-    "create",
-    "devices",
-    "fit",
-    "load_weights",
-    "make_step",
-    "optimizer",
-    "predict",
-    "save_weights",
-]
-
-# Loaded when they are named: who launches processes waits for neither JAX nor Orbax.
-_HOMES = {
-    "Checkpoints": "checkpoints.store",
-    "Interrupted": "interrupt",
-    "NonFiniteError": "loop",
-    "Progress": "progress",
-    "TrainState": "step",
-    "create": "step",
-    "fit": "loop",
-    "load_weights": "weights",
-    "make_step": "step",
-    "optimizer": "optimizers",
-    "predict": "evaluation",
-    "save_weights": "weights",
-}
+    from chainrule.training._public import *  # noqa: F403 - they are listed there
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    if name in ("devices", "export", "launch"):
+    # With the first name that is used: a launcher of processes waits for neither JAX nor Orbax.
+    if importlib.util.find_spec(f"{__name__}.{name}") is not None:
         return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    public = importlib.import_module(f"{__name__}._public")
+    globals().update({one: getattr(public, one) for one in ("__all__", *public.__all__)})
+    if name not in globals():
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return globals()[name]
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted(__getattr__("__all__"))

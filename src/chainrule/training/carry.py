@@ -6,18 +6,24 @@ import flax.struct
 
 from chainrule.training.step import TrainState
 
+__all__ = ["Carry"]
 
-class Loop(flax.struct.PyTreeNode):
-    """What the loop carries: enough to go on from anywhere within an epoch.
+
+class Carry(flax.struct.PyTreeNode):
+    """What the loop carries: enough to resume at any step of an epoch.
 
     Attributes:
       train_state: the training itself.
-      log: float32 ``[per_epoch]`` for every metric, NaN for the steps of the epoch to come.
-      failures: int32 ``[]``, the steps in a row, up to now, that were not finite.
-      stopped: bool ``[]``, whether there were too many of them.
+      log: float32 ``[per_epoch]`` for every metric, NaN for the steps of the epoch not yet taken.
+      failures: int32 ``[]``, how many steps in a row, up to now, were not finite.
+      stopped: bool ``[]``, whether that were too many.
     """
 
     train_state: TrainState
     log: dict[str, Any]
     failures: Any
     stopped: Any
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,17 +1,18 @@
-"""A model over a whole set, batch by batch."""
+"""The outputs of a model for a whole data set, batch by batch."""
 
 import operator
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
 
+from chainrule import _require
 from chainrule.training.devices import put
 
-PyTree = Any
+__all__ = ["predict"]
 
 
 def predict(
@@ -22,19 +23,19 @@ def predict(
     size: int,
     mesh: Mesh | None = None,
 ) -> PyTree:
-    """Return ``apply_fn(params, inputs)`` for as many inputs as there are, ``size`` at a time.
+    """Return ``apply_fn(params, inputs)`` for any number of inputs, ``size`` at a time.
 
-    Every sample must be computed on its own, as in all models when they do not train. The last
-    batch is filled up with its last sample, and cut: one program serves all. The parameters are
-    arguments of that program: keep ``apply_fn`` one function, not a lambda made in the call, and
-    calls in every epoch compile once.
+    The output of a sample must not depend on the others in its batch, as in every model outside
+    training. The last batch is padded with its last sample, and the padding dropped, so that one
+    compiled program serves all. The parameters are arguments of that program: pass the same
+    ``apply_fn`` each time, not a new lambda, and calls in every epoch compile once.
 
     Args:
       apply_fn: ``apply_fn(params, batch) -> outputs``, pytrees of arrays ``[size, ...]``.
       params: any pytree; with batch statistics for example ``(params, state)``.
       inputs: a pytree of arrays with one leading axis, ``[N, ...]``, on the host or a device.
       size: how many at a time, at least 1; on a mesh, rounded up to a multiple of its devices.
-      mesh: devices over which each batch is spread, see `chainrule.training.devices`.
+      mesh: devices over which each batch is sharded, see `chainrule.training.devices`.
 
     Returns:
       The outputs, ``[N, ...]``.
@@ -53,10 +54,8 @@ def predict(
         raise ValueError(
             f"the leading axes of the inputs are {sorted(lengths)}: expected one, N > 0"
         )
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise ValueError(f"size {size!r}: it must be an int of at least 1")
     (samples,) = lengths.pop()
-    size, run = min(size, samples), jax.jit(apply_fn)
+    size, run = min(_require.count("size", size), samples), jax.jit(apply_fn)
     if mesh is not None:
         size += -size % mesh.size
         run = jax.jit(apply_fn, out_shardings=NamedSharding(mesh, PartitionSpec()))
@@ -69,3 +68,7 @@ def predict(
         outputs = run(params, batch)
         parts.append(jax.tree.map(operator.itemgetter(slice(samples - start)), outputs))
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

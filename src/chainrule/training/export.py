@@ -24,13 +24,15 @@ import hashlib
 import os
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import export
+from jaxtyping import PyTree
 
-PyTree = Any
+from chainrule import _files
+
+__all__ = ["load", "save"]
 
 _MARK = b"sha256:"
 _TRAILER = len(_MARK) + hashlib.sha256().digest_size
@@ -69,13 +71,7 @@ def save(
     except jax.errors.InconclusiveDimensionOperation as error:
         raise ValueError(f"the function is not one of batches of any size: {error}") from error
     data = bytes(program.serialize())
-    path = pathlib.Path(path)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(data + _MARK + hashlib.sha256(data).digest())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    _files.write(path, data + _MARK + hashlib.sha256(data).digest())
 
 
 def load(path: str | os.PathLike[str]) -> export.Exported:
@@ -102,3 +98,7 @@ def load(path: str | os.PathLike[str]) -> export.Exported:
     if trailer[len(_MARK) :] != hashlib.sha256(data).digest():
         raise ValueError(f"{path} is damaged: it does not have the checksum at its end")
     return export.deserialize(bytearray(data))
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

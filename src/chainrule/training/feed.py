@@ -1,28 +1,28 @@
-"""What the compiled loop reads its batches from: samples on the device, and rows of them."""
+"""What the compiled loop reads its batches from: samples on the device, and their indices."""
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
+from jaxtyping import PyTree
 
 from chainrule.data.batches import Batches
 from chainrule.training import devices
 
-PyTree = Any
+__all__ = ["Feed"]
 
-# Of a source, the samples of so many steps are on the device at a time: always as many, so that one
+# A source is read for this many steps at a time: always the same number, so that one compiled
 # program serves all.
 _STEPS_AT_A_TIME = 16
 
 
 class Feed:
-    """The samples of the next steps, and where in them each batch stands.
+    """The samples of the next steps, and the indices of each batch among them.
 
-    Arrays are put on the device once, and stay. A source is read ahead by some steps. The order of
-    an epoch is drawn once, however many calls its steps are cut into.
+    Arrays are put on the device once. A source is read some steps ahead. The order of an epoch is
+    drawn once, however many calls take its steps.
 
     Args:
       batches: the samples, and the batch of every step.
@@ -32,21 +32,21 @@ class Feed:
     def __init__(self, batches: Batches, mesh: Mesh | None):
         self._batches = batches
         self._copy = functools.partial(devices.replicate, mesh=mesh) if mesh else lambda tree: tree
-        self._base = self._until = 0  # the steps whose samples are there
-        self._epoch = -1  # whose order is there
+        self._base = self._until = 0  # the steps whose samples have been read
+        self._epoch = -1  # the one whose order has been drawn
         if batches.in_memory:
             self._data = self._copy(jax.tree.map(jnp.asarray, batches.data))
 
     def __call__(self, step: int, stop: int) -> tuple[PyTree, jax.Array, int]:
-        """Return the samples, their rows for each batch of the epoch, and how far they reach.
+        """Return samples, the indices of each batch among them, and the step they suffice for.
 
         Args:
           step: the next step.
-          stop: where the steps would end, within the epoch.
+          stop: the step to end at, within the same epoch.
 
         Returns:
-          A pytree of arrays ``[M, ...]``, int32 rows of it ``[per_epoch, size]``, which hold for
-          the batches from ``step`` up to the last number, at most ``stop``.
+          A pytree of arrays ``[M, ...]``; int32 indices into it ``[per_epoch, size]``, valid for
+          the steps from ``step`` on and below the third value; that value, at most ``stop``.
         """
         epoch, at = divmod(step, self._batches.per_epoch)
         if epoch != self._epoch:
@@ -55,7 +55,7 @@ class Feed:
         if self._batches.in_memory:
             return self._data, order, stop
         if not self._base <= step < self._until:
-            # The end of an epoch has fewer steps left: its last batch fills the place.
+            # Fewer steps are left at the end of an epoch: its last batch is repeated.
             ahead = np.minimum(np.arange(at, at + _STEPS_AT_A_TIME), len(order) - 1)
             rows = np.asarray(order)[ahead]
             samples = self._batches.read(rows.ravel())
@@ -65,3 +65,7 @@ class Feed:
             self._places = jnp.asarray(places)
             self._base, self._until = step, step + min(_STEPS_AT_A_TIME, len(order) - at)
         return self._data, self._places, min(stop, self._until)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

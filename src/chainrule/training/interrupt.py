@@ -1,4 +1,7 @@
-"""SIGTERM and SIGINT: a training ends its step, saves, and then exits as the signal asked."""
+"""SIGTERM and SIGINT: what is under way is finished and saved before the process exits.
+
+Importing this module imports no JAX.
+"""
 
 import contextlib
 import signal
@@ -6,9 +9,7 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-import jax
-import numpy as np
-from jax.experimental import multihost_utils
+__all__ = ["Caught", "Interrupted", "caught"]
 
 
 class Interrupted(SystemExit):
@@ -27,31 +28,27 @@ class Caught:
     """The signal that came, if one did.
 
     Attributes:
-      number: None, as long as none came.
+      number: of the signal; None until one comes.
     """
 
     number: int | None = None
 
-    def agreed(self) -> int | None:
-        """Return the signal that any of the processes caught: all save, or none."""
-        if jax.process_count() == 1:
-            return self.number
-        numbers = multihost_utils.process_allgather(np.int32(self.number or 0))
-        return int(numbers.max()) or None
-
 
 @contextlib.contextmanager
-def caught(wanted: bool) -> Iterator[Caught]:
-    """Note the first SIGTERM or SIGINT instead of ending; a second SIGINT stops at once.
+def caught(wanted: bool = True) -> Iterator[Caught]:
+    """Note SIGTERM and SIGINT instead of ending the process; a second SIGINT ends it at once.
 
     Args:
-      wanted: without it, and outside the main thread, signals do what they did.
+      wanted: if not, and outside the main thread, signals keep their handlers.
+
+    Yields:
+      What holds the number of the signal as soon as one has come.
     """
     found = Caught()
 
     def note(number: int, frame: FrameType | None) -> None:
         found.number = number
-        # By the operating system, which does not wait for Python.
+        # The system's default action ends the process even while Python is busy in compiled code.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     if not wanted or threading.current_thread() is not threading.main_thread():
@@ -63,3 +60,7 @@ def caught(wanted: bool) -> Iterator[Caught]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,4 +1,4 @@
-"""The loop: many steps in one compiled call, the data on the device, one record an epoch."""
+"""The training loop: many steps a compiled call, the data on the device, one record an epoch."""
 
 import functools
 import math
@@ -11,29 +11,30 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
+from jaxtyping import PyTree
 
+from chainrule import _require
 from chainrule.data.batches import Batches
 from chainrule.training import devices, interrupt
-from chainrule.training.carry import Loop
-from chainrule.training.checkpoints.session import Saves
+from chainrule.training.carry import Carry
+from chainrule.training.checkpoints.session import Session
 from chainrule.training.checkpoints.store import Checkpoints
 from chainrule.training.feed import Feed
-from chainrule.training.step import Augment, Loss, TrainState, make_step
+from chainrule.training.step import Augment, TrainingLoss, TrainState, make_step
 
-PyTree = Any
+__all__ = ["SECONDS_A_CALL", "NonFiniteError", "Record", "fit"]
+
 Record = dict[str, Any]
 """The numbers of one epoch."""
-
-#: How long the device works before Python gets a word in: short enough to answer a signal, long
-#: enough that a call costs nothing.
 SECONDS_A_CALL = 0.5
+"""The length of a compiled call: short enough to answer a signal, long enough to cost nothing."""
 
 
 class NonFiniteError(ArithmeticError):
     """A step led to a NaN or an infinity, in the loss, the parameters or the state.
 
     Attributes:
-      train_state: the last finite one, from which that step was tried.
+      train_state: the last finite state, from which that step started.
     """
 
     def __init__(self, message: str, train_state: TrainState):
@@ -43,7 +44,7 @@ class NonFiniteError(ArithmeticError):
 
 def fit(
     train_state: TrainState,
-    loss: Loss,
+    loss: TrainingLoss,
     optimizer: optax.GradientTransformation,
     batches: Batches,
     epochs: int,
@@ -57,11 +58,11 @@ def fit(
     checkpoints: Checkpoints | None = None,
     mesh: Mesh | None = None,
 ) -> TrainState:
-    """Train until ``epochs`` epochs are done, counted from step 0, whatever step the state is at.
+    """Train until ``epochs`` epochs are done, counted from step 0 whatever step the state is at.
 
-    Calls with the same ``loss``, ``optimizer`` and ``augment``, compared by identity, and equal
-    shapes compile once. How many steps one compiled call takes is a matter of time, and changes no
-    bit of the result: the program takes its number as an argument.
+    Calls with the same ``loss``, ``optimizer`` and ``augment`` (the same objects) and equal shapes
+    compile once. How many steps one compiled call takes depends on the clock and changes no bit of
+    the result: the number is an argument of the program.
 
     Args:
       train_state: where to start, see `chainrule.training.create`; not changed, not consumed.
@@ -71,33 +72,33 @@ def fit(
         Arrays are put on the device whole, a source is read 16 steps at a time.
       epochs: how many there are in all, at least 1.
       augment: ``augment(key, batch) -> batch``, compiled into the step.
-      evaluate: ``evaluate(train_state) -> dict``, called after every epoch; what it returns joins
-        the record.
+      evaluate: ``evaluate(train_state) -> dict``, called after every epoch; what it returns is
+        added to the record.
       report: called with one record an epoch: ``epoch`` (from 1), ``step``, ``seconds`` of the
-        steps alone, ``compile_seconds`` apart, ``examples_per_second``, the mean over the epoch
-        of each metric (``loss``, ``grad_norm`` and those of the loss), ``skipped`` where
-        ``skip_nonfinite`` is given, and what ``evaluate`` returned.
+        steps alone, ``compile_seconds``, ``examples_per_second``, the mean over the epoch of each
+        metric (``loss``, ``grad_norm`` and those of the loss), ``skipped`` if ``skip_nonfinite`` is
+        given, and what ``evaluate`` returned.
       tick: called as ``tick(step, steps)`` about twice a second, see `chainrule.training.Progress`.
       accumulate: see `chainrule.training.make_step`.
-      skip_nonfinite: how many steps in a row may be not finite. Such a step changes nothing but
-        the count of the steps, so that the next batch follows.
+      skip_nonfinite: how many steps in a row may be non-finite. Such a step changes nothing but
+        the step number, so that the next batch follows.
       checkpoints: where the training is saved, at the end of each epoch after its ``report``, and
-        from where it is resumed. A resumed training is the whole one to the bit, its records too
-        but for the times. SIGTERM and SIGINT are answered as described below.
-      mesh: devices over which each batch is spread, see `chainrule.training.devices`. The data and
-        the state are copied to all of them, unless they are spread over the mesh already.
+        from where it resumes. A resumed training equals the uninterrupted one bit for bit, its
+        records too except for their times. SIGTERM and SIGINT are handled as described below.
+      mesh: devices over which each batch is sharded, see `chainrule.training.devices`. The data
+        and the state are copied to all of them, unless they lie on the mesh already.
 
     Returns:
       The state after the last step.
 
-    With checkpoints, the first SIGTERM or SIGINT ends the call in progress (half a second) and
-    raises `Interrupted`, a `SystemExit` with the code 143 or 130, when the state is saved; a second
-    Ctrl-C stops at once.
+    With checkpoints, the first SIGTERM or SIGINT ends the call in progress (half a second), saves
+    the state and raises `Interrupted`, a `SystemExit` with the code 143 or 130. A second Ctrl-C
+    stops at once.
 
     Raises:
       ValueError: a setting is out of range, the state is past the last epoch, the loss returns
-        something else than it should, or the checkpoints are another training's.
-      NonFiniteError: one step more than ``skip_nonfinite`` in a row was not finite. It holds the
+        something else than it should, or the checkpoints belong to another training.
+      NonFiniteError: more than ``skip_nonfinite`` steps in a row were non-finite. It holds the
         last finite state, which is saved too.
       OSError: a checkpoint could not be written.
 
@@ -117,91 +118,112 @@ def fit(
     """
     if not isinstance(train_state, TrainState):
         raise ValueError(
-            "train_state must be what training.create returns, not a "
-            f"{type(train_state).__name__}: the order is train_state, loss, optimizer, batches, "
+            "train_state must be what training.create returns, not "
+            f"{_require.kind(train_state)}: the order is train_state, loss, optimizer, batches, "
             "epochs"
         )
-    _check_count("epochs", epochs, 1)
-    _check_count("accumulate", accumulate, 1)
-    _check_count("skip_nonfinite", skip_nonfinite, 0)
-    settings = {
-        "loss": loss,
-        "optimizer": optimizer,
-        "augment": augment,
-        "accumulate": accumulate,
-        "skip_nonfinite": skip_nonfinite,
-        "mesh": mesh,
-    }
+    _require.counts(epochs=epochs, accumulate=accumulate)
+    _require.count("skip_nonfinite", skip_nonfinite, least=0)
+    run = functools.partial(
+        _run,
+        loss=loss,
+        optimizer=optimizer,
+        augment=augment,
+        accumulate=accumulate,
+        skip_nonfinite=skip_nonfinite,
+        mesh=mesh,
+    )
     feed = Feed(batches, mesh)
-    loop = _begin(train_state, loss, augment, feed, batches)
+    session = Session(checkpoints, batches, train_state.key)
+    carry = _begin(train_state, loss, augment, feed, batches)
     if mesh is not None:
-        loop = devices.replicate(loop, mesh)
-    first = int(train_state.step) % batches.per_epoch
-    saves = Saves(checkpoints, batches, train_state.key)
-    if (resumed := saves.resume(loop)) is not None:
-        loop, first = resumed, 0
-    steps, step = epochs * batches.per_epoch, int(loop.train_state.step)
-    if step > steps:
+        carry = devices.replicate(carry, mesh)
+    first = int(carry.train_state.step) % batches.per_epoch
+    if (resumed := session.resume(carry)) is not None:
+        carry, first = resumed, 0
+    steps = epochs * batches.per_epoch
+    if (step := int(carry.train_state.step)) > steps:
         raise ValueError(
             f"the state is at step {step}, past the {steps} steps of {epochs} epochs of "
             f"{batches.per_epoch} batches: epochs counts from step 0"
         )
-    with saves, interrupt.caught(checkpoints is not None) as caught:
-        while step < steps:
-            epoch, begun = step // batches.per_epoch, step
-            end = (epoch + 1) * batches.per_epoch
-            data, order, _ = feed(step, step)
-            clock = time.perf_counter()
-            # A call for no step compiles where that is needed, and else takes no time.
-            loop = _run(loop, data, order, step, **settings)
-            jax.block_until_ready(loop)
-            compile_seconds = time.perf_counter() - clock
-            clock, count = time.perf_counter(), 1
-            while step < end:
-                called = time.perf_counter()
-                stop = min(step + count, end, saves.next_after(step))
-                data, order, stop = feed(step, stop)
-                loop = _run(loop, data, order, stop, **settings)
-                step = int(loop.train_state.step)
-                if loop.stopped:
-                    saves.save(loop)
-                    raise _stopped(loop, batches.per_epoch, skip_nonfinite)
-                if tick is not None:
-                    tick(step, steps)
-                signal = caught.agreed()
-                if step < end and (signal is not None or step == saves.next_after(step - 1)):
-                    saves.save(loop, signal)
-                count = _next_count(count, time.perf_counter() - called)
-            seconds = time.perf_counter() - clock
-            record: Record = {
-                "epoch": epoch + 1,
-                "step": step,
-                "seconds": seconds,
-                "compile_seconds": compile_seconds,
-                "examples_per_second": (step - begun) * batches.size / seconds,
-                **_means(loop.log, first, skip_nonfinite > 0),
-            }
-            loop, first = loop.replace(log=jax.tree.map(_unknown, loop.log)), 0
-            found = {} if evaluate is None else evaluate(loop.train_state)
-            if twice := record.keys() & found.keys():
-                raise ValueError(
-                    f"evaluate returns {sorted(twice)}, which are the loop's: rename them"
-                )
-            record |= found
+    with interrupt.caught(checkpoints is not None) as caught, session:
+
+        def after_call(carry: Carry) -> None:
+            if carry.stopped:
+                session.save(carry)
+                raise _stopped(carry, batches.per_epoch, skip_nonfinite)
+            if tick is not None:
+                tick(int(carry.train_state.step), steps)
+            session.save_within(carry, _agreed(caught))
+
+        while int(carry.train_state.step) < steps:
+            carry, times = _epoch(run, carry, feed, session, after_call, batches)
+            record = times | _means(carry.log, first, skip_nonfinite > 0)
+            carry, first = carry.replace(log=jax.tree.map(_unknown, carry.log)), 0
+            record |= _evaluation(evaluate, carry.train_state, record)
             if report is not None:
                 report(record)
-            # After the report: of a record that is lost the epoch is run again, not the reverse.
-            saves.save(loop, caught.agreed(), record)
-    return loop.train_state
+            # After the report: if it is interrupted the epoch is run again, and no record is lost.
+            session.save(carry, _agreed(caught), record)
+    return carry.train_state
+
+
+def _epoch(
+    run: Callable[..., Carry],
+    carry: Carry,
+    feed: Feed,
+    session: Session,
+    after_call: Callable[[Carry], None],
+    batches: Batches,
+) -> tuple[Carry, Record]:
+    """Take the steps up to the end of the epoch, and begin its record: where, and how fast."""
+    step = begun = int(carry.train_state.step)
+    epoch = step // batches.per_epoch + 1
+    end, count, clock = epoch * batches.per_epoch, 1, time.perf_counter()
+    # A call for no step: it compiles if that is needed, and takes no time otherwise.
+    carry = jax.block_until_ready(run(carry, *feed(step, step)))
+    ready = time.perf_counter()
+    while step < end:
+        called = time.perf_counter()
+        stop = min(step + count, end, session.next_after(step))
+        carry = run(carry, *feed(step, stop))
+        step = int(carry.train_state.step)
+        after_call(carry)
+        count = _next_count(count, time.perf_counter() - called)
+    seconds = time.perf_counter() - ready
+    return carry, {
+        "epoch": epoch,
+        "step": step,
+        "seconds": seconds,
+        "compile_seconds": ready - clock,
+        "examples_per_second": (step - begun) * batches.size / seconds,
+    }
+
+
+def _evaluation(
+    evaluate: Callable[[TrainState], Record] | None, train_state: TrainState, record: Record
+) -> Record:
+    found = {} if evaluate is None else evaluate(train_state)
+    if twice := record.keys() & found.keys():
+        raise ValueError(f"evaluate returns {sorted(twice)}, which are the loop's: rename them")
+    return found
+
+
+def _agreed(caught: interrupt.Caught) -> int | None:
+    """Return the signal that came to any of the processes: all of them save, or none."""
+    return devices.agree(caught.number or 0) or None
 
 
 def _begin(
-    train_state: TrainState, loss: Loss, augment: Augment | None, feed: Feed, batches: Batches
-) -> Loop:
-    # The loop consumes its state at every call: this copy, so that the caller keeps his.
+    train_state: TrainState,
+    loss: TrainingLoss,
+    augment: Augment | None,
+    feed: Feed,
+    batches: Batches,
+) -> Carry:
+    # Every call consumes its carry: a copy, so that the caller's state stays valid.
     train_state = jax.tree.map(jnp.copy, train_state)
-
-    # The rows of a batch are [size], or [size, 2] of pairs.
     step = int(train_state.step)
     data, order, _ = feed(step, step)
 
@@ -212,11 +234,11 @@ def _begin(
     state = train_state.replace(opt_state=optax.set_to_zero().init(train_state.params))
     names = jax.eval_shape(metrics, state, data)
     log = {name: jnp.full(batches.per_epoch, jnp.nan) for name in names}
-    return Loop(train_state, log, jnp.int32(0), jnp.asarray(False))
+    return Carry(train_state, log, jnp.int32(0), jnp.asarray(False))
 
 
 def _unknown(values: jax.Array) -> jax.Array:
-    # Not full_like, which would put it on one device.
+    # Not full_like, which would put the result on one device.
     return values * jnp.nan
 
 
@@ -226,47 +248,47 @@ def _unknown(values: jax.Array) -> jax.Array:
     donate_argnums=0,
 )
 def _run(
-    loop: Loop,
+    carry: Carry,
     data: PyTree,
     order: jax.Array,
     stop: int | jax.Array,
     *,
-    loss: Loss,
+    loss: TrainingLoss,
     optimizer: optax.GradientTransformation,
     augment: Augment | None,
     accumulate: int,
     skip_nonfinite: int,
     mesh: Mesh | None,
-) -> Loop:
+) -> Carry:
     """Take the steps up to ``stop``, within one epoch.
 
-    A loop with a length that is data, and not a scan, is one program for every length: also a
-    resumed run goes through the very same instructions, to the bit.
+    The length of a while loop is data, that of a scan is not: one program serves every length, so
+    that a resumed run executes the very same instructions and agrees bit for bit.
     """
     step = make_step(loss, optimizer, augment=augment, accumulate=accumulate)
 
-    def body(loop: Loop) -> Loop:
-        before = loop.train_state
+    def body(carry: Carry) -> Carry:
+        before = carry.train_state
         at = before.step % len(order)
         batch = jax.tree.map(lambda leaf: leaf[order[at]], data)
         after, metrics = step(before, devices.spread(batch, mesh))
         finite = _finite((metrics["loss"], after.params, after.state))
-        failures = jnp.where(finite, 0, loop.failures + 1)
+        failures = jnp.where(finite, 0, carry.failures + 1)
         kept = jax.tree.map(
             lambda new, old: jnp.where(finite, new, old),
             (after.params, after.opt_state, after.state),
             (before.params, before.opt_state, before.state),
         )
         stopped = failures > skip_nonfinite
-        return Loop(
+        return Carry(
             TrainState(before.step + jnp.where(stopped, 0, 1), *kept, before.key),
-            {name: loop.log[name].at[at].set(metrics[name]) for name in loop.log},
+            {name: carry.log[name].at[at].set(metrics[name]) for name in carry.log},
             failures,
             stopped,
         )
 
     return jax.lax.while_loop(
-        lambda loop: (loop.train_state.step < stop) & ~loop.stopped, body, loop
+        lambda carry: (carry.train_state.step < stop) & ~carry.stopped, body, carry
     )
 
 
@@ -276,14 +298,14 @@ def _finite(tree: PyTree) -> jax.Array:
 
 
 def _next_count(count: int, seconds: float) -> int:
-    """Return how many steps the next call takes, after one of so many in so many seconds."""
+    """Return how many steps the next call takes, after a call of ``count`` steps."""
     if jax.process_count() > 1:
-        return 16  # by the clock, every process would choose another number
+        return 16  # by its own clock, every process would choose another number
     return max(1, min(2 * count, int(count * SECONDS_A_CALL / max(seconds, 1e-9))))
 
 
 def _means(log: dict[str, Any], first: int, skipping: bool) -> Record:
-    # In double precision and over the whole epoch, whatever calls it was cut into.
+    # In double precision over the whole epoch: the mean does not depend on where calls ended.
     names = sorted(log, key=lambda name: (name != "loss", name))
     rows = {name: np.asarray(log[name], np.float64)[first:] for name in names}
     taken = np.isfinite(rows["loss"])
@@ -294,20 +316,19 @@ def _means(log: dict[str, Any], first: int, skipping: bool) -> Record:
     return means | ({"skipped": int((~taken).sum())} if skipping else {})
 
 
-def _stopped(loop: Loop, per_epoch: int, skip_nonfinite: int) -> NonFiniteError:
-    step = int(loop.train_state.step)
+def _stopped(carry: Carry, per_epoch: int, skip_nonfinite: int) -> NonFiniteError:
+    step = int(carry.train_state.step)
     at = step % per_epoch
-    found = {name: float(loop.log[name][at]) for name in ("loss", "grad_norm")}
+    found = {name: float(carry.log[name][at]) for name in ("loss", "grad_norm")}
     again = f", the last of {skip_nonfinite + 1} in a row" if skip_nonfinite else ""
     return NonFiniteError(
         f"step {step} (batch {at} of epoch {step // per_epoch + 1}) is not finite{again}: "
         f"{', '.join(f'{name} {value:g}' for name, value in found.items())}. "
         "The last finite state is kept; lower the learning rate, clip the gradient, or ask "
-        "chainrule.xray where it was born",
-        loop.train_state,
+        "chainrule.xray where the first one was born",
+        carry.train_state,
     )
 
 
-def _check_count(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} must be an int of at least {least}, not {value!r}")
+def __dir__() -> list[str]:
+    return sorted(__all__)

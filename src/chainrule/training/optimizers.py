@@ -1,13 +1,13 @@
-"""Optimizers from names and numbers, as they come from a command line, checked."""
+"""Optimizers by name, with a schedule and clipping, from settings as a command line gives them."""
 
-import difflib
 import inspect
-import math
-import numbers
-from collections.abc import Iterable
 from typing import Any
 
 import optax
+
+from chainrule import _require
+
+__all__ = ["OPTIMIZERS", "SCHEDULES", "optimizer"]
 
 OPTIMIZERS = {
     "adabelief": optax.adabelief,
@@ -20,9 +20,9 @@ OPTIMIZERS = {
     "rmsprop": optax.rmsprop,
     "sgd": optax.sgd,
 }
-"""By name, from optax."""
+"""Optax's optimizers, by name."""
 SCHEDULES = ("constant", "cosine", "linear")
-"""How a learning rate goes on."""
+"""How the learning rate changes after the warm-up."""
 
 
 def optimizer(
@@ -37,20 +37,22 @@ def optimizer(
 ) -> optax.GradientTransformation:
     r"""Return one of optax's optimizers, with a schedule and clipping.
 
-    The rate rises from 0 to ``eta`` in ``warmup`` steps, in a line, and then stays there, or falls
-    to 0 at ``steps`` in a line or as :math:`\eta (1 + \cos \pi s) / 2`, s from 0 to 1.
+    The rate rises linearly from 0 to ``eta`` in ``warmup`` steps. Then it stays there, or falls to
+    0 at ``steps``: linearly, or as :math:`\eta (1 + \cos \pi s) / 2` with s from 0 to 1.
 
     Args:
       name: ``"sgd"``, ``"adam"``, ...: one of `OPTIMIZERS`.
-      eta: the learning rate, positive.
+      eta: the learning rate, positive; with a schedule its peak.
       schedule: ``"constant"``, ``"linear"`` or ``"cosine"``.
-      steps: of the whole training, warm-up included, for a schedule that falls.
-      warmup: how many of them the rate rises for.
-      clip: the Euclidean norm to which a longer gradient is shortened first; None leaves it.
-      settings: optax's own for this optimizer, ``momentum=0.9`` for example.
+      steps: the length of the whole training, warm-up included; needed by a schedule that falls.
+      warmup: how many of these steps the rate rises for.
+      clip: the largest Euclidean norm of the gradient: a longer one is scaled down to it before the
+        optimizer. None does not clip.
+      settings: optax's own for this optimizer, for example ``momentum=0.9``.
 
     Raises:
-      ValueError: an unknown name (with those it resembles) or a number out of range.
+      ValueError: an unknown name (the message says which one was perhaps meant), or a number out of
+        range.
 
     Example:
       >>> import jax.numpy as jnp
@@ -65,17 +67,19 @@ def optimizer(
       [-0.075 -0.1  ]
       [-0. -0.]
     """
-    make = OPTIMIZERS[_known("optimizer", name, OPTIMIZERS)]
-    allowed = [p for p in inspect.signature(make).parameters if p != "learning_rate"]
+    _require.one_of("optimizer", name, OPTIMIZERS)
+    make = OPTIMIZERS[name]
+    known = sorted(p for p in inspect.signature(make).parameters if p != "learning_rate")
     for setting in settings:
-        _known(f"setting of {name}", setting, allowed)
-    _known("schedule", schedule, SCHEDULES)
-    if not isinstance(eta, numbers.Real) or not (eta > 0 and math.isfinite(eta)):
-        raise ValueError(f"eta={eta!r}: a learning rate is a number, positive and finite")
-    if clip is not None and not clip > 0:
-        raise ValueError(f"clip={clip}: the largest norm of a gradient is positive")
-    if warmup < 0 or (steps is not None and warmup >= steps):
-        raise ValueError(f"warmup={warmup}: it takes at least 0 and fewer than all steps, {steps}")
+        _require.one_of(f"setting of {name}", setting, known)
+    _require.one_of("schedule", schedule, SCHEDULES)
+    _require.real("eta", eta, above=0.0, why="it is a learning rate")
+    if clip is not None:
+        _require.real("clip", clip, above=0.0, why="it is the largest norm of the gradient")
+    if steps is not None:
+        _require.count("steps", steps)
+    most, why = (None, "") if steps is None else (steps - 1, f"the training has {steps} steps")
+    _require.count("warmup", warmup, least=0, most=most, why=why)
     made = make(_schedule(eta, schedule, steps, warmup), **settings)
     return made if clip is None else optax.chain(optax.clip_by_global_norm(clip), made)
 
@@ -84,7 +88,7 @@ def _schedule(eta: float, schedule: str, steps: int | None, warmup: int) -> Any:
     if schedule == "constant":
         after = optax.constant_schedule(eta)
     elif steps is None:
-        raise ValueError(f"schedule={schedule!r} falls to 0 at the last step: say steps")
+        raise ValueError(f"schedule={schedule!r} falls to 0 at the end: give steps, the length")
     elif schedule == "linear":
         after = optax.linear_schedule(eta, 0.0, steps - warmup)
     else:
@@ -94,10 +98,5 @@ def _schedule(eta: float, schedule: str, steps: int | None, warmup: int) -> Any:
     return optax.join_schedules([optax.linear_schedule(0.0, eta, warmup), after], [warmup])
 
 
-def _known(what: str, name: str, names: Iterable[str]) -> str:
-    names = sorted(names)
-    if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(names)}"
-        raise ValueError(f"unknown {what} {name!r}: {hint}")
-    return name
+def __dir__() -> list[str]:
+    return sorted(__all__)

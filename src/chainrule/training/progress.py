@@ -1,4 +1,4 @@
-"""How a training goes, in the terminal."""
+"""The progress of a training, in the terminal."""
 
 from typing import Any
 
@@ -7,15 +7,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, T
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-# What every record holds, and the line of an epoch says in its own way.
+__all__ = ["Progress"]
+
+# Entries of every record that the line of an epoch does not list among its numbers.
 _TIMES = ("epoch", "step", "seconds", "compile_seconds", "examples_per_second")
 
 
 class Progress:
-    """A bar with the rate and the time left in a terminal, and one line an epoch everywhere.
+    """A progress bar with rate and time left, in a terminal only, and a line for every epoch.
 
     Args:
-      console: where to write; standard output when not given.
+      console: where to write; standard output if not given.
 
     Example:
       >>> import io
@@ -47,11 +49,11 @@ class Progress:
         self._bar.stop()
 
     def tick(self, step: int, steps: int) -> None:
-        """Say that ``step`` of ``steps`` are done: what `chainrule.training.fit` calls ``tick``."""
+        """Show that ``step`` of ``steps`` are done: the ``tick`` of `chainrule.training.fit`."""
         self._bar.update(self._task, completed=step, total=steps)
 
     def report(self, record: dict[str, Any]) -> None:
-        """Write the line of an epoch: what `chainrule.training.fit` calls ``report``."""
+        """Write the line of an epoch: the ``report`` of `chainrule.training.fit`."""
         numbers = [
             f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
             for name, value in record.items()
@@ -70,3 +72,7 @@ class Progress:
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         return Text("" if task.speed is None else f"{task.speed:.3g} steps/s")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -7,13 +7,25 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from chainrule._require import floating
-from chainrule.data.batches import check_key
+from chainrule import _require
+from chainrule.descent import updates
 
-PyTree = Any
-Loss = Callable[[PyTree, PyTree, PyTree, Array], tuple[Array, tuple[PyTree, dict[str, Array]]]]
+__all__ = [
+    "Augment",
+    "Metrics",
+    "TrainState",
+    "TrainingLoss",
+    "create",
+    "make_step",
+    "unwrap_key",
+    "wrap_key",
+]
+
+TrainingLoss = Callable[
+    [PyTree, PyTree, PyTree, Array], tuple[Array, tuple[PyTree, dict[str, Array]]]
+]
 """``loss(params, state, batch, key) -> (scalar, (new_state, metrics))``"""
 Augment = Callable[[Array, PyTree], PyTree]
 """``augment(key, batch) -> batch``"""
@@ -22,13 +34,13 @@ Metrics = dict[str, Array]
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """All that a training is made of between two steps: with the data, it decides the rest.
+    """The state of a training between two steps: with the data, it determines all later steps.
 
     Attributes:
       step: int32 ``[]``, how many steps were taken.
       params: the parameters, a pytree of floating-point arrays.
       opt_state: the optimizer's state, a pytree.
-      state: the model's own, batch statistics for example; ``{}`` without.
+      state: the model's own, for example batch statistics; ``{}`` if it has none.
       key: a typed key that never changes: step i draws from ``fold_in(key, i)``.
     """
 
@@ -51,7 +63,7 @@ def create(
     Args:
       params: the parameters to start from, floating-point arrays.
       optimizer: any optax optimizer.
-      key: draws all that is random in the steps: augmentation, dropout.
+      key: the source of all randomness in the steps: augmentation, dropout.
       state: the model's batch statistics, if it has some.
 
     Raises:
@@ -62,15 +74,15 @@ def create(
       >>> int(start.step), start.state
       (0, {})
     """
-    check_key(key)
-    params = floating(params)
+    _require.one_key(key)
+    params = _require.floating(params)
     with jax.numpy_dtype_promotion("standard"):
-        opt_state = optimizer.init(params)
+        opt_state = updates.init(updates.checked(optimizer), params)
     return TrainState(jnp.int32(0), params, opt_state, {} if state is None else state, key)
 
 
 def make_step(
-    loss: Loss,
+    loss: TrainingLoss,
     optimizer: optax.GradientTransformation,
     *,
     augment: Augment | None = None,
@@ -78,23 +90,23 @@ def make_step(
 ) -> Callable[[TrainState, PyTree], tuple[TrainState, Metrics]]:
     """Return ``step(train_state, batch) -> (train_state, metrics)``: pure, to be jitted or scanned.
 
-    The metrics are those of the loss, with ``loss`` and ``grad_norm`` (Euclidean, of the whole
-    gradient, before the optimizer), at the parameters *before* the step.
+    The metrics are those that the loss returns, and ``loss`` and ``grad_norm`` (the Euclidean norm
+    of the whole gradient, before the optimizer), at the parameters *before* the step.
 
-    Clipping and schedules are the optimizer's: see `chainrule.training.optimizer`.
+    Clipping and schedules belong to the optimizer: see `chainrule.training.optimizer`.
 
     Args:
       loss: ``loss(params, state, batch, key) -> (scalar, (new_state, metrics))``, the scalar a mean
         over the batch, the metrics a dict of scalars.
       optimizer: any optax optimizer.
       augment: ``augment(key, batch) -> batch``, applied first.
-      accumulate: into how many equal parts the batch is cut, one after the other, to take the
-        memory of one part. Gradient, loss and metrics are the means over the parts, which are
-        those of the batch if the loss is a mean; batch statistics see a part at a time.
+      accumulate: into how many equal parts the batch is split; they are processed one after
+        another, in the memory of one part. Gradient, loss and metrics are the means over the parts,
+        which are those of the batch if the loss is a mean; batch statistics see a part at a time.
 
     Returns:
-      The step. It raises a ValueError when traced with a loss that returns anything else, or a
-      batch that cannot be cut so.
+      The step. When it is traced, it raises a ValueError if the loss returns anything else, or if
+      ``accumulate`` does not divide the batch size.
 
     Example:
       >>> def loss(params, state, batch, key):
@@ -106,8 +118,7 @@ def make_step(
       >>> float(end.params), float(metrics["loss"]), float(metrics["grad_norm"])
       (2.0, 5.0, 4.0)
     """
-    # Line searches and Polyak's rate ask for the loss as well as its gradient.
-    optimizer = optax.with_extra_args_support(optimizer)
+    optimizer = updates.checked(optimizer)
 
     def step(train_state: TrainState, batch: PyTree) -> tuple[TrainState, Metrics]:
         keys = jax.random.split(jax.random.fold_in(train_state.key, train_state.step))
@@ -116,7 +127,7 @@ def make_step(
 
         def at(params: PyTree, state: PyTree, batch: PyTree, key: Array) -> Any:
             result = loss(params, state, batch, key)
-            check_result(result, state)
+            _check_result(result, state)
             return result
 
         here = (train_state.params, train_state.state, batch, keys[1])
@@ -124,17 +135,14 @@ def make_step(
             (value, (state, metrics)), grads = jax.value_and_grad(at, has_aux=True)(*here)
         else:
             (value, metrics), grads, state = _by_parts(at, accumulate, *here)
-        # adam, schedules and others mix dtypes, which strict promotion would refuse.
-        with jax.numpy_dtype_promotion("standard"):
-            updates, opt_state = optimizer.update(
-                grads,
-                train_state.opt_state,
-                train_state.params,
-                value=value,
-                grad=grads,
-                value_fn=lambda params: at(params, *here[1:])[0],
-            )
-            params = optax.apply_updates(train_state.params, updates)
+        params, opt_state = updates.update(
+            optimizer,
+            grads,
+            train_state.opt_state,
+            train_state.params,
+            value=value,
+            value_fn=lambda params: at(params, *here[1:])[0],
+        )
         moved = train_state.replace(
             step=train_state.step + 1, params=params, opt_state=opt_state, state=state
         )
@@ -144,9 +152,9 @@ def make_step(
 
 
 def _by_parts(
-    at: Loss, parts: int, params: PyTree, state: PyTree, batch: PyTree, key: Array
+    at: TrainingLoss, parts: int, params: PyTree, state: PyTree, batch: PyTree, key: Array
 ) -> Any:
-    """Return the mean (loss, metrics) and gradient over the parts of a batch, and the state."""
+    """Return the mean (loss, metrics) and gradient over the parts of a batch, and the new state."""
     size = jax.tree.leaves(batch)[0].shape[0]
     if parts < 1 or size % parts:
         raise ValueError(f"accumulate={parts} does not divide the batch size {size}")
@@ -167,8 +175,7 @@ def _by_parts(
     return *jax.tree.map(lambda x: x / parts, total), state
 
 
-def check_result(result: object, state: PyTree) -> None:
-    """Refuse what a loss must not return."""
+def _check_result(result: object, state: PyTree) -> None:
     wanted = "a loss for training returns (scalar, (new_state, metrics))"
     match result:
         case (value, (new_state, dict(metrics))):
@@ -190,15 +197,19 @@ def check_result(result: object, state: PyTree) -> None:
         raise ValueError(f"the loss turns the state {before} into {after}: return it in one form")
 
 
-def storable(leaf: Any) -> jax.Array:
-    """Return a leaf as numbers: a key is its words."""
+def unwrap_key(leaf: Any) -> jax.Array:
+    """Return a leaf as an array of numbers: that of a key is its data."""
     leaf = jnp.asarray(leaf)
     is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
     return jax.random.key_data(leaf) if is_key else leaf
 
 
-def as_it_was(stored: jax.Array, like: Any) -> jax.Array:
-    """Return what `storable` was made of, given something like it."""
+def wrap_key(data: jax.Array, like: Any) -> jax.Array:
+    """Return the leaf that `unwrap_key` made ``data`` of: a key where ``like`` is one."""
     if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
-        return jax.random.wrap_key_data(stored, impl=jax.random.key_impl(like))
-    return stored
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(like))
+    return data
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

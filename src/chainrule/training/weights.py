@@ -10,25 +10,26 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 from chainrule.data import tensors
 
-PyTree = Any
+__all__ = ["load_weights", "save_weights"]
 
 
 def save_weights(
     path: str | os.PathLike[str], params: PyTree, *, metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Save parameters; the file appears whole, in the place of one that was there.
+    """Save parameters; a file of that name is replaced as a whole.
 
     Args:
       path: ends in ``.safetensors`` or ``.npz``.
       params: nested dicts of arrays of any dtype, byte order and layout.
-      metadata: text by name that goes with them, the preprocessing for example.
+      metadata: text by name to go with them, for example the preprocessing.
 
     Raises:
-      ValueError: another ending, a container that is no dict, a name that is no text or holds a
-        ``"/"``, a dict without leaves, or a dtype that such a file cannot hold.
+      ValueError: another ending, a container that is no dict, a name that is no text or contains
+        ``"/"``, an empty dict, or a dtype that such a file cannot hold.
       OSError: the file cannot be written; one that was there is unchanged.
 
     Example:
@@ -47,24 +48,24 @@ def save_weights(
 
 
 def load_weights(path: str | os.PathLike[str], like: PyTree = None) -> PyTree:
-    """Read parameters back.
+    """Load parameters.
 
     Args:
-      path: ends in ``.safetensors`` or ``.npz``; what it holds is looked at too.
+      path: ends in ``.safetensors`` or ``.npz``; the content must be of that kind too.
       like: the parameters to be replaced, or their shapes and dtypes as `jax.eval_shape` gives
-        them. Without it, anything is taken.
+        them. Without it, any names and shapes are accepted.
 
     Returns:
       Nested dicts of arrays.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: it is not what its name says, damaged, or a pickle; leaves are missing, are too
-        many, have another shape or dtype than in ``like``, or hold NaN or infinities, all of them
-        listed; or a dtype needs ``jax_enable_x64``.
+      ValueError: the file is damaged, of another kind than its name says, or a pickle; leaves are
+        missing, unexpected, of another shape or dtype than in ``like``, or hold NaN or infinities
+        (the message lists all of them); or a dtype needs ``jax_enable_x64``.
     """
     leaves = tensors.read(path).arrays
-    wrong = differences(leaves, dict(_flatten(like))) if like is not None else []
+    wrong = _differences(leaves, dict(_flatten(like))) if like is not None else []
     for name, leaf in leaves.items():
         if jnp.issubdtype(leaf.dtype, jnp.inexact) and (bad := np.sum(~np.isfinite(leaf))):
             wrong.append(f"{name} holds {bad} numbers of {leaf.size} that are not finite")
@@ -75,8 +76,7 @@ def load_weights(path: str | os.PathLike[str], like: PyTree = None) -> PyTree:
     return _unflatten(leaves)
 
 
-def differences(here: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """List how named arrays differ from those wanted: by name, shape and dtype."""
+def _differences(here: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     wrong = [f"{name} is missing" for name in wanted.keys() - here.keys()]
     wrong += [f"{name} is not wanted" for name in here.keys() - wanted.keys()]
     for name in wanted.keys() & here.keys():
@@ -94,7 +94,7 @@ def _flatten(params: PyTree, path: tuple[str, ...] = ()) -> Iterator[tuple[str, 
         yield "/".join(path), params
         return
     if path and not params:
-        raise ValueError(f"{where} is an empty dict, of which a file keeps no trace: leave it out")
+        raise ValueError(f"{where} is an empty dict, which a file cannot hold: leave it out")
     for name, child in params.items():
         if not isinstance(name, str) or not name or "/" in name:
             raise ValueError(f"{where} has the name {name!r}: expected text without '/'")
@@ -112,3 +112,7 @@ def _unflatten(leaves: Mapping[str, np.ndarray]) -> PyTree:
                 raise ValueError(f"{name} lies below another leaf: these are no nested dicts")
         node[last] = jnp.asarray(leaf)
     return tree
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

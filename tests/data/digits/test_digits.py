@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from chainrule import data
-from chainrule.data import digits
+from chainrule.data.digits import record
 
 PROVENANCE = data.Provenance(
     source="idx",
@@ -45,7 +45,7 @@ def test_describe_says_everything():
 
 
 def _check(images_shape, labels):
-    digits.check(
+    record.check(
         np.zeros(images_shape, np.uint8),
         np.array(labels, np.uint8),
         images_from="IMAGES",

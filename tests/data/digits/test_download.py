@@ -3,7 +3,7 @@
 import hashlib
 import http.server
 import importlib.resources
-import pathlib
+import os
 import socket
 import threading
 import time
@@ -11,9 +11,9 @@ import time
 import pytest
 
 from chainrule import data
-from chainrule.data import download, files
+from chainrule.data.digits import download, files
 
-EMBEDDED = importlib.resources.files("chainrule.data") / "embedded"
+EMBEDDED = importlib.resources.files("chainrule.data.digits") / "embedded"
 
 
 @pytest.fixture(autouse=True)
@@ -118,7 +118,7 @@ def test_a_file_that_cannot_be_put_in_place_leaves_nothing(serve, tmp_path, monk
     def fail(*_):
         raise PermissionError("not here")
 
-    monkeypatch.setattr(pathlib.Path, "replace", fail)
+    monkeypatch.setattr(os, "replace", fail)
     mirror, _ = serve(_good)
     with pytest.raises(PermissionError, match="not here"):
         download.fetch(tmp_path, mirror=mirror)

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from chainrule.data import files, idx
+from chainrule.data.digits import files, idx
 
 NAMES = [original.name for parts in files.ORIGINALS.values() for original in parts.values()]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from chainrule import data
-from chainrule.data import files, idx
+from chainrule.data.digits import files, idx
 from experiments import make_embedded_digits
 
 
@@ -140,7 +140,7 @@ def test_the_script_makes_the_embedded_files_bit_for_bit(full_mnist, tmp_path, c
     assert [path.name for path in made] == sorted(
         f"{original.name}.gz" for parts in files.ORIGINALS.values() for original in parts.values()
     )
-    embedded = os.path.join(os.path.dirname(data.__file__), "embedded")
+    embedded = os.path.join(os.path.dirname(files.__file__), "embedded")
     for path in made:
         with open(os.path.join(embedded, path.name), "rb") as committed:
             assert committed.read() == path.read_bytes(), path.name

@@ -10,7 +10,8 @@ import PIL.Image
 import pytest
 
 from chainrule import data
-from chainrule.data import batches, files, idx, tfds
+from chainrule.data import batches
+from chainrule.data.digits import files, idx, tfds
 
 SIZES = {"train": 120, "test": 30}
 

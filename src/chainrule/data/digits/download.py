@@ -1,4 +1,4 @@
-"""The four original files over the network, only when asked for."""
+"""Download of the four original files: the only use of the network."""
 
 import hashlib
 import os
@@ -6,30 +6,33 @@ import queue
 import threading
 from pathlib import Path
 
+from chainrule import _files
 from chainrule.data.digits.files import ORIGINALS, Original
 
+__all__ = ["MIRROR", "fetch"]
+
 MIRROR = "https://storage.googleapis.com/cvdf-datasets/mnist/"
-"""Where tensorflow-datasets gets them."""
+"""Where tensorflow-datasets downloads them from."""
 
 
 def fetch(
     data_dir: str | os.PathLike[str], *, timeout: float = 5.0, mirror: str = MIRROR
 ) -> tuple[Path, ...]:
-    """Get the four compressed files, 11 MB, each checked against its SHA-256.
+    """Download the four compressed files, 11 MB, each checked against its SHA-256.
 
-    A file appears under its name only when it is whole and checked. One that is already there and
-    right is not fetched again.
+    A file gets its name once it is complete and checked. One that is already there, with the right
+    checksum, is not downloaded again.
 
     Args:
-      data_dir: the folder to put them in; made if it is not there.
-      timeout: the longest wait for an answer, and for every next piece of it, in seconds.
-      mirror: the address of a folder that holds the four files.
+      data_dir: the folder to put them in; made if it does not exist.
+      timeout: the longest wait for an answer, and for each piece of it, in seconds.
+      mirror: the address of a folder with the four files.
 
     Returns:
       The four files.
 
     Raises:
-      ConnectionError: no network, no answer in time, or not the answer "here it is".
+      ConnectionError: no network, no answer in time, or an answer that is an error.
       ValueError: what came, or what was there before, is not the file.
     """
     folder = Path(data_dir).expanduser()
@@ -43,7 +46,7 @@ def fetch(
             url = mirror + path.name
             content = _download(url, limit=original.gz_bytes + 1, timeout=timeout)
             _verify(content, original, f"what came from {url}")
-            _write(path, content)
+            _files.write(path, content)
         fetched.append(path)
     return tuple(fetched)
 
@@ -60,12 +63,12 @@ def _verify(content: bytes, original: Original, what: str) -> None:
 
 
 def _download(url: str, *, limit: int, timeout: float) -> bytes:
-    import http.client  # with urllib.request a tenth of a second, and few need them
+    import http.client  # with urllib.request it takes a tenth of a second; few need them
     import urllib.error
     import urllib.request
 
-    # A socket's time limit covers neither the look-up of the name nor the sum over the addresses
-    # behind it, so that the answer is awaited from outside.
+    # A socket's timeout covers neither the name lookup nor the sum over the addresses found: a
+    # thread asks, and this one waits.
     answer: queue.SimpleQueue[http.client.HTTPResponse | Exception] = queue.SimpleQueue()
 
     def ask() -> None:
@@ -86,17 +89,12 @@ def _download(url: str, *, limit: int, timeout: float) -> bytes:
             return response.read(limit)
     except (OSError, http.client.HTTPException) as error:
         if isinstance(error, urllib.error.HTTPError):
-            error.close()  # an answer with its socket still open
+            error.close()  # its socket is still open
         raise ConnectionError(
-            f"cannot get {url}: {error}. Without a network the embedded digits are there, and the "
-            "four files can be put into the folder by hand"
+            f"cannot get {url}: {error}. Without a network, use the embedded digits, or put the "
+            "four files into the folder by hand"
         ) from error
 
 
-def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+def __dir__() -> list[str]:
+    return sorted(__all__)

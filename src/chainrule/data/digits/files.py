@@ -1,4 +1,4 @@
-"""The four files of MNIST: what they are called, what is in them, how a folder of them is read."""
+"""The four files of MNIST: their names, their checksums, and how to read a folder of them."""
 
 from typing import NamedTuple
 
@@ -7,6 +7,8 @@ import numpy as np
 from chainrule.data.digits import idx
 from chainrule.data.digits.idx import File
 from chainrule.data.digits.record import Digits, Provenance, check
+
+__all__ = ["ORIGINALS", "Original", "find", "read", "spellings"]
 
 
 class Original(NamedTuple):
@@ -71,7 +73,7 @@ ORIGINALS = {
 
 
 def spellings(original: Original) -> tuple[str, ...]:
-    """Return the names under which a file is found in the wild, the one to prefer first.
+    """Return the names under which a file is published, the preferred one first.
 
     Args:
       original: one of `ORIGINALS`.
@@ -124,8 +126,8 @@ def find(folder: File) -> dict[str, dict[str, File]]:
 def read(folder: File, split: str, *, source: str = "idx") -> Digits:
     """Read one split from a folder of the four files.
 
-    A file with as many items as MNIST's own must have MNIST's own content, to the last bit.
-    Smaller sets in the same format are read as they are, and their provenance tells them apart.
+    A file with as many items as MNIST's own must have MNIST's content, bit for bit. Smaller sets in
+    the same format are read as they are; their provenance tells them apart.
 
     Args:
       folder: the folder, on disk or inside a package.
@@ -137,8 +139,8 @@ def read(folder: File, split: str, *, source: str = "idx") -> Digits:
 
     Raises:
       FileNotFoundError: the folder or some of the four files are not there.
-      ValueError: a file is damaged or is not what its name says, the two do not belong together,
-        or a full-sized one does not have MNIST's checksum.
+      ValueError: a file is damaged or is not what its name says, images and labels differ in
+        number, or a full-sized file does not have MNIST's checksum.
     """
     files = find(folder)
     parts = ORIGINALS[split]
@@ -152,7 +154,7 @@ def read(folder: File, split: str, *, source: str = "idx") -> Digits:
                 f"{files[split][part]} holds {original.items} items as MNIST does, but not the "
                 f"same: the SHA-256 of its content is {digests[part]}, MNIST's {original.sha256}"
             )
-    # The labels of the other split are short, and tell its size.
+    # The labels of the other split give its size; they are short.
     sizes = {name: len(idx.read(files[name]["labels"], rank=1)) for name in ORIGINALS}
     record = Provenance(
         source=source,
@@ -163,3 +165,7 @@ def read(folder: File, split: str, *, source: str = "idx") -> Digits:
         order="original",
     )
     return Digits(images, labels.astype(np.int32), record)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -24,6 +24,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+__all__ = ["File", "read", "sha256", "write"]
+
 File = Path | Traversable
 """A file or folder on disk, or inside an installed package."""
 
@@ -149,3 +151,7 @@ def _guess(head: bytes) -> str:
     if head.startswith(b"\0\0\x08"):
         return "are images and labels swapped?"
     return "this is no such file"
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,10 +1,21 @@
-"""Digits with their provenance, and the one normalisation that the notes apply to them."""
+"""Digits with their provenance, and the normalisation that the notes apply to them."""
 
 import math
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
+
+__all__ = [
+    "CLASSES",
+    "Digits",
+    "Provenance",
+    "Standardized",
+    "check",
+    "describe",
+    "first",
+    "standardize",
+]
 
 CLASSES = 10
 """Labels are 0 to 9."""
@@ -50,7 +61,7 @@ class Digits(NamedTuple):
 
 
 class Standardized(NamedTuple):
-    """Inputs of mean 0 and standard deviation 1, and the two numbers that made them so.
+    """Inputs of mean 0 and standard deviation 1, and the statistics of the images they came from.
 
     Attributes:
       inputs: float32 ``[N, H * W]``.
@@ -70,7 +81,7 @@ def check(
     images_from: object,
     labels_from: object,
 ) -> None:
-    """Refuse arrays that are not digits with their labels.
+    """Check that arrays are digits with their labels.
 
     Args:
       images: what should be ``[N, 28, 28]``.
@@ -106,26 +117,26 @@ def standardize(
     mean: float | None = None,
     std: float | None = None,
 ) -> Standardized:
-    r"""Flatten images and bring them to mean 0 and standard deviation 1, over all pixels at once.
+    r"""Flatten images and scale them to mean 0 and standard deviation 1 over all pixels together.
 
     .. math::
       x = (\text{images} - \mu) / \sigma, \qquad
       \sigma^2 = \frac{1}{M - 1} \sum_m (\text{images}_m - \mu)^2
 
-    with one mean and one *unbiased* standard deviation for all M = N H W pixels together, as the
-    notes do it. Test images take the statistics of the training images.
+    with one mean and one *unbiased* standard deviation for all M = N H W pixels, as in the notes.
+    Test images are scaled with the statistics of the training images.
 
     Args:
       images: uint8 ``[N, H, W]``.
-      mean: the mean to subtract; with ``std``, or neither, when the images give both.
+      mean: the mean to subtract; given with ``std``, or neither is, and the images determine both.
       std: the standard deviation to divide by, above 0.
 
     Returns:
       The inputs ``[N, H * W]`` with the mean and the standard deviation that were used.
 
     Raises:
-      ValueError: images that are no bytes, without statistics; one statistic without the other; a
-        standard deviation that is not a positive number (all pixels of ``images`` are equal).
+      ValueError: images of another dtype without statistics; one statistic without the other; or a
+        standard deviation that is not positive (all pixels of ``images`` are equal).
 
     Example:
       >>> images = np.arange(8, dtype=np.uint8).reshape(2, 2, 2)
@@ -154,7 +165,7 @@ def standardize(
 
 
 def _statistics(images: UInt8[np.ndarray, "..."]) -> tuple[float, float]:
-    # Sums of whole numbers are exact, and take no copy of all images in double precision.
+    # Integer sums are exact, and need no copy of all images in double precision.
     count = images.size
     total = int(images.sum(dtype=np.int64))
     squares = int(np.square(images, dtype=np.uint16).sum(dtype=np.int64))
@@ -164,14 +175,14 @@ def _statistics(images: UInt8[np.ndarray, "..."]) -> tuple[float, float]:
 
 
 def first(digits: Digits, count: int) -> Digits:
-    """Keep the first so many digits.
+    """Keep the first ``count`` digits.
 
     Args:
       digits: any digits.
       count: 1 to as many as there are.
 
     Raises:
-      ValueError: there are not so many, or none is asked for.
+      ValueError: the count is below 1, or above the number of digits.
 
     Example:
       >>> from chainrule import data
@@ -188,7 +199,7 @@ def first(digits: Digits, count: int) -> Digits:
 
 
 def describe(digits: Digits) -> str:
-    """Say in a few lines what a set of digits is and where it comes from.
+    """Describe a set of digits and where it comes from, in a few lines.
 
     Args:
       digits: any digits.
@@ -208,3 +219,7 @@ def describe(digits: Digits) -> str:
             *(f"  read from {file}" for file in record.files),
         ]
     )
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

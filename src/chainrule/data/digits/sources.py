@@ -1,4 +1,4 @@
-"""One function for the digits, whichever source they come from."""
+"""One function that returns the digits from any of their sources."""
 
 import importlib.resources
 import os
@@ -8,27 +8,29 @@ from pathlib import Path
 from chainrule.data.digits import files, tfds
 from chainrule.data.digits.record import Digits
 
+__all__ = ["mnist"]
+
 _SOURCES = ("auto", "idx", "embedded", "tfds")
 
 
 def mnist(
     split: str, source: str = "auto", data_dir: str | os.PathLike[str] | None = None
 ) -> Digits:
-    """Return one split of MNIST, with its provenance; never from the network.
+    """Return one split of MNIST, with its provenance; never uses the network.
 
     ======== ================================================================================
     embedded the first 6,000 training and 1,000 test digits, inside the package
     idx      a folder with the four original files: ``data_dir``, else ``CHAINRULE_DATA``
     tfds     a TFDS directory with a prepared ``mnist:3.0.1``: ``data_dir``, else
-             ``TFDS_DATA_DIR``, else ``~/tensorflow_datasets``; its order is another one
-    auto     idx where a folder is named, else embedded; one line on stderr says which
+             ``TFDS_DATA_DIR``, else ``~/tensorflow_datasets``; in another order
+    auto     idx if a folder is named, else embedded; one line on stderr says which
     ======== ================================================================================
 
     Args:
       split: ``"train"`` or ``"test"``.
       source: one of the four above.
-      data_dir: the folder of the source. A folder that is named must have the files: nothing else
-        is taken in its place.
+      data_dir: the folder of the source. A named folder must have the files: no other source is
+        used in its place.
 
     Returns:
       Images uint8 ``[N, 28, 28]``, labels int32 ``[N]``, and where they come from.
@@ -73,3 +75,7 @@ def mnist(
 def _embedded(split: str) -> Digits:
     folder = importlib.resources.files("chainrule.data.digits") / "embedded"
     return files.read(folder, split, source="embedded")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

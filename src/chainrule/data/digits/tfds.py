@@ -1,7 +1,7 @@
 """MNIST as a prepared dataset of tensorflow-datasets, written and read without TensorFlow.
 
-TFDS shuffles when it writes, so that "the first 1,000 digits" are others here than in the original
-files: nothing takes this source unless it is named.
+TFDS shuffles when it writes: "the first 1,000 digits" differ from those of the original files. So
+this source is used only if it is named.
 """
 
 import json
@@ -18,17 +18,19 @@ from chainrule.data.digits.record import Digits, Provenance, check
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+__all__ = ["VERSION", "directory", "prepare", "read"]
+
 VERSION = "3.0.1"
-"""Of tensorflow-datasets' ``mnist``."""
+"""The version of tensorflow-datasets' ``mnist``."""
 _CHUNK = 1000  # digits a request: several times faster than one by one
 
 
 def directory(tfds_dir: str | os.PathLike[str] | None = None) -> Path:
-    """Return where the prepared MNIST is in a TFDS directory, whether it is there or not.
+    """Return where a TFDS directory has the prepared MNIST, whether it exists or not.
 
     Args:
       tfds_dir: the TFDS directory; without it ``TFDS_DATA_DIR``, else ``~/tensorflow_datasets``,
-        as tensorflow-datasets has it.
+        the defaults of tensorflow-datasets.
 
     Returns:
       The path of ``mnist/3.0.1`` in it.
@@ -39,7 +41,7 @@ def directory(tfds_dir: str | os.PathLike[str] | None = None) -> Path:
 
 
 def read(tfds_dir: str | os.PathLike[str] | None, split: str) -> Digits:
-    """Read one split of a prepared TFDS directory; never looks beyond the disk.
+    """Read one split of a prepared TFDS directory; never uses the network.
 
     Args:
       tfds_dir: the TFDS directory, see `directory`.
@@ -50,10 +52,10 @@ def read(tfds_dir: str | os.PathLike[str] | None, split: str) -> Digits:
 
     Raises:
       FileNotFoundError: no MNIST is prepared there.
-      ValueError: what is there cannot be read, is damaged, or holds something else.
+      ValueError: it cannot be read, is damaged, or holds something else.
     """
     folder = directory(tfds_dir)
-    # TFDS would go to the network, or return an empty dictionary, where nothing is prepared.
+    # Where nothing is prepared, TFDS would use the network, or return an empty dictionary.
     sizes = _sizes(folder)
     import tensorflow_datasets
 
@@ -67,7 +69,7 @@ def read(tfds_dir: str | os.PathLike[str] | None, split: str) -> Digits:
             records += source.__getitems__(list(rows))
         images = np.stack([record["image"][:, :, 0] for record in records])
         labels = np.array([record["label"] for record in records], np.uint8)
-    except Exception as error:  # array_record, protobuf, PIL: each has its own
+    except Exception as error:  # array_record, protobuf and PIL raise their own
         reason = " ".join(str(error).split())
         raise ValueError(
             f"cannot read the {sizes[split]} {split} digits that {folder} should hold: {reason}; "
@@ -90,9 +92,9 @@ def prepare(
 ) -> Path:
     """Write the TFDS directory from the original files.
 
-    The result is what ``tfds.data_source("mnist:3.0.1", data_dir=tfds_dir, download=False)`` of
-    any program reads. The folder appears under its name only when it is whole. One that is
-    already there is left as it is.
+    Any program reads the result with ``tfds.data_source("mnist:3.0.1", data_dir=tfds_dir,
+    download=False)``. The folder gets its name once it is complete. One that is already there is
+    not changed.
 
     Args:
       data_dir: the folder of the four original files, see `chainrule.data.digits.files.find`.
@@ -103,7 +105,7 @@ def prepare(
 
     Raises:
       FileNotFoundError: some of the four files are not in ``data_dir``.
-      ValueError: a file is bad, or the folder that is already there holds other numbers of digits.
+      ValueError: a file is damaged, or the folder already there holds other numbers of digits.
     """
     folder = directory(tfds_dir)
     splits = {split: files.read(Path(data_dir).expanduser(), split) for split in files.ORIGINALS}
@@ -120,7 +122,7 @@ def prepare(
 
 
 def _sizes(folder: Path) -> dict[str, int]:
-    """Return the numbers of digits in a prepared folder, from its own record."""
+    """Return the number of digits in each split of a prepared folder, from its own record."""
     info = folder / "dataset_info.json"
     if not info.is_file():
         if folder.exists():
@@ -143,8 +145,8 @@ def _write(splits: dict[str, Digits], tfds_dir: Path) -> None:
     import PIL.Image
     from tensorflow_datasets.image_classification import mnist as stock
 
-    # The stock builder reads files and encodes arrays with TensorFlow; PIL images need none. The
-    # name of the class is that of the data set, and mypy does not see the base.
+    # The stock builder reads files and encodes arrays with TensorFlow; PIL images need none. TFDS
+    # names the data set after the class; mypy does not see the base.
     class MNIST(stock.MNIST, skip_registration=True):  # type: ignore[call-arg]
         def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
             return {split: self._generate_examples(digits) for split, digits in splits.items()}
@@ -154,11 +156,15 @@ def _write(splits: dict[str, Digits], tfds_dir: Path) -> None:
             for row, (image, label) in enumerate(pairs):
                 yield row, {"image": PIL.Image.fromarray(image), "label": label}
 
-    with tempfile.TemporaryDirectory() as downloads:  # stays empty, TFDS insists on having one
+    with tempfile.TemporaryDirectory() as downloads:  # stays empty, but TFDS needs one
         try:
             builder = MNIST(data_dir=tfds_dir, file_format="array_record")
             builder.download_and_prepare(download_dir=downloads)
         except OSError:
-            # Another process has prepared it meanwhile, and its folder stands.
+            # Another process has prepared it in the meantime.
             if not (tfds_dir / "mnist" / VERSION / "dataset_info.json").is_file():
                 raise
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

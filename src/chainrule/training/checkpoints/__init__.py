@@ -3,3 +3,7 @@
 from chainrule.training.checkpoints.store import Checkpoints, Restored
 
 __all__ = ["Checkpoints", "Restored"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,42 +1,52 @@
-"""What a checkpoint is and whether it is whole: the list of its files, arrays and origin.
+"""What a checkpoint holds and whether it is complete: its files, its arrays, its training.
 
-Orbax restores a flipped byte without a word, casts dtypes, and takes an empty folder for the
-latest. So every checkpoint has a ``manifest.json``, written last: with the SHA-256 of every file,
-of itself too, and with what the training was, in order that nothing else goes on from it.
+Orbax restores a flipped byte without an error, casts dtypes, and takes an empty folder for the
+latest checkpoint. So every checkpoint has a ``manifest.json``, written last. It lists the SHA-256
+of every file and of itself, and what the training was, so that no other training resumes from it.
 """
 
 import hashlib
 import json
-import os
 import pathlib
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
+from jaxtyping import PyTree
 
-from chainrule.runs import dumps
+from chainrule import _files
+from chainrule._files import JSON
 
-JSON = Any
-PyTree = Any
+__all__ = [
+    "FORMAT",
+    "NAME",
+    "DamagedError",
+    "Manifest",
+    "check_files",
+    "describe",
+    "differences",
+    "read",
+    "write",
+]
 
 FORMAT = 1
-"""Of checkpoints; another one is refused."""
+"""The version of the format; a newer one is refused."""
 NAME = "manifest.json"
-"""Of the file in every checkpoint."""
+"""The name of the file in every checkpoint."""
 
 
 class DamagedError(ValueError):
-    """A checkpoint is not what was written."""
+    """A checkpoint differs from what was written."""
 
 
 class Manifest(NamedTuple):
-    """What a checkpoint says of itself.
+    """What a checkpoint says about itself.
 
     Attributes:
       step: how many steps were taken.
-      identity: what the training was: data, seed, settings.
-      arrays: ``[dtype, shape]`` of every array, by its path.
-      progress: what the loop knows beside the arrays.
+      identity: what the training is: data, seeds, settings.
+      arrays: ``[dtype, shape]`` of every array, by its path in the tree.
+      progress: what the loop needs to resume beside the arrays.
       record: that of the epoch that ended here, if one did.
       files: the SHA-256 of every file, by its path in the folder.
     """
@@ -50,27 +60,22 @@ class Manifest(NamedTuple):
 
 
 def write(folder: pathlib.Path, manifest: Manifest) -> None:
-    """Hash all that is in a folder, bring it to the disk, and add the manifest."""
+    """Hash all files in a folder, bring them to the disk, and add the manifest."""
     files = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file():
-            with open(path, "rb") as file:
-                files[path.relative_to(folder).as_posix()] = _sha256(file)
-                os.fsync(file.fileno())
-    content = {"format": FORMAT, **manifest._replace(files=files)._asdict()}
-    # Plain JSON first: the same values as those that will be read.
-    content = json.loads(dumps(content))
-    with open(folder / NAME, "w", encoding="utf-8") as file:
-        file.write(dumps({"sha256": _digest(content), "content": content}))
-        file.flush()
-        os.fsync(file.fileno())
+            files[path.relative_to(folder).as_posix()] = _files.sha256(path)
+            _files.sync(path)
+    # The digest is that of the plain JSON which will be read.
+    content = _files.plain({"format": FORMAT, **manifest._replace(files=files)._asdict()})
+    _files.write(folder / NAME, _files.dumps({"sha256": _digest(content), "content": content}))
 
 
 def read(folder: pathlib.Path) -> Manifest:
     """Read the manifest of a checkpoint.
 
     Raises:
-      DamagedError: it is missing, or not what was written.
+      DamagedError: it is missing, or differs from what was written.
       ValueError: a newer version of this package wrote it.
     """
     try:
@@ -85,16 +90,16 @@ def read(folder: pathlib.Path) -> Manifest:
     if content["format"] > FORMAT:
         raise ValueError(
             f"{folder} has the format {content['format']}, and this version reads up to {FORMAT}: "
-            "take a newer version of chainrule"
+            "use a newer version of chainrule"
         )
     return Manifest(**{name: content[name] for name in Manifest._fields})
 
 
 def check_files(folder: pathlib.Path, manifest: Manifest) -> None:
-    """Hold every file of a checkpoint against its manifest.
+    """Compare every file of a checkpoint with its manifest.
 
     Raises:
-      DamagedError: files are missing or not what was written; all of them are listed.
+      DamagedError: files are missing or differ from what was written; all of them are listed.
     """
     wrong = []
     for name, expected in manifest.files.items():
@@ -102,9 +107,8 @@ def check_files(folder: pathlib.Path, manifest: Manifest) -> None:
         if not path.is_file():
             wrong.append(f"{name} is missing")
             continue
-        with open(path, "rb") as file:
-            if _sha256(file) != expected:
-                wrong.append(f"{name} ({path.stat().st_size} bytes) is not what was written")
+        if _files.sha256(path) != expected:
+            wrong.append(f"{name} ({path.stat().st_size} bytes) is not what was written")
     if wrong:
         raise DamagedError(f"{folder} is damaged: " + "; ".join(wrong))
 
@@ -119,8 +123,8 @@ def describe(tree: PyTree) -> dict[str, JSON]:
 
 
 def differences(saved: Mapping[str, JSON], wanted: Mapping[str, JSON]) -> list[str]:
-    """List how what was saved differs from what is there now, by nested names."""
-    saved, wanted = dict(_flat(saved)), dict(_flat(json.loads(dumps(wanted))))
+    """List the differences between what was saved and what is there now, by nested names."""
+    saved, wanted = dict(_flat(saved)), dict(_flat(_files.plain(wanted)))
     return [
         f"{name}: {saved.get(name, 'nothing')} in the checkpoint, "
         f"{wanted.get(name, 'nothing')} here"
@@ -137,9 +141,9 @@ def _flat(tree: Mapping[str, JSON], path: str = "") -> Iterator[tuple[str, JSON]
             yield f"{path}{name}", value
 
 
-def _sha256(file: Any) -> str:
-    return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _digest(content: JSON) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

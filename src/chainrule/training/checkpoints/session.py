@@ -1,4 +1,4 @@
-"""What the loop does with its checkpoints: when it saves, and how it takes up what was saved."""
+"""When the loop saves its checkpoints, and how it resumes from one."""
 
 import contextlib
 import hashlib
@@ -12,16 +12,16 @@ import numpy as np
 
 from chainrule.data.batches import Batches
 from chainrule.training import interrupt
-from chainrule.training.carry import Loop
+from chainrule.training.carry import Carry
 from chainrule.training.checkpoints.store import Checkpoints
 
-PyTree = Any
-Record = Mapping[str, Any]
-"""The numbers of one epoch."""
+__all__ = ["Session"]
 
 
-class Saves:
-    """What the loop does with its checkpoints, if it has some.
+class Session:
+    """The checkpoints of one call of `chainrule.training.fit`; without any, nothing happens.
+
+    At the end of the block it waits for what is being written.
 
     Args:
       checkpoints: where they are, or None.
@@ -41,59 +41,75 @@ class Saves:
                 "sha256 of the data": _sha256(batches),
             }
 
-    def __enter__(self) -> None:
-        pass
+    def __enter__(self) -> "Session":
+        return self
 
     def __exit__(self, raised: object, *_: object) -> None:
         if self._checkpoints is not None:
-            # What is being written gets its end, but what was raised goes first.
+            # Of two errors, the one that ended the block is raised.
             with contextlib.suppress(OSError) if raised else contextlib.nullcontext():
                 self._checkpoints.wait()
 
-    def _of(self, loop: Loop) -> dict[str, Any]:
-        return self._identity | {"metrics": sorted(loop.log)}
+    def _of(self, carry: Carry) -> dict[str, Any]:
+        return self._identity | {"metrics": sorted(carry.log)}
 
     def next_after(self, step: int) -> int:
         """Return the first step after this one at which to save within an epoch."""
         every = None if self._checkpoints is None else self._checkpoints.every
         return sys.maxsize if every is None else (step // every + 1) * every
 
-    def save(self, loop: Loop, signal: int | None = None, record: Record | None = None) -> None:
-        """Save, and after a signal end the training."""
+    def save_within(self, carry: Carry, signal: int | None) -> None:
+        """Save within an epoch, if a checkpoint is due or a signal came."""
+        step = int(carry.train_state.step)
+        due = signal is not None or step == self.next_after(step - 1)
+        if due and step % self._per_epoch:
+            self.save(carry, signal)
+
+    def save(
+        self,
+        carry: Carry,
+        signal: int | None = None,
+        record: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Save, and end the training if a signal came.
+
+        Raises:
+          Interrupted: a signal came; the state is saved.
+        """
         if self._checkpoints is None:
             return
-        at = int(loop.train_state.step) % self._per_epoch
+        at = int(carry.train_state.step) % self._per_epoch
         progress = {
-            "log": {name: np.asarray(values)[:at].tolist() for name, values in loop.log.items()},
-            "failures": int(loop.failures),
+            "log": {name: np.asarray(values)[:at].tolist() for name, values in carry.log.items()},
+            "failures": int(carry.failures),
         }
         self._checkpoints.save(
-            loop.train_state, identity=self._of(loop), progress=progress, record=record
+            carry.train_state, identity=self._of(carry), progress=progress, record=record
         )
         if signal is not None:
             self._checkpoints.wait()
             ended = interrupt.Interrupted(signal)
             print(
-                f"{ended.signal.name}: saved step {int(loop.train_state.step)} in "
+                f"{ended.signal.name}: saved step {int(carry.train_state.step)} in "
                 f"{self._checkpoints.folder}, from where it can be resumed",
                 file=sys.stderr,
             )
             raise ended
 
-    def resume(self, loop: Loop) -> Loop | None:
-        """Return what was saved, in the place of what would begin; None where nothing is asked."""
+    def resume(self, carry: Carry) -> Carry | None:
+        """Return what was saved, in the form of ``carry``; None if the training is a new one."""
         if self._checkpoints is None or not self._checkpoints.resume:
             return None
-        state, manifest = self._checkpoints.restore(loop.train_state, identity=self._of(loop))
+        state, manifest = self._checkpoints.restore(carry.train_state, identity=self._of(carry))
         log = {}
-        for name, values in loop.log.items():
+        for name, values in carry.log.items():
             known = np.asarray([float(x) for x in manifest.progress["log"][name]], np.float32)
             log[name] = values.at[: len(known)].set(known)
-        return Loop(state, log, jnp.int32(manifest.progress["failures"]), loop.stopped)
+        return Carry(state, log, jnp.int32(manifest.progress["failures"]), carry.stopped)
 
 
 def _sha256(batches: Batches) -> dict[str, str]:
-    # Of a source, a thousand samples spread evenly: it may be larger than the memory.
+    # A source may be larger than the memory: a thousand samples of it, evenly spaced.
     rows = np.unique(np.linspace(0, batches.samples - 1, 1000).astype(int))
     data = batches.data if batches.in_memory else batches.read(rows)
     leaves = jax.tree_util.tree_leaves_with_path(data)
@@ -101,3 +117,7 @@ def _sha256(batches: Batches) -> dict[str, str]:
         f"data{jax.tree_util.keystr(path)}": hashlib.sha256(np.asarray(leaf).tobytes()).hexdigest()
         for path, leaf in leaves
     }
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

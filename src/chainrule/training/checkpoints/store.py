@@ -1,13 +1,12 @@
-"""Checkpoints: a training that can be taken up where it was, to the bit, or not at all.
+"""Checkpoints: a training resumes from the newest complete one, bit for bit, or not at all.
 
-Orbax writes and restores the arrays, of many hosts too and in the background; what it does not
-check stands in a manifest (`chainrule.training.checkpoints.manifest`). A checkpoint is a folder
-``step-00001200``, which gets this name when all of it is on the disk.
+Orbax writes and restores the arrays, in the background and from many hosts; what it does not check
+is in a manifest (`chainrule.training.checkpoints.manifest`). A checkpoint is a folder
+``step-00001200``, which gets this name once all of it is on the disk.
 """
 
 import concurrent.futures
 import contextlib
-import fcntl
 import functools
 import logging
 import os
@@ -20,21 +19,23 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
+from chainrule import _files, _require
+from chainrule._files import JSON
 from chainrule.training.checkpoints import manifest
 from chainrule.training.checkpoints.manifest import DamagedError, Manifest
-from chainrule.training.step import TrainState, as_it_was, storable
+from chainrule.training.step import TrainState, unwrap_key, wrap_key
 
-JSON = Any
-PyTree = Any
+__all__ = ["Checkpoints", "Restored"]
 
 
 class Restored(NamedTuple):
-    """A training as it was.
+    """What a checkpoint holds.
 
     Attributes:
-      train_state: its state.
-      manifest: what the checkpoint says of itself.
+      train_state: the state of the training.
+      manifest: what the checkpoint says about itself.
     """
 
     train_state: TrainState
@@ -44,29 +45,27 @@ class Restored(NamedTuple):
 class Checkpoints:
     """The checkpoints of one training, in a folder of their own.
 
-    What may be saved and what may be resumed, and where, is said once, here; `fit` does the rest.
-
     Attributes:
       folder: where they are.
       every: after how many steps one is saved, beside the one at the end of each epoch.
-      resume: whether the training goes on from what is there.
+      resume: whether the training resumes from what is there.
 
     Args:
-      folder: made if there is none.
-      keep: how many of the last ones are kept, at least 1.
-      best: the name of an entry of the records; the checkpoint of the epoch with the best one is
+      folder: made if it does not exist.
+      keep: how many of the newest are kept, at least 1.
+      best: the name of an entry of the records; the checkpoint of the epoch with the best value is
         kept too.
-      mode: whether the best is the smallest or the largest.
+      mode: whether the smallest or the largest value is the best.
       every: steps; None saves at the end of each epoch only.
-      resume: go on from the newest one that is whole. Without it the folder must hold none: what
-        is there is neither overwritten nor mixed with another training's.
-      identity: settings that make the training what it is (JSON): the rate of the optimizer, for
-        example, which nothing else shows. The data, the batches and the key are added by `fit`.
+      resume: resume from the newest complete checkpoint, bit for bit. Without it the folder must
+        hold none: what is there is neither overwritten nor mixed with another training.
+      identity: settings that define the training, as JSON: the learning rate, for example, which
+        nothing else records. `fit` adds the data, the batches and the keys.
 
     Raises:
-      ValueError: a setting is out of range, there are checkpoints though ``resume`` is not asked
-        for, or another process writes to the folder.
-      FileNotFoundError: there are none to resume from.
+      ValueError: a setting is out of range, there are checkpoints and ``resume`` is not set, or
+        another process writes to the folder.
+      FileNotFoundError: there is no checkpoint to resume from.
 
     Example:
       >>> import tempfile, optax
@@ -91,10 +90,10 @@ class Checkpoints:
         resume: bool = False,
         identity: Mapping[str, JSON] | None = None,
     ):
-        if keep < 1 or (every is not None and every < 1):
-            raise ValueError(f"keep={keep} and every={every}: both must be at least 1")
-        if mode not in ("min", "max"):
-            raise ValueError(f"mode={mode!r}: expected 'min' or 'max'")
+        _require.count("keep", keep)
+        if every is not None:
+            _require.count("every", every)
+        _require.one_of("mode", mode, ("min", "max"))
         self.folder = pathlib.Path(folder).absolute()
         self.every = every
         self.resume = resume
@@ -104,11 +103,11 @@ class Checkpoints:
         self._pending: concurrent.futures.Future[None] | None = None
         self.folder.mkdir(parents=True, exist_ok=True)
         self._leads = jax.process_index() == 0
-        self._lock = _lock(self.folder) if self._leads else None
+        self._lock = _files.Lock(self.folder) if self._leads else None
         if resume and not self.steps():
             self.close()
             raise FileNotFoundError(
-                f"no checkpoint in {self.folder}: to begin anew, ask for no resumption"
+                f"no checkpoint in {self.folder}: to start a new training, leave out resume"
             )
         if not resume and self.steps():
             self.close()
@@ -127,30 +126,29 @@ class Checkpoints:
         self.close()
 
     def close(self) -> None:
-        """Wait for what is being written, and let others use the folder."""
+        """Wait for what is being written, and release the folder to others."""
         try:
             self.wait()
         finally:
             self._writer.shutdown()
             if self._lock is not None:
-                os.close(self._lock)
-                self._lock = None
+                self._lock.release()
 
     def steps(self) -> list[int]:
-        """Return the steps of which there is a checkpoint, in order."""
+        """Return the steps that have a checkpoint, in order."""
         names = (re.fullmatch(r"step-(\d{8,})", path.name) for path in self.folder.iterdir())
         return sorted(int(name[1]) for name in names if name)
 
     def best(self) -> int | None:
-        """Return the step of the best one; None without one, or where no ``best`` is asked for."""
+        """Return the step of the best checkpoint; None if there is none, or without ``best``."""
         values = {}
         for step in self.steps():
             with contextlib.suppress(DamagedError):
                 record = manifest.read(self._path(step)).record or {}
-                # NaN, a word in JSON, is never the best.
+                # NaN is text in JSON, and never the best.
                 if isinstance(value := record.get(self._best or ""), int | float):
                     values[step] = value
-        # Of two that are equal the earlier one.
+        # The first of equal values.
         choose = {"min": min, "max": max}[self._mode]
         return choose(values, key=lambda step: values[step]) if values else None
 
@@ -162,26 +160,26 @@ class Checkpoints:
         progress: Mapping[str, JSON] | None = None,
         record: Mapping[str, JSON] | None = None,
     ) -> None:
-        """Save a state in the background: it is copied first, and one is written at a time.
+        """Save a copy of a state in the background, one checkpoint at a time.
 
         Args:
           train_state: the state.
-          identity: what the training is, beside what was said when the folder was opened.
-          progress: what else is needed to go on, JSON.
+          identity: what defines the training, beside what `Checkpoints` was given.
+          progress: what else is needed to resume, JSON.
           record: the record of the epoch that ended here.
 
         Raises:
           ValueError: the record has no entry called ``best``.
-          OSError: the one before could not be written. Those before that are as they were.
+          OSError: the previous checkpoint could not be written; those before it are unchanged.
         """
         if self._best is not None and record is not None and self._best not in record:
-            raise ValueError(f"best={self._best!r}: the records hold {sorted(record)}, not this")
+            raise ValueError(f"best={self._best!r} is no entry of the records: {sorted(record)}")
         self.wait()
         step = int(train_state.step)
         if step in self.steps():
             return
-        # Of its own: the buffers of the state go into the next step.
-        tree = jax.tree.map(lambda leaf: jnp.copy(storable(leaf)), train_state)
+        # A copy: the next step consumes the buffers of the state.
+        tree = jax.tree.map(lambda leaf: jnp.copy(unwrap_key(leaf)), train_state)
         says = Manifest(
             step,
             self._identity | dict(identity or {}),
@@ -199,10 +197,10 @@ class Checkpoints:
         self._pending = self._writer.submit(self._finish, partial, says)
 
     def wait(self) -> None:
-        """Return when nothing is being written any more.
+        """Wait until nothing is being written any more.
 
         Raises:
-          OSError: what was could not be.
+          OSError: it could not be written.
         """
         pending, self._pending = self._pending, None
         if pending is not None:
@@ -215,17 +213,17 @@ class Checkpoints:
         identity: Mapping[str, JSON] | None = None,
         step: int | None = None,
     ) -> Restored:
-        """Read a state back, all of it checked.
+        """Load a state, all of it verified.
 
         Args:
-          like: a state of the same training, for the structure, shapes, dtypes and placement.
+          like: a state of the same training, for the structure, shapes, dtypes and sharding.
           identity: as in `save`.
-          step: which one; None takes the newest, and where that is damaged, with a warning, the
-            one before. The damaged one is renamed to ``.damaged``.
+          step: which checkpoint; None takes the newest, and the one before if that is damaged, with
+            a warning. The damaged one is renamed to ``.damaged``.
 
         Raises:
-          ValueError: it is another training's (all that differs is listed), a newer version wrote
-            it, or there is none that is whole.
+          ValueError: it belongs to another training (the message lists all that differs), a newer
+            version wrote it, or no checkpoint is complete.
         """
         self.wait()
         damage: dict[int, str] = {}
@@ -241,21 +239,21 @@ class Checkpoints:
                 warnings.warn(f"{problem}: going back to step {at}", stacklevel=2)
                 self._set_aside(newer)
             return Restored(state, says)
-        raise ValueError("no checkpoint is whole: " + "; ".join(damage.values()))
+        raise ValueError("no checkpoint is complete: " + "; ".join(damage.values()))
 
     def _read(
         self, path: pathlib.Path, says: Manifest, like: TrainState, identity: Mapping[str, JSON]
     ) -> TrainState:
-        tree = jax.tree.map(storable, like)
+        tree = jax.tree.map(unwrap_key, like)
         wrong = manifest.differences(says.identity, self._identity | dict(identity))
         wrong += manifest.differences(says.arrays, manifest.describe(tree))
         if wrong:
-            raise ValueError(f"{path} is of another training: " + "; ".join(wrong))
+            raise ValueError(f"{path} belongs to another training: " + "; ".join(wrong))
         wanted = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), tree
         )
         restored = self._orbax.restore(path / "arrays", wanted)
-        return jax.tree.map(as_it_was, restored, like)
+        return jax.tree.map(wrap_key, restored, like)
 
     def _set_aside(self, step: int) -> None:
         """Make room for a new checkpoint of this step."""
@@ -270,43 +268,43 @@ class Checkpoints:
             if self._leads:
                 manifest.write(partial, says)
                 partial.rename(self._path(says.step))
-                _sync(self.folder)
+                _files.sync(self.folder)
                 self._prune()
         except Exception as error:
             raise self._failed(says.step, error) from error
 
     def _check_space(self, tree: PyTree) -> None:
-        # Said before, not found on the way: a full disk breaks more than this.
+        # Before anything is written: a full disk breaks more than this checkpoint.
         size = sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
         free = shutil.disk_usage(self.folder).free
         if free < size:
-            raise OSError(f"it takes {size} bytes, and {free} are free")
+            raise OSError(f"it needs {size} bytes, and {free} are free")
 
     def _failed(self, step: int, error: Exception) -> OSError:
-        self.__dict__.pop("_orbax", None)  # one that failed raises the same for ever
+        self.__dict__.pop("_orbax", None)  # a checkpointer that failed raises the error again
         for left in self.folder.glob("*.partial"):
             shutil.rmtree(left, ignore_errors=True)
-        # The libraries below name every file on the way; the reason comes last.
+        # The libraries below prefix the names of files; the reason comes last.
         reason = str(error).splitlines()[0].rsplit(": ", 1)[-1] if str(error) else repr(error)
         return OSError(
             f"the checkpoint of step {step} could not be written to {self.folder} ({reason}); "
-            f"those of steps {self.steps()} are as they were"
+            f"those of steps {self.steps()} are unchanged"
         )
 
     def _prune(self) -> None:
         steps = self.steps()
         for step in {*steps[: -self._keep]} - {self.best()}:
-            # Under another name first: a folder of that name is whole at every moment.
+            # Renamed first: a folder called step-* is complete at every moment.
             gone = self._path(step).with_suffix(".partial")
             self._path(step).rename(gone)
             shutil.rmtree(gone)
 
     @functools.cached_property
     def _orbax(self) -> Any:
-        # A second to import: only who saves waits for it.
+        # It takes a second to import: only a training that saves waits for it.
         import orbax.checkpoint
 
-        # What goes wrong is raised to us; its logs would bury the one line that says it.
+        # Its errors are raised to us; its logs would bury the one line that matters.
         logging.getLogger("absl").addFilter(_not_of_orbax)
         return orbax.checkpoint.StandardCheckpointer()
 
@@ -318,19 +316,5 @@ def _not_of_orbax(record: logging.LogRecord) -> bool:
     return "orbax" not in record.pathname
 
 
-def _lock(folder: pathlib.Path) -> int:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise ValueError(
-            f"{folder} is being written by another process: wait for it, or name another folder"
-        ) from None
-    return descriptor
-
-
-def _sync(folder: pathlib.Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    os.fsync(descriptor)
-    os.close(descriptor)
+def __dir__() -> list[str]:
+    return sorted(__all__)

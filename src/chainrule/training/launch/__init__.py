@@ -3,3 +3,7 @@
 from chainrule.training.launch.supervisor import launch
 
 __all__ = ["launch"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,9 +1,11 @@
 """One of the processes that `chainrule.training.launch` starts: joins the others, runs a script.
 
-``python -m chainrule.training.launch._worker PIPE SCRIPT ...``, with its place among them in the
-environment.
-The failures of `jax.distributed` are no exceptions: a process that raises waits for ever for the
-others to shut down, and one whose launcher is gone goes on. So this one ends by itself, always.
+``python _worker.py PIPE SCRIPT ...``, with its rank in the environment. It runs as a file, so that
+nothing of this package is imported before the script.
+
+Failures under `jax.distributed` are no exceptions: a process that raises waits for ever for the
+others to shut down, and one that has lost its launcher keeps running. So this one always exits by
+itself.
 """
 
 import os
@@ -18,7 +20,7 @@ COORDINATOR = "CHAINRULE_COORDINATOR"
 JOIN_SECONDS = "CHAINRULE_JOIN_SECONDS"
 
 DONE = b"d"
-"""What a worker says to its launcher when its script has ended."""
+"""What a worker sends to its launcher when its script has ended well."""
 
 
 def main() -> None:
@@ -42,14 +44,14 @@ def main() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     if code == 0:
-        # Whoever goes first takes the connections of the others with it: all leave together.
+        # The first process to exit breaks the connections of the others: all exit together.
         os.write(said, DONE)
         told_to_end.wait()
     os._exit(code)
 
 
 def join() -> None:
-    """Become one of the processes, as the environment says, on the CPU."""
+    """Join the other processes, as the environment says, on the CPU."""
     import jax
 
     jax.config.update("jax_platforms", "cpu")
@@ -63,7 +65,7 @@ def join() -> None:
 
 
 def _listen(told_to_end: threading.Event) -> None:
-    # One byte is leave to end; none at all means that the launcher is no more.
+    # One byte is permission to exit; the end of the file means that the launcher is gone.
     if not os.read(0, 1):
         os._exit(1)
     told_to_end.set()

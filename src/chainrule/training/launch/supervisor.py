@@ -1,7 +1,7 @@
 """Several processes on this machine as one training, supervised; imports no JAX.
 
-Each runs the same script, on its own devices, and `jax.devices` lists those of all: a script that
-takes its mesh from `chainrule.training.devices` needs no other word about it. On a cluster its
+Each process runs the same script on its own devices, and `jax.devices` lists those of all of them:
+a script that takes its mesh from `chainrule.training.devices` needs no change. On a cluster, the
 scheduler starts the processes, and the script calls ``jax.distributed.initialize()`` first.
 """
 
@@ -15,12 +15,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from chainrule import _require
+from chainrule.training import interrupt
 from chainrule.training.launch import _worker
 
-# How long a process that is told to end may take before it is made to.
+__all__ = ["launch"]
+
+# How many seconds a process that may exit is given before it is killed.
 _GRACE = 2.0
 
 
@@ -34,37 +37,36 @@ def launch(
     linger: float = 60.0,
     join: int = 30,
 ) -> int:
-    """Run a script in several processes until all of them end, or the first one fails.
+    """Run a script in several processes until all of them have ended, or the first one fails.
 
-    Standard output is that of rank 0; what any of them says on standard error is passed on with
-    its rank. When one fails, its rank and its cause are said at once, and the others are ended.
+    Standard output is that of rank 0; standard error is that of all, with the rank before each
+    line. If a process fails, its rank and the cause are printed at once, and all are killed.
 
     Args:
       script: a Python file.
       arguments: its command line.
       processes: how many, at least 1.
-      port: on which rank 0 listens, on 127.0.0.1; a free one when not given.
-      timeout: seconds after which all are ended.
-      linger: seconds that the others may go on after the first one has ended well: in a step that
-        waits for a process that has left they would wait for ever.
-      join: seconds that the first may wait for the last to come; with 0 none waits, and the script
-        joins them by itself, or does not.
+      port: on which rank 0 listens, on 127.0.0.1; a free one if not given.
+      timeout: seconds after which all are killed.
+      linger: seconds that the others may run after the first one has ended well: in a step that
+        needs a process that has exited they would wait for ever.
+      join: seconds that the first waits for the last to join; with 0 the processes do not join,
+        unless the script does so.
 
     Returns:
-      0 when all ended well, else 1, with one line on standard error that says why.
+      0 if all ended well, else 1, with the reason in one line on standard error.
 
     Raises:
-      ValueError: a number out of range, or a port that is taken.
+      ValueError: a number is out of range, or the port is taken.
       FileNotFoundError: there is no such script.
     """
     script = pathlib.Path(script)
     if not script.is_file():
         raise FileNotFoundError(f"no script {script}")
-    if processes < 1 or timeout <= 0 or linger <= 0 or join < 0:
-        raise ValueError(
-            f"processes={processes}, timeout={timeout}, linger={linger}, join={join}: "
-            "these are numbers above 0, or at least 0 for join"
-        )
+    _require.count("processes", processes)
+    _require.real("timeout", timeout, above=0.0)
+    _require.real("linger", linger, above=0.0)
+    _require.count("join", join, least=0)
     port = _port(port)
     with contextlib.ExitStack() as stack:
         workers = []
@@ -84,7 +86,7 @@ def launch(
 
 
 class _Worker:
-    """One process, and what is known of it."""
+    """One process and what is known about it."""
 
     def __init__(self, rank: int, command: Sequence[str], places: dict[str, str]):
         self.rank = rank
@@ -94,13 +96,13 @@ class _Worker:
         read, write = os.pipe()
         self._said = os.fdopen(read, "rb", buffering=0)
         self.process = subprocess.Popen(
-            [sys.executable, "-u", "-m", _worker.__name__, str(write), *command],
+            [sys.executable, "-u", _worker.__file__, str(write), *command],
             env=os.environ | places,
             stdin=subprocess.PIPE,
             stdout=None if rank == 0 else subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             pass_fds=(write,),
-            start_new_session=True,  # a group of its own: what it starts ends with it
+            start_new_session=True,  # its own process group: what it starts is killed with it
         )
         os.close(write)
 
@@ -108,7 +110,7 @@ class _Worker:
         return self
 
     def __exit__(self, *raised: object) -> None:
-        """End it and all that it started."""
+        """Kill it and all that it started."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -117,7 +119,7 @@ class _Worker:
             with contextlib.suppress(BrokenPipeError):
                 file.close()
 
-    def hears(self, selector: selectors.BaseSelector) -> None:
+    def register(self, selector: selectors.BaseSelector) -> None:
         assert self.process.stderr is not None
         selector.register(self._said, selectors.EVENT_READ, self._ended)
         selector.register(self.process.stderr, selectors.EVENT_READ, self._wrote)
@@ -129,7 +131,7 @@ class _Worker:
             self.process.stdin.flush()
 
     def failure(self) -> str | None:
-        """Return how it failed, if it did."""
+        """Return how it failed; None if it has not."""
         code = self.process.poll()
         if code is None or (code == 0 and self.done):
             return None
@@ -143,7 +145,7 @@ class _Worker:
 
     def _wrote(self) -> bool:
         assert self.process.stderr is not None
-        # Not readline, which would keep the lines after it out of the selector's sight.
+        # Not readline, which would buffer later lines where the selector does not see them.
         piece = os.read(self.process.stderr.fileno(), 65536)
         *lines, self._half = (self._half + piece).split(b"\n")
         if not piece:
@@ -155,17 +157,17 @@ class _Worker:
 
 
 def _supervise(workers: Sequence[_Worker], timeout: float, linger: float) -> str | None:
-    """Wait until all have ended, and return None, or until one must not go on, and return why."""
+    """Wait until all have ended, and return None, or until one has failed, and return how."""
     clock, first_done = time.monotonic(), None
-    with _signals() as came, selectors.DefaultSelector() as selector:
+    with interrupt.caught() as caught, selectors.DefaultSelector() as selector:
         for each in workers:
-            each.hears(selector)
+            each.register(selector)
         while True:
             for key, _ in selector.select(timeout=0.1):
                 if not key.data():
                     selector.unregister(key.fileobj)
-            if came:
-                raise SystemExit(128 + came[0])
+            if caught.number is not None:
+                raise interrupt.Interrupted(caught.number)
             if any(each.failure() for each in workers):
                 return _cause(workers, selector)
             if all(each.done for each in workers):
@@ -182,7 +184,7 @@ def _supervise(workers: Sequence[_Worker], timeout: float, linger: float) -> str
 
 
 def _cause(workers: Sequence[_Worker], selector: selectors.BaseSelector) -> str:
-    """Return who failed: the first, and those that it took with it."""
+    """Return which processes failed: the first, then those that failed because of it."""
     first = [each for each in workers if each.failure()]
     until = time.monotonic() + 0.5
     while time.monotonic() < until:
@@ -190,7 +192,7 @@ def _cause(workers: Sequence[_Worker], selector: selectors.BaseSelector) -> str:
             if not key.data():
                 selector.unregister(key.fileobj)
     others = [each for each in workers if each not in first and each.failure()]
-    # A process that lost a peer aborts: who ended otherwise came first.
+    # A process that loses a peer aborts: one that ended otherwise failed first.
     failed = sorted([*first, *others], key=lambda each: each.process.poll() == -signal.SIGABRT)
     return "; ".join(str(each.failure()) for each in failed)
 
@@ -204,29 +206,17 @@ def _ending(workers: Sequence[_Worker]) -> str | None:
     return None
 
 
-@contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Note SIGTERM and SIGINT, so that the processes are ended before this one."""
-    came: list[int] = []
-
-    def note(number: int, frame: Any) -> None:
-        came.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _port(asked: int | None) -> int:
-    """Return a port that can be listened on: rank 0 would die of another without a word."""
+    """Return a port that rank 0 can listen on: on one that is taken it crashes silently."""
     with socket.socket() as probe:
         try:
             probe.bind(("127.0.0.1", asked or 0))
         except OSError as error:
             raise ValueError(
-                f"port {asked} on 127.0.0.1 is taken ({error.strerror}): take another, or none"
+                f"port {asked} on 127.0.0.1 is taken ({error.strerror}): name another, or none"
             ) from None
         return int(probe.getsockname()[1])
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
