@@ -76,7 +76,7 @@ def create(
     """
     _require.one_key(key)
     params = _require.floating(params)
-    with jax.numpy_dtype_promotion("standard"):
+    with jax.numpy_dtype_promotion("standard"):  # some optimizers mix dtypes
         opt_state = updates.init(updates.checked(optimizer), params)
     return TrainState(jnp.int32(0), params, opt_state, {} if state is None else state, key)
 
