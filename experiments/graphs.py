@@ -31,7 +31,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from chainrule import data, losses, runs
+from chainrule import data, losses, runs, xray
 from chainrule.models import dag, lenet, mlp
 from chainrule.models.dag import Node, layer
 from chainrule.ops.activations import relu, tanh
@@ -40,7 +40,6 @@ from chainrule.ops.elementary import add, norm
 from chainrule.ops.linear import linear, matvec
 from chainrule.ops.pooling import max_pool
 from chainrule.plots.backpropagation import heatmaps
-from chainrule.xray import xray
 
 CONSOLE = Console()
 
@@ -210,7 +209,7 @@ def _notes(run: runs.Run) -> None:
     _steps("every operation is a node, weights are inputs", ELEMENTARY, activations, grads)
     _compare(run, "weights as inputs", grads.activations, expected)
     for function in (weighted, elementary):
-        picture = xray(function, *point.values()).to_svg(open="none", direction="right")
+        picture = xray.xray(function, *point.values()).to_svg(open="none", direction="right")
         run.save_text(f"{function.__name__}.svg", picture)
 
 

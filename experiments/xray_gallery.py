@@ -30,12 +30,11 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from chainrule import data, losses, runs
+from chainrule import data, losses, runs, xray
 from chainrule.models import dag, lenet, mlp, vgg
 from chainrule.models.dag import Node, layer
 from chainrule.ops.elementary import add, norm
 from chainrule.ops.linear import matvec
-from chainrule.xray import Report, xray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,14 +158,14 @@ class Drawing:
 
     f: Callable[..., Any]
     args: Callable[[], tuple[Any, ...]]
-    expect: Callable[[Report, tuple[Any, ...]], list[tuple[str, Any, Any]]]
+    expect: Callable[[xray.Report, tuple[Any, ...]], list[tuple[str, Any, Any]]]
     keep: Literal["values", "stats"] = "values"
 
 
 def printed(**numbers: Any) -> Callable[..., list[tuple[str, Any, Any]]]:
     """Expect gradients by the labels' names, as the course prints them."""
 
-    def rows(report: Report, _: Any) -> list[tuple[str, Any, Any]]:
+    def rows(report: xray.Report, _: Any) -> list[tuple[str, Any, Any]]:
         leaves = {node.label.translate(_PLAIN): node for node in report.nodes}
         rows = [
             (f"gradient of {leaves[name].label}", np.asarray(leaves[name].cotangent), expected)
@@ -181,7 +180,7 @@ def printed(**numbers: Any) -> Callable[..., list[tuple[str, Any, Any]]]:
 _PLAIN = str.maketrans("", "", "[]")
 
 
-def by_jax(report: Report, args: tuple[Any, ...]) -> list[tuple[str, Any, Any]]:
+def by_jax(report: xray.Report, args: tuple[Any, ...]) -> list[tuple[str, Any, Any]]:
     """Expect jax.grad's gradients, by their largest difference over the largest gradient."""
     wanted = tuple(i for i, grad in enumerate(report.grads) if jax.tree.leaves(grad))
     expected = jax.jit(jax.grad(report_function(report), wanted))(*args)
@@ -193,7 +192,7 @@ def by_jax(report: Report, args: tuple[Any, ...]) -> list[tuple[str, Any, Any]]:
     return [("largest difference from jax.grad, relative", max(g for g, _ in gaps) / largest, 0.0)]
 
 
-def report_function(report: Report) -> Callable[..., Any]:
+def report_function(report: xray.Report) -> Callable[..., Any]:
     """Return the function of this module that a report is of."""
     return globals()[report.function]
 
@@ -201,7 +200,7 @@ def report_function(report: Report) -> Callable[..., Any]:
 def twice_used(name: str) -> Callable[..., list[tuple[str, Any, Any]]]:
     """Expect jax.grad's gradients, and one parameter that two uses share."""
 
-    def rows(report: Report, args: tuple[Any, ...]) -> list[tuple[str, Any, Any]]:
+    def rows(report: xray.Report, args: tuple[Any, ...]) -> list[tuple[str, Any, Any]]:
         shared = {entry.node.label: entry for entry in report.shared()}
         total = sum(np.asarray(edge.contribution) for edge in shared[name].uses)
         gap = float(np.abs(total - np.asarray(shared[name].node.cotangent)).max())
@@ -215,7 +214,7 @@ def twice_used(name: str) -> Callable[..., list[tuple[str, Any, Any]]]:
     return rows
 
 
-def born_here(report: Report, _: Any) -> list[tuple[str, Any, Any]]:
+def born_here(report: xray.Report, _: Any) -> list[tuple[str, Any, Any]]:
     """Expect the NaN to be born on the line of the square root."""
     lines, start = inspect.getsourcelines(naive_distance)
     (offset,) = (k for k, line in enumerate(lines) if "jnp.sqrt" in line)
@@ -231,7 +230,7 @@ def born_here(report: Report, _: Any) -> list[tuple[str, Any, Any]]:
 def counted(parameters: int) -> Callable[..., list[tuple[str, Any, Any]]]:
     """Expect so many numbers to be learned."""
 
-    def rows(report: Report, _: Any) -> list[tuple[str, Any, Any]]:
+    def rows(report: xray.Report, _: Any) -> list[tuple[str, Any, Any]]:
         held = (node.avals[0].size for node in report.nodes if node.kind == "parameter")
         return [("parameters", sum(held), parameters)]
 
@@ -325,7 +324,7 @@ def main(config: Config) -> pathlib.Path:
         for name in config.only or there:
             drawing, clock = there[name], time.perf_counter()
             args = drawing.args()
-            report = xray(drawing.f, *args, keep=drawing.keep)
+            report = xray.xray(drawing.f, *args, keep=drawing.keep)
             run.save_text(f"{name}.html", report.to_html())
             run.save_text(f"{name}.svg", report.to_svg())
             run.save_text(f"{name}.dot", report.to_dot())

@@ -29,14 +29,13 @@ import jax.numpy as jnp
 import numpy as np
 from IPython.display import SVG
 
-from chainrule import data, losses
+from chainrule import data, losses, xray
 from chainrule.models import dag, mlp
 from chainrule.models.dag import Node, layer
 from chainrule.ops.activations import relu, tanh
 from chainrule.ops.elementary import add, norm
 from chainrule.ops.linear import linear, matvec
 from chainrule.plots.backpropagation import heatmaps
-from chainrule.xray import xray
 
 # %% [markdown]
 # ## A graph is data
@@ -183,7 +182,7 @@ def q(w1, w2, x0):
     return dag.forward(elementary, {}, {"w1": w1, "w2": w2, "x0": x0})["q"]
 
 
-report = xray(q, params["w1"], params["w2"], inputs["x0"])
+report = xray.xray(q, params["w1"], params["w2"], inputs["x0"])
 SVG(report.to_svg(open="none", direction="down"))
 
 # %% tags=["check"]

@@ -28,9 +28,8 @@ import jax.numpy as jnp
 import numpy as np
 from IPython.display import SVG
 
-from chainrule import data, losses
+from chainrule import data, losses, xray
 from chainrule.models import mlp
-from chainrule.xray import xray
 
 # %% [markdown]
 # ## Three numbers again
@@ -43,7 +42,7 @@ def product(x, y, z):
     return (x + y) * z
 
 
-report = xray(product, -2.0, 5.0, -4.0)
+report = xray.xray(product, -2.0, 5.0, -4.0)
 for node in report.nodes:
     print(f"{node.label:6} value {float(node.value):4g}   gradient {float(node.cotangent):4g}")
 
@@ -67,7 +66,7 @@ def neuron(w, x):
     return 1 / (1 + jnp.exp(-(w[0] * x[0] + w[1] * x[1] + w[2])))
 
 
-report = xray(neuron, [2.0, -3.0, -3.0], [-1.0, -2.0])
+report = xray.xray(neuron, [2.0, -3.0, -3.0], [-1.0, -2.0])
 report
 
 # %% [markdown]
@@ -93,7 +92,7 @@ assert abs(report.grads[0][2] - 0.1966) < 1e-4 and abs(result * (1 - result) - 0
 
 # %%
 W, x = jnp.array([[0.1, 0.5], [-0.3, 0.8]]), jnp.array([0.2, 0.4])
-SVG(xray(lambda W, x: jnp.sum(jnp.square(W @ x)), W, x).to_svg())
+SVG(xray.xray(lambda W, x: jnp.sum(jnp.square(W @ x)), W, x).to_svg())
 
 # %% [markdown]
 # ## A value that is used twice
@@ -109,7 +108,7 @@ def graph(w1, w2, x0):
     return w1 * (x1 + x2)
 
 
-report = xray(graph, 2.0, -3.0, 3.0)
+report = xray.xray(graph, 2.0, -3.0, 3.0)
 SVG(report.to_svg())
 
 # %%
@@ -144,7 +143,7 @@ def loss(params, images, labels):
     return losses.cross_entropy(mlp.apply(params, images), labels)
 
 
-report = xray(loss, params, images, labels)
+report = xray.xray(loss, params, images, labels)
 SVG(report.to_svg())
 
 # %% [markdown]
@@ -186,7 +185,7 @@ def contrastive(kernel, a, b):
 
 
 kernel = jax.random.normal(jax.random.key(1), (784, 2)) / 28
-report = xray(contrastive, kernel, images[0], images[0])
+report = xray.xray(contrastive, kernel, images[0], images[0])
 print("loss", report.output, "gradient", np.unique(report.grads[0]))
 
 # %% [markdown]
@@ -223,7 +222,7 @@ def cured(kernel, a, b):
     return jnp.square(jnp.maximum(1 - safe_distance(a @ kernel, b @ kernel), 0))
 
 
-report = xray(cured, kernel, images[0], images[0])
+report = xray.xray(cured, kernel, images[0], images[0])
 print(report.nonfinite())
 print("gradient", np.unique(report.grads[0]))
 
@@ -244,7 +243,7 @@ assert not report.nonfinite().births and not np.any(report.grads[0])
 # Forward, and not by the logarithm: that gives minus infinity, and 0 times infinity is no number.
 #
 # ```python
-# births = xray(lambda x: x * jnp.log(x), 0.0).nonfinite().births
+# births = xray.xray(lambda x: x * jnp.log(x), 0.0).nonfinite().births
 # print([birth.op for birth in births])
 # assert {"log", "mul"} <= {birth.op for birth in births}
 # ```
@@ -258,7 +257,7 @@ assert not report.nonfinite().births and not np.any(report.grads[0])
 # The product 3 and 3, the sum 1: together $2 x + 1 = 7$.
 #
 # ```python
-# (entry,) = xray(lambda x: x * x + x, 3.0).shared()
+# (entry,) = xray.xray(lambda x: x * x + x, 3.0).shared()
 # print([float(use.contribution) for use in entry.uses])
 # assert float(entry.node.cotangent) == 7
 # ```
@@ -272,7 +271,7 @@ assert not report.nonfinite().births and not np.any(report.grads[0])
 # Only the use that is seen counts: 3 instead of 6, though the value is still 9.
 #
 # ```python
-# report = xray(lambda x: x * jax.lax.stop_gradient(x), 3.0)
+# report = xray.xray(lambda x: x * jax.lax.stop_gradient(x), 3.0)
 # print(report.output, report.grads)
 # assert report.output == 9 and report.grads[0] == 3
 # ```

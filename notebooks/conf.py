@@ -44,7 +44,7 @@ autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True  # as they are written
 autodoc_typehints_format = "short"
 maximum_signature_line_length = 70  # a parameter a line beyond
-autodoc_type_aliases = {"Node": "chainrule.xray.Node", "Report": "chainrule.xray.Report"}
+autodoc_type_aliases = {"Report": "chainrule.xray.Report"}
 napoleon_use_ivar = True  # attributes as one list,
 napoleon_attr_annotations = False  # which says in words what they are
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from chainrule.xray import xray
-from chainrule.xray.cells import cell, number
+from chainrule import xray
+from chainrule.xray.cells import cell
 from chainrule.xray.picture import picture
 from chainrule.xray.stats import stats
+from chainrule.xray.words import number
 
 
 def drawn(x):
@@ -76,6 +77,6 @@ def test_a_large_array_is_its_statistics():
 
 def test_what_holds_no_numbers_says_so():
     assert drawn(np.zeros((0, 3)))["text"] == ["empty"]
-    report = xray(lambda x, key: x * jax.random.normal(key), 2.0, jax.random.key(0))
-    assert picture(report)["nodes"][1]["value"]["text"] == ["a key"]
+    report = xray.xray(lambda x, key: x * jax.random.normal(key), 2.0, jax.random.key(0))
+    assert picture(report.record)["nodes"][1]["value"]["text"] == ["a key"]
     assert "a key" in report.to_svg()

@@ -6,11 +6,10 @@ import numpy as np
 import optax
 import pytest
 
-from chainrule import plots, training
+from chainrule import plots, training, xray
 from chainrule.data.batches import Batches
 from chainrule.models import mlp, stack
 from chainrule.ops.activations import relu
-from chainrule.xray import probe, xray
 
 INPUTS = jnp.array([[1.0, 2.0], [-1.0, 0.5], [0.0, -3.0]])
 PARAMS = {
@@ -29,7 +28,7 @@ def loss(params, x):
 
 
 def test_norms_are_those_of_the_definitions():
-    report = xray(loss, PARAMS, INPUTS, argnums=0)
+    report = xray.xray(loss, PARAMS, INPUTS, argnums=0)
     first, second = report.flow().layers
     x, w1 = np.asarray(INPUTS, np.float64), np.asarray(PARAMS["first"]["kernel"], np.float64)
     w2 = np.asarray(PARAMS["second"]["kernel"], np.float64)
@@ -53,12 +52,12 @@ def test_norms_are_those_of_the_definitions():
 def test_a_unit_is_dead_if_it_is_zero_on_everything():
     params = jax.tree.map(jnp.copy, PARAMS)
     params["first"]["bias"] = jnp.array([0.0, -100.0, -100.0])
-    first, second = xray(loss, params, INPUTS, argnums=0).flow().layers
+    first, second = xray.xray(loss, params, INPUTS, argnums=0).flow().layers
     assert (first.dead, second.dead) == (pytest.approx(2 / 3), None)
     assert "dead" in first.flags
     by_hand = lambda p, x: jnp.mean(network(p, x, lambda s: jnp.maximum(s, 0)) ** 2)  # noqa: E731
-    assert xray(by_hand, params, INPUTS, argnums=0).flow().layers[0].dead == first.dead
-    kept = xray(loss, params, INPUTS, argnums=0, keep="stats").flow().layers[0]
+    assert xray.xray(by_hand, params, INPUTS, argnums=0).flow().layers[0].dead == first.dead
+    kept = xray.xray(loss, params, INPUTS, argnums=0, keep="stats").flow().layers[0]
     assert (kept.dead, kept.zeros, kept.gradient_norm) == (None, first.zeros, first.gradient_norm)
 
 
@@ -66,7 +65,7 @@ def test_a_squashed_unit_is_saturated_near_its_ends():
     def f(params, x):
         return jnp.sum(network(params, x, lambda s: jnp.tanh(10 * s)))
 
-    first, _ = xray(f, PARAMS, INPUTS, argnums=0).flow().layers
+    first, _ = xray.xray(f, PARAMS, INPUTS, argnums=0).flow().layers
     s = 10 * np.asarray(INPUTS) @ np.asarray(PARAMS["first"]["kernel"])
     assert first.saturated == pytest.approx(np.mean(np.abs(np.tanh(s)) > 0.99))
     assert "saturated" in first.flags
@@ -84,7 +83,7 @@ def test_gradients_that_vanish_or_explode_are_flagged(scale, flag):
             h = h @ kernel
         return jnp.sum(h)
 
-    layers = xray(f, params).flow().layers
+    layers = xray.xray(f, params).flow().layers
     np.testing.assert_allclose(layers[0].gradient_norm, 3**0.5 * scale**3, rtol=1e-5)
     assert layers[0].flags == ((flag,) if flag else ())
     assert layers[-1].flags == ()
@@ -94,7 +93,7 @@ def test_what_is_not_finite_is_flagged():
     def f(w):
         return jnp.sum(jnp.log(jnp.ones((1, 2)) @ w["a"]))
 
-    (row,) = xray(f, {"a": jnp.array([[1.0, -1.0], [1.0, 1.0]])}).flow().layers
+    (row,) = xray.xray(f, {"a": jnp.array([[1.0, -1.0], [1.0, 1.0]])}).flow().layers
     assert row.flags == ("not finite",)
 
 
@@ -102,7 +101,7 @@ def test_a_layer_that_is_used_twice_stands_there_twice():
     def f(params, a, b):
         return jnp.sum((network(params, a) - network(params, b)) ** 2)
 
-    names = [row.name for row in xray(f, PARAMS, INPUTS, -INPUTS, argnums=0).flow().layers]
+    names = [row.name for row in xray.xray(f, PARAMS, INPUTS, -INPUTS, argnums=0).flow().layers]
     assert names == ["first", "second", "first (2)", "second (2)"]
 
 
@@ -116,7 +115,9 @@ ROWS = (
 def test_scopes_name_the_layers_of_a_stack_and_hand_on_their_last_value():
     params = stack.init(jax.random.key(0), ROWS, (6, 6, 1))
     inputs = jax.random.normal(jax.random.key(1), (2, 6, 6, 1))
-    report = xray(lambda p, x: jnp.sum(stack.apply(p, x, ROWS) ** 2), params, inputs, argnums=0)
+    report = xray.xray(
+        lambda p, x: jnp.sum(stack.apply(p, x, ROWS) ** 2), params, inputs, argnums=0
+    )
     flow = report.flow()
     # The ReLU behind the pool is the activation function of the convolution.
     assert [(row.name, row.shape) for row in flow.layers] == [
@@ -140,7 +141,7 @@ def test_the_flow_along_a_training_joins_its_records():
     def with_state(params, state, batch, key):
         return jnp.mean(mlp.apply(params, batch) ** 2), (state, {})
 
-    record = probe(lambda params, x: jnp.mean(mlp.apply(params, x) ** 2), INPUTS)
+    record = xray.probe(lambda params, x: jnp.mean(mlp.apply(params, x) ** 2), INPUTS)
     optimizer, kept = optax.sgd(0.1), []
     start = training.create(
         mlp.init(jax.random.key(0), (2, 4, 1)), optimizer, key=jax.random.key(1)
@@ -160,7 +161,7 @@ def test_the_flow_along_a_training_joins_its_records():
 
 
 def test_the_figure_shows_the_numbers():
-    flow = xray(loss, PARAMS, INPUTS, argnums=0).flow()
+    flow = xray.xray(loss, PARAMS, INPUTS, argnums=0).flow()
     values, gradients, shares = plots.flow(flow).axes
     for ax, field in ((values, "activation_rms"), (gradients, "gradient_norm")):
         np.testing.assert_allclose(
@@ -171,7 +172,7 @@ def test_the_figure_shows_the_numbers():
 
 
 def test_without_a_layer_there_is_nothing_to_draw():
-    flow = xray(lambda x: jnp.sum(x**2), INPUTS).flow()
+    flow = xray.xray(lambda x: jnp.sum(x**2), INPUTS).flow()
     assert flow.layers == ()
     with pytest.raises(ValueError, match="the flow has no layer: no product with a matrix"):
         plots.flow(flow)

@@ -137,7 +137,7 @@ def test_a_mask_of_minus_infinity_is_no_birth():
 
 def test_statistics_alone_do_not_name_an_overflow():
     found = xray.xray(lambda x: jnp.log(x).sum(), jnp.arange(30.0), keep="stats").nonfinite()
-    assert "log is infinite or undefined" in found.births[0].cause.rule
+    assert "log is infinite or undefined" in found.births[0].cause.reason
 
 
 def test_an_integer_result_needs_no_cotangent():

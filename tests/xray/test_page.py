@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from chainrule.xray import xray
+from chainrule import xray
 
 
 def layer(w, x):
@@ -24,7 +24,7 @@ def network(params, x):
 @pytest.fixture(scope="module")
 def report():
     params = {f"block{k}": jnp.full((3, 3), 0.1 * k) for k in range(1, 4)}
-    return xray(network, params, jnp.array([1.0, -2.0, 0.5]), compiled=False)
+    return xray.xray(network, params, jnp.array([1.0, -2.0, 0.5]), compiled=False)
 
 
 def shown(page, kind="n"):
@@ -139,7 +139,7 @@ def test_the_panel_holds_the_uses_their_sum_and_the_births(visit):
     def distance(w, a, b):
         return jnp.sqrt(jnp.sum((a * w - b * w) ** 2))
 
-    found = xray(distance, jnp.float32(2.0), jnp.ones(3), jnp.ones(3), compiled=False)
+    found = xray.xray(distance, jnp.float32(2.0), jnp.ones(3), jnp.ones(3), compiled=False)
     page = visit(found.to_html())
     assert "Inf born backward" in page.inner_text("#panel")
     assert "test_page.py" in page.inner_text("#panel")
@@ -153,7 +153,7 @@ def test_the_panel_holds_the_uses_their_sum_and_the_births(visit):
 
 def test_names_cannot_break_out_of_the_page(visit):
     name = "</script><img src=x onerror=alert(1)>"
-    page = visit(xray(lambda p: p[name] * 2.0, {name: 3.0}, compiled=False).to_html())
+    page = visit(xray.xray(lambda p: p[name] * 2.0, {name: 3.0}, compiled=False).to_html())
     assert page.text_content("#view .parameter text.name") == f"p['{name}']"
     assert page.locator("img").count() == 0
 

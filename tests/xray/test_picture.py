@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from chainrule.xray import xray
+from chainrule import xray
 from chainrule.xray.groups import Group, tree
 from chainrule.xray.picture import picture
 
@@ -60,9 +60,9 @@ def numbers(text):
 @pytest.mark.parametrize("case", COURSE)
 def test_the_pictures_of_the_course_number_by_number(case):
     f, args, printed, decimals = COURSE[case]
-    report = xray(f, *args)
+    report = xray.xray(f, *args)
     rows = [row.split() for row in printed.split("; ")]
-    shown = {n["label"]: n for n in picture(report)["nodes"] if n["kind"] != "constant"}
+    shown = {n["label"]: n for n in picture(report.record)["nodes"] if n["kind"] != "constant"}
     assert [re.sub(r"_\d+$", "", label) for label in shown] == [row[0] for row in rows]
     # The same in the file, where every card is a group of texts.
     svg = ET.fromstring(report.to_svg())
@@ -85,7 +85,7 @@ def test_the_pictures_of_the_course_number_by_number(case):
 
 
 def test_value_stands_above_the_name_and_gradient_below():
-    svg = ET.fromstring(xray(lambda x, y, z: (x + y) * z, -2.0, 5.0, -4.0).to_svg())
+    svg = ET.fromstring(xray.xray(lambda x, y, z: (x + y) * z, -2.0, 5.0, -4.0).to_svg())
     for card in svg.iter(f"{SVG}g"):
         if card.get("data-id"):
             height = {text.get("class"): float(text.get("y")) for text in card.iter(f"{SVG}text")}
@@ -93,15 +93,15 @@ def test_value_stands_above_the_name_and_gradient_below():
 
 
 def test_each_branch_of_a_fan_out_shows_its_part_and_the_node_their_sum():
-    report = xray(lambda x, y: x * y + x, 2.0, -3.0)
+    report = xray.xray(lambda x, y: x * y + x, 2.0, -3.0)
     svg = report.to_svg()
     assert sorted(re.findall(r'<text class="part"[^>]*>([^<]*)<', svg)) == ["1", "−3"]
-    assert picture(report)["nodes"][0]["sum"] == "−3 + 1 = −2"
+    assert picture(report.record)["nodes"][0]["sum"] == "−3 + 1 = −2"
     assert ">−3 + 1 = −2<" in svg
 
 
 def test_arguments_parameters_and_constants_are_told_apart():
-    report = xray(lambda p, x: jnp.sum(p["w"] * x + 3.0), {"w": jnp.ones(3)}, jnp.ones(3))
+    report = xray.xray(lambda p, x: jnp.sum(p["w"] * x + 3.0), {"w": jnp.ones(3)}, jnp.ones(3))
     svg = ET.fromstring(report.to_svg())
     kinds = {
         card.find(f"{SVG}title").text: card.get("class").split()[1]
@@ -129,8 +129,8 @@ PARAMS = {"one": jnp.full((3, 3), 0.1), "two": jnp.full((3, 3), -0.2)}
 
 
 def test_groups_follow_scopes_and_functions_and_hold_their_own_parameters():
-    report = xray(network, PARAMS, jnp.ones(3))
-    root, _ = tree(report)
+    report = xray.xray(network, PARAMS, jnp.ones(3))
+    root, _ = tree(report.record)
     scopes = [c for c in root.children if isinstance(c, Group)]
     assert [(g.name, g.kind) for g in scopes] == [("one", "scope"), ("two", "scope")]
     inside = [[report.nodes[n].label.partition("_")[0] for n in g.nodes()] for g in scopes]
@@ -145,7 +145,7 @@ def test_two_calls_of_one_function_are_two_groups():
     def f(x):
         return layer(square(square(x)), 2.0)
 
-    root, _ = tree(xray(f, 0.5))
+    root, _ = tree(xray.xray(f, 0.5).record)
     assert [c.name for c in root.children if isinstance(c, Group)] == ["square", "square", "layer"]
 
 
@@ -157,7 +157,7 @@ def test_a_scope_that_is_entered_again_is_another_group_so_that_no_box_waits_for
         with jax.named_scope("a"):
             return jnp.cos(x) * x
 
-    root, _ = tree(xray(f, 0.5))
+    root, _ = tree(xray.xray(f, 0.5).record)
     assert [c.name for c in root.children if isinstance(c, Group)] == ["a", "a"]
 
 
@@ -167,8 +167,8 @@ def test_a_scope_around_one_operator_is_its_name_and_no_group():
             h = jnp.tanh(x)
         return h * x
 
-    report = xray(f, 0.5)
-    root, names = tree(report)
+    report = xray.xray(f, 0.5)
+    root, names = tree(report.record)
     assert (root.children, names) == ((0, 1, 2), {1: "hidden"})
     assert ">hidden · tanh_1<" in report.to_svg()
     assert "hidden" in report.to_dot()
@@ -180,8 +180,8 @@ def test_a_long_row_is_cut_into_parts():
             x = jnp.sin(x)
         return x
 
-    report = xray(f, 0.5, compiled=False)
-    root, _ = tree(report)
+    report = xray.xray(f, 0.5, compiled=False)
+    root, _ = tree(report.record)
     assert sorted(root.nodes()) == list(range(121))
     assert len(root.children) <= 48
     parts = [c for c in root.children if isinstance(c, Group)]
@@ -197,7 +197,7 @@ def test_large_graphs_start_closed_and_groups_open_by_name():
                     x = jnp.sin(x)
         return x
 
-    report = xray(f, 0.5, compiled=False)
+    report = xray.xray(f, 0.5, compiled=False)
     closed = ET.fromstring(report.to_svg())
     ids = [g.get("data-id") for g in closed.iter(f"{SVG}g") if g.get("data-id")]
     assert sorted(ids) == sorted(["n0", *(f"g{k}" for k in range(9))])
@@ -216,7 +216,7 @@ def test_a_birth_is_marked_on_its_node_and_on_the_group_around_it():
     def f(a, b):
         return distance(a, b) * 2.0
 
-    report = xray(f, jnp.ones(3), jnp.ones(3))
+    report = xray.xray(f, jnp.ones(3), jnp.ones(3))
     svg = report.to_svg()
     assert svg.count(">Inf born backward<") == 1
     assert re.search(r'class="box operator[^"]*born', svg)
@@ -225,7 +225,7 @@ def test_a_birth_is_marked_on_its_node_and_on_the_group_around_it():
 
 
 def test_every_wire_ends_at_the_border_of_a_card():
-    svg = ET.fromstring(xray(network, PARAMS, jnp.ones(3)).to_svg(direction="down"))
+    svg = ET.fromstring(xray.xray(network, PARAMS, jnp.ones(3)).to_svg(direction="down"))
     tops, bottoms = [], []
     for card in svg.iter(f"{SVG}g"):
         if card.get("data-id"):
@@ -245,15 +245,15 @@ def test_every_wire_ends_at_the_border_of_a_card():
 
 def test_only_statistics_are_drawn_where_only_those_are_kept():
     args = (PARAMS, jnp.ones(3))
-    stats = picture(xray(network, *args, keep="stats"))
-    values = picture(xray(network, *args))
+    stats = picture(xray.xray(network, *args, keep="stats").record)
+    values = picture(xray.xray(network, *args).record)
     assert stats["nodes"][-1]["value"] == values["nodes"][-1]["value"]
     assert "mean" in stats["nodes"][0]["value"]["text"][0]
     assert len(stats["steps"]) == len(values["steps"]) == 6
 
 
 def test_graphviz_reads_the_dot_text():
-    report = xray(network, PARAMS, jnp.ones(3))
+    report = xray.xray(network, PARAMS, jnp.ones(3))
     files = importlib.metadata.files("graphviz-pure") or ()
     (program,) = (file.locate() for file in files if file.stem == "graphviz-pure")
     answer = subprocess.run(
@@ -279,7 +279,7 @@ def places(report):
 
 def test_operands_stand_in_their_order_and_values_flow_one_way():
     f, args, *_ = COURSE["sigmoid"]
-    report = xray(f, *args)
+    report = xray.xray(f, *args)
     at = places(report)
     heights = [at[name][1] for name in ("w[0]", "x[0]", "w[1]", "x[1]")]
     assert heights == sorted(heights)
@@ -289,7 +289,7 @@ def test_operands_stand_in_their_order_and_values_flow_one_way():
 
 
 def test_no_two_cards_overlap():
-    svg = ET.fromstring(xray(network, PARAMS, jnp.ones(3)).to_svg(direction="down"))
+    svg = ET.fromstring(xray.xray(network, PARAMS, jnp.ones(3)).to_svg(direction="down"))
     cards = []
     for card in svg.iter(f"{SVG}g"):
         if card.get("data-id", "").startswith("n"):
@@ -305,11 +305,11 @@ def test_what_is_inside_a_node_is_a_picture_too():
     def f(w, xs):
         return jax.lax.scan(lambda h, x: (jnp.tanh(w * h + x), h), 0.5, xs)[0]
 
-    report = xray(f, 2.0, jnp.arange(3.0), compiled=False)
-    (scan,) = (node for node in picture(report)["nodes"] if node["opens"])
+    report = xray.xray(f, 2.0, jnp.arange(3.0), compiled=False)
+    (scan,) = (node for node in picture(report.record)["nodes"] if node["opens"])
     assert scan["op"] == "scan"
     inside = report.open(scan["label"])
     svg = inside.to_svg()
     assert ">tanh<" in svg
-    steps = picture(inside)["nodes"][-1]["value"]["text"]
+    steps = picture(inside.record)["nodes"][-1]["value"]["text"]
     assert len(numbers(" ".join(steps))) == 3  # one number a step

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chainrule.xray import xray
+from chainrule import xray
 
 UNARY = {
     "sin": jnp.sin,
@@ -52,7 +52,7 @@ def expression(program):
 def test_random_expressions(program):
     f = expression(program)
     x, y = jnp.array([0.5, -1.25, 0.75]), jnp.array([-0.5, 0.25, 1.5])
-    report = xray(f, x, y)
+    report = xray.xray(f, x, y)
     value, expected = jax.value_and_grad(f, (0, 1))(x, y)
     np.testing.assert_allclose(report.output, value, rtol=1e-5, atol=1e-5)
     for got, e in zip(report.grads, expected, strict=True):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from chainrule.xray import xray
+from chainrule import xray
 
 
 def assert_same(report, f, *args, argnums=0, rtol=1e-5):
@@ -16,7 +16,7 @@ def assert_same(report, f, *args, argnums=0, rtol=1e-5):
 
 
 def test_the_first_picture_of_the_course_has_its_numbers():
-    report = xray(lambda x, y, z: (x + y) * z, -2.0, 5.0, -4.0)
+    report = xray.xray(lambda x, y, z: (x + y) * z, -2.0, 5.0, -4.0)
     numbers = [(n.label, float(n.value), float(n.cotangent)) for n in report.nodes]
     assert numbers == [
         ("x", -2.0, -4.0),
@@ -28,7 +28,7 @@ def test_the_first_picture_of_the_course_has_its_numbers():
 
 
 def test_a_value_used_three_times_keeps_the_part_of_each_use():
-    report = xray(lambda w: w * w * w, 2.0)
+    report = xray.xray(lambda w: w * w * w, 2.0)
     parts = [float(e.contribution) for e in report.edges if e.source == 0]
     assert parts == [4.0, 4.0, 4.0]
     assert float(report.grads[0]) == 12.0
@@ -44,7 +44,7 @@ def test_jit_and_remat_are_looked_into(compiled):
         return jnp.sum(inner(x) + jax.checkpoint(jnp.tanh)(x))
 
     x = jnp.array([0.5, -1.5, 2.0])
-    report = xray(f, x, compiled=compiled)
+    report = xray.xray(f, x, compiled=compiled)
     assert [n.op for n in report.nodes if n.kind == "operator"] == [
         "sin",
         "mul",
@@ -69,7 +69,7 @@ XS = jnp.array([0.0, 1.0, -0.5])
 
 
 def test_a_scan_is_one_node_whose_steps_can_be_seen():
-    report = xray(scan_loss, jnp.float32(0.5), XS)
+    report = xray.xray(scan_loss, jnp.float32(0.5), XS)
     (scan,) = [n for n in report.nodes if n.op == "scan"]
     inside = report.open(scan)
     assert inside.steps == 3
@@ -87,7 +87,7 @@ def test_a_reversed_scan_opens_in_the_order_of_its_rows():
     def f(w, xs):
         return jax.lax.scan(lambda c, x: (c * w + x, c), jnp.float32(1.0), xs, reverse=True)[0]
 
-    report = xray(f, jnp.float32(0.5), XS)
+    report = xray.xray(f, jnp.float32(0.5), XS)
     inside = report.open(next(n for n in report.nodes if n.op == "scan"))
     np.testing.assert_allclose(inside.grads[2], jax.grad(f, 1)(jnp.float32(0.5), XS), rtol=1e-6)
     np.testing.assert_allclose(jnp.sum(inside.grads[0]), report.node("w").cotangent, rtol=1e-6)
@@ -98,7 +98,7 @@ def test_an_unrolled_scan_shows_every_use_of_its_weight(reverse):
     def f(w, xs):
         return jax.lax.scan(lambda c, x: (c * w + x, c), jnp.float32(1.0), xs, reverse=reverse)[0]
 
-    report = xray(f, jnp.float32(0.5), XS, unroll=True)
+    report = xray.xray(f, jnp.float32(0.5), XS, unroll=True)
     (shared,) = [s for s in report.shared() if s.node.name == "w"]
     assert len(shared.uses) == 3
     total = sum(float(edge.contribution) for edge in shared.uses)
@@ -113,7 +113,7 @@ def test_custom_rules_keep_their_gradient_and_can_be_opened():
         return jnp.sin(x) + 1.0
 
     tripled.defvjp(lambda x: (tripled(x), None), lambda _, g: (3.0 * g,))
-    report = xray(lambda x: jnp.sum(tripled(x)), XS)
+    report = xray.xray(lambda x: jnp.sum(tripled(x)), XS)
     assert report.grads[0].tolist() == [3.0, 3.0, 3.0]
     inside = report.open("tripled_1")
     assert [n.op for n in inside.nodes if n.kind == "operator"] == ["sin", "add"]
@@ -122,7 +122,7 @@ def test_custom_rules_keep_their_gradient_and_can_be_opened():
 
 
 def test_relu_at_zero_has_the_gradient_of_its_rule():
-    report = xray(lambda x: jnp.sum(jax.nn.relu(x)), jnp.array([-1.0, 0.0, 2.0]))
+    report = xray.xray(lambda x: jnp.sum(jax.nn.relu(x)), jnp.array([-1.0, 0.0, 2.0]))
     assert [n.op for n in report.nodes if n.kind == "operator"] == ["relu", "reduce_sum"]
     assert report.grads[0].tolist() == [0.0, 0.0, 1.0]
 
@@ -132,7 +132,7 @@ def test_a_cond_opens_to_the_branch_it_took(start, taken):
     def f(x):
         return jax.lax.cond(x > 0, lambda v: jnp.sin(v), lambda v: jnp.exp(v), x)
 
-    report = xray(f, start)
+    report = xray.xray(f, start)
     inside = report.open(next(n for n in report.nodes if n.op == "cond"))
     (node,) = [n for n in inside.nodes if n.kind == "operator"]
     assert node.op == taken
@@ -145,7 +145,7 @@ def test_a_while_shows_its_value_and_says_why_no_gradient_passes():
         z = jax.lax.while_loop(lambda v: v < 10.0, lambda v: v * 2.0, jnp.sin(x))
         return z * y
 
-    report = xray(f, 1.0, 3.0)
+    report = xray.xray(f, 1.0, 3.0)
     (loop,) = [n for n in report.nodes if n.op == "while"]
     assert float(loop.value) > 10.0
     assert float(loop.cotangent) == 3.0
@@ -160,12 +160,12 @@ def test_a_while_opens_to_its_trips():
         body = lambda v: (v[0] * 2.0, v[1] + 1)  # noqa: E731
         return jax.lax.while_loop(lambda v: v[0] < limit, body, (x, 0))[0]
 
-    report = xray(f, 1.5, 10.0)
+    report = xray.xray(f, 1.5, 10.0)
     inside = report.open(next(n for n in report.nodes if n.op == "while"))
     assert inside.steps == 3
     assert inside.node("input 0").value.tolist() == [1.5, 3.0, 6.0]
     assert next(n for n in inside.nodes if n.op == "mul").value.tolist() == [3.0, 6.0, 12.0]
-    never = xray(f, 11.0, 10.0)
+    never = xray.xray(f, 11.0, 10.0)
     assert never.open(next(n for n in never.nodes if n.op == "while")).steps == 0
 
 
@@ -174,7 +174,7 @@ def test_what_returns_nothing_is_a_node_too(capfd):
         jax.debug.print("x is {}", x[1], ordered=True)
         return jnp.sum(x**2)
 
-    report = xray(f, XS)
+    report = xray.xray(f, XS)
     (node,) = [n for n in report.nodes if n.avals == ()]
     assert (node.value, node.cotangent, node.line != "") == (None, None, True)
     assert node.label in str(report)
@@ -186,12 +186,12 @@ def test_argnums_has_aux_and_cotangent():
     def f(x, y):
         return jnp.sum(x * y), {"more": y + 1.0}
 
-    report = xray(f, XS, XS + 2.0, argnums=-1, has_aux=True)
+    report = xray.xray(f, XS, XS + 2.0, argnums=-1, has_aux=True)
     assert report.grads[0] is None
     assert report.grads[1].tolist() == XS.tolist()
     assert report.aux["more"].tolist() == (XS + 3.0).tolist()
     cotangent = {"a": jnp.array([1.0, 10.0, 100.0])}
-    report = xray(lambda x: {"a": x * x}, XS, cotangent=cotangent)
+    report = xray.xray(lambda x: {"a": x * x}, XS, cotangent=cotangent)
     assert report.grads[0].tolist() == (2.0 * XS * cotangent["a"]).tolist()
 
 
@@ -200,7 +200,7 @@ def test_names_scopes_and_lines():
         with jax.named_scope("layer"):
             return jnp.sum(params["layer1"]["kernel"] * inputs[1])  # here
 
-    report = xray(f, {"layer1": {"kernel": XS}}, 1.0, XS)
+    report = xray.xray(f, {"layer1": {"kernel": XS}}, 1.0, XS)
     assert [n.name for n in report.nodes[:3]] == [
         "params['layer1']['kernel']",
         "inputs[0]",
@@ -222,14 +222,14 @@ def test_the_line_is_that_of_the_innermost_function_of_ones_own():
         y = helper(x)
         return jnp.sum(y)
 
-    file, line = xray(f, XS).node("mul_2").line.split(" ")[0].rsplit(":", 1)
+    file, line = xray.xray(f, XS).node("mul_2").line.split(" ")[0].rsplit(":", 1)
     with open(file) as source:
         assert source.readlines()[int(line) - 1].endswith("# here\n")
 
 
 def test_constants_are_told_from_inputs_and_carry_no_gradient():
     closed_over = jnp.array([1.0, 2.0, 4.0])
-    report = xray(lambda x: jnp.sum(x * closed_over) * 2.0, XS)
+    report = xray.xray(lambda x: jnp.sum(x * closed_over) * 2.0, XS)
     constants = [n for n in report.nodes if n.kind == "constant"]
     assert [np.shape(n.value) for n in constants] == [(3,), ()]
     assert all(n.cotangent is None for n in constants)
@@ -239,7 +239,7 @@ def test_shared_lists_each_use_with_its_gradient():
     def f(w, a, b):
         return jnp.sum(jnp.tanh(w * a) - w * b)
 
-    (shared,) = xray(f, jnp.float32(0.5), XS, XS + 1.0, argnums=0).shared()
+    (shared,) = xray.xray(f, jnp.float32(0.5), XS, XS + 1.0, argnums=0).shared()
     parts = [float(edge.contribution) for edge in shared.uses]
     expected = [float(jax.grad(lambda w: jnp.sum(jnp.tanh(w * XS)))(0.5)), -float(jnp.sum(XS + 1))]
     np.testing.assert_allclose(parts, expected, rtol=1e-6)
@@ -253,7 +253,7 @@ def test_statistics_are_those_of_the_arrays():
         turned = y.reshape(1, 3).T[::-1]
         return jnp.sum(turned.squeeze(1) * jnp.array([1.0, 2.0, 4.0]) * y)
 
-    whole, kept = xray(f, XS), xray(f, XS, keep="stats")
+    whole, kept = xray.xray(f, XS), xray.xray(f, XS, keep="stats")
     for a, b in zip(whole.nodes, kept.nodes, strict=True):
         np.testing.assert_allclose(a.stats()[2:], b.stats()[2:], rtol=1e-6)
         if a.cotangent is not None:
@@ -271,7 +271,7 @@ def test_statistics_of_what_is_repeated_or_passed_on_are_those_of_the_arrays():
 
     for bad in (0.5, jnp.nan, jnp.inf):
         args = jnp.arange(6.0).reshape(2, 3) / 4, jnp.array([0.0, bad, -1.0])
-        whole, kept = xray(f, *args), xray(f, *args, keep="stats")
+        whole, kept = xray.xray(f, *args), xray.xray(f, *args, keep="stats")
         assert "broadcast_in_dim" in {node.op for node in kept.nodes}
         for a, b in zip(whole.nodes, kept.nodes, strict=True):
             assert a.stats().shape == b.stats().shape
@@ -287,10 +287,10 @@ def test_the_second_call_compiles_nothing():
     def f(x):
         return jnp.sum(jnp.sin(x) * x)
 
-    xray(f, XS)
+    xray.xray(f, XS)
     with jax.log_compiles(), pytest.MonkeyPatch.context() as patch:
         patch.setattr("chainrule.xray.program.build", None)  # a new graph would fail
-        assert_same(xray(f, XS + 1.0), f, XS + 1.0)
+        assert_same(xray.xray(f, XS + 1.0), f, XS + 1.0)
 
 
 def test_a_long_chain_needs_no_recursion():
@@ -299,6 +299,6 @@ def test_a_long_chain_needs_no_recursion():
             x = x * 1.001
         return x
 
-    report = xray(f, 1.0, compiled=True, keep="stats")
+    report = xray.xray(f, 1.0, compiled=True, keep="stats")
     assert len(report.nodes) == 2001
     assert report.grads[0].mean == pytest.approx(1.001**1000, rel=1e-3)

@@ -10,7 +10,7 @@ import optax
 import pytest
 from flax import nnx
 
-from chainrule.xray import xray
+from chainrule import xray
 
 X = jnp.array([0.5, -1.5, 2.0, 0.25])
 Y = jnp.array([1.5, 0.75, -0.5, 3.0])
@@ -282,7 +282,7 @@ def test_the_cotangents_are_those_of_jax_grad(case):
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         argnums = loss_names(f, args)
         value, expected = jax.jit(jax.value_and_grad(f, argnums))(*args)
-        report = xray(f, *args)
+        report = xray.xray(f, *args)
     np.testing.assert_allclose(report.output, value, rtol=1e-5)
     got = tuple(report.grads[i] for i in argnums)
     # Gradients that cancel to 0, as a key's bias in attention, keep the rounding of their terms.

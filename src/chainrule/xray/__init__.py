@@ -1,7 +1,13 @@
 """X-ray: any JAX program as values and gradients, in tables and pictures; where NaNs are born."""
 
-from chainrule.xray.nodes import Edge, Node
 from chainrule.xray.probing import probe
-from chainrule.xray.record import Report, xray
+from chainrule.xray.record import Edge, Entry, Record
+from chainrule.xray.report import Report, xray
 
-__all__ = ["Edge", "Node", "Report", "probe", "xray"]
+Node = Entry  # the former name
+
+__all__ = ["Edge", "Entry", "Node", "Record", "Report", "probe", "xray"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

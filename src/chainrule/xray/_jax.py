@@ -10,10 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core, source_info_util
 
-# Calls that only group equations. Their bodies are looked into; custom rules are not.
-_GROUPS = frozenset(
-    {"jit", "pjit", "closed_call", "core_call", "core_closed_call", "remat", "remat2", "checkpoint"}
-)
+from chainrule.xray import primitives
+
 # Packages lie in more than one place where a virtual environment sees those of another.
 _PACKAGES = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
 _STANDARD = sysconfig.get_path("stdlib") + os.sep
@@ -71,13 +69,13 @@ def close(jaxpr: Any) -> core.ClosedJaxpr:
 
 def group(eqn: Any) -> core.ClosedJaxpr | None:
     """Return the body of a call that is only a group of equations (jit, remat), else None."""
-    if eqn.primitive.name not in _GROUPS:
+    if not primitives.known(eqn.primitive.name).groups:
         return None
     return close(eqn.params.get("jaxpr", eqn.params.get("call_jaxpr")))
 
 
-def rule_body(eqn: Any) -> core.ClosedJaxpr | None:
-    """Return the function behind a custom rule, else None."""
+def custom_rule(eqn: Any) -> core.ClosedJaxpr | None:
+    """Return the function that has a custom rule, traced, else None."""
     if eqn.primitive.name not in ("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"):
         return None
     return close(eqn.params.get("call_jaxpr", eqn.params.get("fun_jaxpr")))
@@ -123,7 +121,7 @@ def unrolled(eqn: Any) -> core.ClosedJaxpr | None:
 
 def name(eqn: Any) -> str:
     """Return what people call the operator: the primitive, or the function with a custom rule."""
-    body = rule_body(eqn)
+    body = custom_rule(eqn)
     return eqn.primitive.name if body is None else function_name(body)
 
 

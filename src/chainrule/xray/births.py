@@ -11,7 +11,7 @@ class Birth:
     """One operator that made a NaN or an Inf out of numbers that were none.
 
     Attributes:
-      node: the number of its node in the report.
+      node: the number of its node in the record.
       op: the operator.
       phase: whether its value ("forward") or its gradient ("backward") is bad.
       kind: "NaN" or "Inf".
@@ -22,7 +22,7 @@ class Birth:
       inputs: what the operator took there, as text: an element where one belongs to the place,
         else the array or its statistics.
       g: the incoming gradient there, as text; "" forward.
-      cause: the rule of thumb and the cure.
+      cause: the reason and the cure.
       follows: whether an infinity came in already, so that another birth is the first cause.
       harmless: whether nothing bad from here reaches the result or the gradient of an argument.
       steps: inside a loop the first bad step, in a loop inside a loop the step of each; else ().
@@ -59,7 +59,7 @@ class Birth:
         ]
         if self.g:
             text.append(f"  incoming gradient: {self.g}")
-        text += [f"  why: {self.cause.rule}", f"  cure: {self.cause.cure}"]
+        text += [f"  why: {self.cause.reason}", f"  cure: {self.cause.cure}"]
         if self.within:
             text.append(f"  inside: {self.within}")
         return "\n".join(text)

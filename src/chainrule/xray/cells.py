@@ -4,45 +4,40 @@ import base64
 import io
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
 from chainrule.xray.stats import Stats
+from chainrule.xray.words import counts, number
 
 _FULL = 9  # elements that are written out
 _MAP = (2, 48)  # rows and columns of a heat-map, at least and at most
 _FIGURE_SPACE, _GAP = "\N{FIGURE SPACE}", "\N{EN SPACE}"  # as wide as a digit; SVG keeps both
 
-Cell = dict[str, Any]
-"""What is drawn of one array: ``text`` lines and perhaps an ``image``; ``facts`` for the panel."""
 
+class Cell(TypedDict):
+    """What is drawn of one array.
 
-def number(x: Any, digits: int = 4) -> str:
-    """Return a number as one writes it.
-
-    Example:
-      >>> number(-0.25), number(float("inf")), number(1234567.0), number(12345.6), number(True)
-      ('−0.25', '∞', '1.235e+6', '12346', 'True')
+    Attributes:
+      text: lines, from top to bottom.
+      short: one line.
+      facts: name and value of what the panel says of it.
+      bad: whether a NaN or an Inf is in it.
+      full: whether ``text`` is every element; else missing.
+      image: of a matrix that is not too large, a heat-map as a data URL.
+      rows: of the heat-map.
+      columns: of the heat-map.
     """
-    if isinstance(x, bool | np.bool_):
-        return str(bool(x))
-    if isinstance(x, complex | np.complexfloating):
-        sign = "−" if x.imag < 0 else "+"
-        return f"{number(x.real, digits)} {sign} {number(abs(x.imag), digits)}i"
-    if isinstance(x, int | np.integer):
-        return str(x).replace("-", "−")
-    if math.isnan(x):
-        return "NaN"
-    if math.isinf(x):
-        return "∞" if x > 0 else "−∞"
-    if 10**digits <= abs(x) < 1e6:  # shorter than with an exponent
-        return f"{x:.0f}".replace("-", "−")
-    text = f"{x + 0.0:.{digits}g}"  # no -0
-    if "e" in text:
-        mantissa, _, exponent = text.partition("e")
-        text = f"{mantissa}e{exponent[0]}{exponent[1:].lstrip('0')}"
-    return text.replace("-", "−")
+
+    text: list[str]
+    short: str
+    facts: list[tuple[str, str]]
+    bad: bool
+    full: NotRequired[bool]
+    image: NotRequired[str]
+    rows: NotRequired[int]
+    columns: NotRequired[int]
 
 
 def cell(x: Any, of: Stats | None) -> Cell | None:
@@ -53,8 +48,7 @@ def cell(x: Any, of: Stats | None) -> Cell | None:
       of: its statistics; None of what holds no numbers.
 
     Returns:
-      ``{"text": lines, "short": one line, "facts": [[name, value], ...], "bad": bool}``, bad where
-      a NaN or Inf is in it; of a matrix that is not too large with an ``"image"``; None for None.
+      The cell; None for None.
     """
     if x is None:
         return None
@@ -69,19 +63,21 @@ def cell(x: Any, of: Stats | None) -> Cell | None:
         array = np.asarray(of.mean).astype(of.dtype).reshape(of.shape)
     if array is not None and size == 1:
         value = array.ravel()[0]
-        return _line(number(value)) | {"facts": [["value", number(value, 8)]], "bad": bad}
-    text = _statistics(of)
-    drawn: Cell = {"text": text, "short": _short(of), "facts": _facts(of), "bad": bad}
-    if array is None:
+        text, fact = number(value), ("value", number(value, 8))
+        return {"text": [text], "short": text, "facts": [fact], "bad": bad}
+    drawn: Cell = {"text": _statistics(of), "short": _short(of), "facts": _facts(of), "bad": bad}
+    matrix = None if array is None else _matrix(array)
+    if matrix is None:
         return drawn
-    matrix = _matrix(array)
-    if size <= _FULL and matrix is not None:
+    if size <= _FULL:
         rows = _rows(matrix)
-        return drawn | {"text": rows, "full": True} | ({"short": rows[0]} if len(rows) == 1 else {})
-    if matrix is not None and _MAP[0] <= matrix.shape[1] and max(matrix.shape) <= _MAP[1]:
-        rows, columns = matrix.shape
-        image = {"image": _image(matrix), "rows": rows, "columns": columns}
-        return drawn | image | {"text": [text[0].partition(",")[0], *text[2:]]}  # no mean, no norm
+        drawn |= {"text": rows, "full": True}
+        if len(rows) == 1:
+            drawn["short"] = rows[0]
+    elif _MAP[0] <= matrix.shape[1] and max(matrix.shape) <= _MAP[1]:
+        drawn["text"] = _range(of) + counts(of)
+        drawn["image"] = _image(matrix)
+        drawn["rows"], drawn["columns"] = matrix.shape
     return drawn
 
 
@@ -90,8 +86,7 @@ def _line(text: str) -> Cell:
 
 
 def _short(of: Stats) -> str:
-    bad = [f"{n:,} {what}" for n, what in ((of.nans, "NaN"), (of.infs, "Inf")) if n]
-    return bad[0] if bad else f"norm {number(of.norm, 3)}"
+    return next(iter(counts(of)), f"norm {number(of.norm, 3)}")
 
 
 def _matrix(array: np.ndarray) -> np.ndarray | None:
@@ -108,22 +103,26 @@ def _rows(matrix: np.ndarray) -> list[str]:
     return [_GAP.join(text.rjust(width, _FIGURE_SPACE) for text in row) for row in texts]
 
 
+def _range(of: Stats) -> list[str]:
+    return [f"{number(of.min, 3)} … {number(of.max, 3)}"] if of.min <= of.max else []
+
+
 def _statistics(of: Stats) -> list[str]:
-    lines = []
-    if of.min <= of.max:  # something is finite
-        lines.append(f"{number(of.min, 3)} … {number(of.max, 3)}, mean {number(of.mean, 3)}")
-        zeros = f", {_percent(of.zeros)} zeros" if of.zeros else ""
-        lines.append(f"norm {number(of.norm, 3)}{zeros}")
-    lines += [f"{n:,} {what}" for n, what in ((of.nans, "NaN"), (of.infs, "Inf")) if n]
-    return lines
+    zeros = f", {_percent(of.zeros)} zeros" if of.zeros else ""
+    lines = [
+        line
+        for found in _range(of)
+        for line in (f"{found}, mean {number(of.mean, 3)}", f"norm {number(of.norm, 3)}{zeros}")
+    ]
+    return lines + counts(of)
 
 
-def _facts(of: Stats) -> list[list[str]]:
+def _facts(of: Stats) -> list[tuple[str, str]]:
     names = ("min", "mean", "max", "norm")
-    facts = [[name, number(getattr(of, name), 5)] for name in names if of.min <= of.max]
-    facts.append(["zeros", _percent(of.zeros)])
-    counts = (("NaN", of.nans), ("Inf", of.infs))
-    return facts + [[what, f"{n:,}"] for what, n in counts if n]
+    facts = [(name, number(getattr(of, name), 5)) for name in names if of.min <= of.max]
+    facts.append(("zeros", _percent(of.zeros)))
+    bad = (("NaN", of.nans), ("Inf", of.infs))
+    return facts + [(what, f"{n:,}") for what, n in bad if n]
 
 
 def _percent(share: float) -> str:

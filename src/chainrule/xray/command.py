@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from rich.console import Console
 
-from chainrule.xray.record import Report, xray
+from chainrule.xray.report import Report, xray
 
 _SHAPE = re.compile(r"(?P<dtype>[a-z]+[0-9]*)?\[(?P<sizes>[0-9, ]*)\]")
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from html import escape
-from typing import Any
+
+from chainrule.xray.cells import Cell
+from chainrule.xray.picture import Box, Frame, Picture, Wire
 
 _COLORS = {
     "parameter": ("#009E73", "#e3f4ee"),
@@ -13,7 +15,7 @@ _COLORS = {
 _VALUE, _GRADIENT, _BAD, _QUIET = "#0072B2", "#D55E00", "#B00020", "#666666"
 
 
-def dot(data: dict[str, Any]) -> str:
+def dot(data: Picture) -> str:
     """Return a picture as DOT: value above and gradient below in every node, groups as clusters.
 
     Args:
@@ -23,15 +25,15 @@ def dot(data: dict[str, Any]) -> str:
       The text of one ``digraph``.
 
     Example:
-      >>> from chainrule.xray import xray
-      >>> text = xray(lambda x: x * x, 3.0).to_dot()
+      >>> from chainrule import xray
+      >>> text = xray.xray(lambda x: x * x, 3.0).to_dot()
       >>> print(text.splitlines()[-2])
         n0 -> n1 [label="3", fontcolor="#D55E00"];
     """
-    nodes: dict[int | None, list[dict[str, Any]]] = {}
+    nodes: dict[int | None, list[Box]] = {}
     for node in data["nodes"]:
         nodes.setdefault(node["group"], []).append(node)
-    inner: dict[int | None, list[dict[str, Any]]] = {}
+    inner: dict[int | None, list[Frame]] = {}
     for group in data["groups"]:
         inner.setdefault(group["parent"], []).append(group)
 
@@ -59,7 +61,7 @@ def dot(data: dict[str, Any]) -> str:
     )
 
 
-def _node(node: dict[str, Any]) -> str:
+def _node(node: Box) -> str:
     color, fill = _COLORS[node["kind"]]
     rows = _cell(node["value"], _VALUE)
     rows.append(f"<b>{escape(node['label'])}</b>")
@@ -78,13 +80,13 @@ def _node(node: dict[str, Any]) -> str:
     )
 
 
-def _cell(cell: dict[str, Any] | None, color: str) -> list[str]:
+def _cell(cell: Cell | None, color: str) -> list[str]:
     if cell is None:
         return []
     return [_font(text, _BAD if cell["bad"] else color) for text in cell["text"]]
 
 
-def _edge(edge: dict[str, Any]) -> str:
+def _edge(edge: Wire) -> str:
     ends = f"  n{edge['source']} -> n{edge['target']}"
     if not edge["fan"] or edge["part"] is None:
         return f"{ends};"

@@ -7,7 +7,9 @@ import re
 import threading
 from collections.abc import Sequence
 from html import escape as html_escape
-from typing import Any, Literal
+from typing import Literal
+
+from chainrule.xray.picture import Picture
 
 Open = Literal["auto", "all", "none"] | Sequence[str]
 """Which groups are open."""
@@ -18,7 +20,7 @@ _DRAWING = ("dagre.min.js", "cards.js", "order.js", "layout.js", "draw.js")
 _STACK = 2**22  # bytes; dagre walks its graphs by recursion
 
 
-def svg(data: dict[str, Any], open: Open = "auto", direction: Direction | None = None) -> str:
+def svg(data: Picture, open: Open = "auto", direction: Direction | None = None) -> str:
     """Return a picture as SVG text, drawn by the very code that the page runs.
 
     Args:
@@ -35,7 +37,7 @@ def svg(data: dict[str, Any], open: Open = "auto", direction: Direction | None =
     return _run(json.dumps(arguments))
 
 
-def html(data: dict[str, Any], open: Open = "auto", direction: Direction | None = None) -> str:
+def html(data: Picture, open: Open = "auto", direction: Direction | None = None) -> str:
     """Return a picture as one page with everything in it, for any browser and without a network.
 
     Args:
@@ -57,7 +59,7 @@ def html(data: dict[str, Any], open: Open = "auto", direction: Direction | None 
     return re.sub(r"%([a-z]+)%", lambda match: parts[match[1]], _text("page.html"))
 
 
-def opened(data: dict[str, Any], open: Open) -> list[int]:
+def opened(data: Picture, open: Open) -> list[int]:
     """Return the numbers of the groups that start open.
 
     Raises:

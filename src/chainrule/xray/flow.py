@@ -1,9 +1,8 @@
 """The flow through a network: per layer and per scope what goes forward and what comes back."""
 
-import io
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console, ConsoleOptions
@@ -11,30 +10,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from chainrule.xray.graph import Slot
-from chainrule.xray.inside import is_rule
+from chainrule.xray.record import Entry, Record
 from chainrule.xray.stats import Stats, is_number
-
-if TYPE_CHECKING:
-    from chainrule.xray.nodes import Node
-    from chainrule.xray.record import Report
+from chainrule.xray.words import rendered
 
 VANISHING, EXPLODING = 1e-3, 1e3  #: of the gradient of the last layer
 MANY = 0.5  #: of the units
 SATURATED = 0.01  #: so close to the end of its range that at most 4 % of a gradient passes
 
-_PRODUCTS = frozenset({"dot_general", "conv_general_dilated"})
-_SQUASHING = {"tanh": (-1.0, 1.0), "logistic": (0.0, 1.0), "sigmoid": (0.0, 1.0)}
-_ACTIVATIONS = frozenset(
-    {"relu", "relu6", "gelu", "silu", "elu", "selu", "celu", "leaky_relu", "softplus", "hard_tanh"}
-) | set(_SQUASHING)
-# What a parameter passes through unchanged before it is used.
-_PASSING = frozenset(
-    {"reshape", "transpose", "convert_element_type", "squeeze", "slice", "dynamic_slice"}
-    | {"broadcast_in_dim", "copy"}
-)
 
-
-class Layer(NamedTuple):
+class LayerFlow(NamedTuple):
     """One layer, or one named scope.
 
     Attributes:
@@ -79,8 +64,8 @@ class Flow(NamedTuple):
       scopes: one for every `jax.named_scope`, in the order of their first operators.
     """
 
-    layers: tuple[Layer, ...]
-    scopes: tuple[Layer, ...]
+    layers: tuple[LayerFlow, ...]
+    scopes: tuple[LayerFlow, ...]
 
     def numbers(self) -> dict[str, float]:
         """Return the layers as one flat record, ``{"gradient_norm/layer1": ..., ...}``."""
@@ -94,30 +79,24 @@ class Flow(NamedTuple):
                 yield _table(what, rows)
 
     def __str__(self) -> str:
-        console = Console(width=120, record=True, file=io.StringIO())
-        console.print(self)
-        return console.export_text()
+        return rendered(self)
 
 
-def flow(report: "Report") -> Flow:
-    """Return the flow of a report, see `Report.flow`."""
-    return _Search(report).run()
+def flow(record: Record) -> Flow:
+    """Return what goes forward through a record, and what comes back."""
+    return _Search(record).run()
 
 
 class _Search:
-    def __init__(self, report: "Report") -> None:
-        self.nodes = report.nodes
-        self.whole = report.keep == "values"
-        self.readers: dict[Slot, list[Node]] = {}
-        for node in report.nodes:
-            for slot in node.inputs:
-                self.readers.setdefault(slot, []).append(node)
-        self.results = set(report.outputs)
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self.nodes = record.nodes
+        self.whole = record.keep == "values"
 
     def run(self) -> Flow:
         products = {n.index: w for n in self.nodes if (w := self._weights(n))}
         latest: list[int | None] = []  # the layer that a node comes after
-        ends: dict[int, Node] = {}
+        ends: dict[int, Entry] = {}
         for node in self.nodes:
             before = [k for s in node.inputs if (k := latest[s.node]) is not None]
             latest.append(node.index if node.index in products else max(before, default=None))
@@ -134,49 +113,50 @@ class _Search:
             layers.append(self._layer(label, end, weights))
         return Flow(_flagged(layers), _flagged([self._layer(*s) for s in self._scopes()]))
 
-    def _weights(self, node: "Node") -> list["Node"]:
+    def _weights(self, node: Entry) -> list[Entry]:
         """Return the matrices of parameters that a node multiplies with, else nothing."""
-        if node.op not in _PRODUCTS and not is_rule(node):
+        if not (node.known.product or node.custom):
             return []
         sources = [self._source(slot) for slot in node.inputs]
         found = [n for n in sources if n is not None and len(n.avals[0].shape) > 1]
         return [n for n in found if n.kind == "parameter"] or (
-            found[-1:] if node.op in _PRODUCTS and len(found) == len(node.inputs) else []
+            found[-1:] if node.known.product and len(found) == len(node.inputs) else []
         )
 
-    def _source(self, slot: Slot) -> "Node | None":
+    def _source(self, slot: Slot) -> Entry | None:
         """Return the argument that stands behind a slot, unchanged but for its shape."""
         node = self.nodes[slot.node]
-        while node.op in _PASSING and node.inputs:
+        while node.known.copies or node.known.part:
             node = self.nodes[node.inputs[0].node]
-        number = node.kind in ("parameter", "input") and is_number(node.avals[0])
-        return node if number else None
+        return node if node.is_argument and is_number(node.avals[0]) else None
 
-    def _activates(self, node: "Node", start: "Node") -> bool:
+    def _activates(self, node: Entry, start: Entry) -> bool:
         """Tell whether a node is the activation function of a layer, and not of the loss."""
         if not node.avals or node is start:
             return False
         shape, features = node.avals[0].shape, start.avals[0].shape[-1:]
-        return (node.op in _ACTIVATIONS or self._is_maximum(node)) and shape[-1:] == features
+        return (node.known.activation or self._is_maximum(node)) and shape[-1:] == features
 
-    def _is_maximum(self, node: "Node") -> bool:
+    def _is_maximum(self, node: Entry) -> bool:
         """Tell whether a node is ``jnp.maximum(x, 0)``."""
         constants = [self.nodes[s.node] for s in node.inputs]
         return node.op == "max" and any(
             n.kind == "constant" and not n.avals[0].shape and _zero(n.value) for n in constants
         )
 
-    def _biased(self, node: "Node") -> "Node":
+    def _biased(self, node: Entry) -> Entry:
         """Return the sum with the bias if one follows, else the node."""
         slot = Slot(node.index, 0)
-        readers = self.readers.get(slot, [])
+        readers = [
+            self.nodes[use.node] for use in self.record.readers[slot] if use.node is not None
+        ]
         if len(readers) == 1 and readers[0].op == "add":
             others = [s for s in readers[0].inputs if s != slot]
             if others and self._source(others[0]) is not None:
                 return readers[0]
         return node
 
-    def _layer(self, name: str, end: "Node", weights: Sequence["Node"] = ()) -> Layer:
+    def _layer(self, name: str, end: Entry, weights: Sequence[Entry] = ()) -> LayerFlow:
         value, gradient = end.stats(), end.cotangent_stats()
         array = np.asarray(end.value) if self.whole else None
         dead = saturated = None
@@ -184,8 +164,8 @@ class _Search:
             dead = float(
                 (array == 0).reshape(-1, array.shape[-1] if array.ndim else 1).all(0).mean()
             )
-        if array is not None and array.size and end.op in _SQUASHING:
-            low, high = _SQUASHING[end.op]
+        if array is not None and array.size and end.known.ends is not None:
+            low, high = end.known.ends
             x = array.astype(np.float32)
             saturated = float(((x < low + SATURATED) | (x > high - SATURATED)).mean())
         gradients = [w.cotangent_stats() for w in weights]
@@ -193,7 +173,7 @@ class _Search:
         flags += ["dead"] if dead is not None and dead >= MANY else []
         flags += ["saturated"] if saturated is not None and saturated >= MANY else []
         size = max(int(np.prod(value.shape)), 1)
-        return Layer(
+        return LayerFlow(
             name=name,
             node=end.label,
             shape=value.shape,
@@ -208,9 +188,9 @@ class _Search:
             flags=tuple(flags),
         )
 
-    def _scopes(self) -> Iterator[tuple[str, "Node"]]:
+    def _scopes(self) -> Iterator[tuple[str, Entry]]:
         """Yield every scope with the last node in it that something outside reads."""
-        members: dict[str, list[Node]] = {}
+        members: dict[str, list[Entry]] = {}
         for node in self.nodes:
             parts = node.scope.split("/") if node.scope else []
             for depth in range(len(parts)):
@@ -221,15 +201,12 @@ class _Search:
             if handed and is_number(handed[-1].avals[0]):
                 yield name, handed[-1]
 
-    def _leaves(self, node: "Node", within: set[int]) -> bool:
-        slots = [Slot(node.index, k) for k in range(len(node.avals))]
-        return any(
-            slot in self.results or any(n.index not in within for n in self.readers.get(slot, ()))
-            for slot in slots
-        )
+    def _leaves(self, node: Entry, within: set[int]) -> bool:
+        slots = (Slot(node.index, k) for k in range(len(node.avals)))
+        return any(use.node not in within for slot in slots for use in self.record.readers[slot])
 
 
-def _flagged(layers: Sequence[Layer]) -> tuple[Layer, ...]:
+def _flagged(layers: Sequence[LayerFlow]) -> tuple[LayerFlow, ...]:
     norms = [layer.gradient_norm for layer in layers if layer.gradient_norm is not None]
     return tuple(
         layer._replace(flags=(*_course(layer.gradient_norm, norms[-1]), *layer.flags))
@@ -265,7 +242,7 @@ def _parent(path: str) -> str:
     return "/".join(names[:-1] or [name for name in names if not name.isdigit()]) or path
 
 
-def _table(what: str, rows: Sequence[Layer]) -> Table:
+def _table(what: str, rows: Sequence[LayerFlow]) -> Table:
     table = Table(title=f"flow, per {what}", title_justify="left")
     table.add_column(what, overflow="fold")
     table.add_column("hands on", overflow="fold")
@@ -278,10 +255,10 @@ def _table(what: str, rows: Sequence[Layer]) -> Table:
         ratio = ""
         if row.weight_norm and row.weight_gradient_norm is not None:
             ratio = f"{row.weight_gradient_norm / row.weight_norm:.2e}"
-        shape = " x ".join(map(str, row.shape))
+        size = " x ".join(map(str, row.shape))
         table.add_row(
             escape(row.name),
-            escape(f"{row.node}, {shape}" if shape else row.node),
+            escape(f"{row.node}, {size}" if size else row.node),
             f"{row.activation_rms:.3g}",
             "" if row.gradient_norm is None else f"{row.gradient_norm:.2e}",
             *([ratio] * weights),

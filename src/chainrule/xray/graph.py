@@ -1,10 +1,8 @@
 """The graph of one call: which operator takes what from where, before any number is known."""
 
-import collections
 import dataclasses
 import functools
-import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -12,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from chainrule.xray import _jax
+from chainrule.xray.primitives import Primitive, known
 
 
 class Slot(NamedTuple):
@@ -21,51 +20,90 @@ class Slot(NamedTuple):
     output: int
 
 
-@dataclasses.dataclass(frozen=True)
-class Operator:
-    """A node of the graph without its numbers.
+class Use(NamedTuple):
+    """Who reads a slot: the node number ``node`` as input number ``position``.
 
-    Attributes:
-      kind: an argument ("input"), a number in the program ("constant") or an "operator".
-      op: the primitive, the function with a custom rule, or the kind.
-      name: the path of an argument (``params['layer1']['kernel']``), else "".
-      inputs: the slot behind each input, one per use.
-      avals: shape and dtype of each output.
-      line: ``file:line (function)`` in the user's code.
-      within: the line inside an installed library that it came through, "" if none.
-      scope: the `jax.named_scope` around it, outermost first, separated by slashes.
-      calls: the jitted or rematerialized functions around it, outermost first.
-      path: scopes and functions around it, outermost first, each with what tells two calls apart.
-      equation: what JAX runs; None for inputs and constants.
-      value: the number of a constant.
+    ``node`` is None where it is a result of the function, and ``position`` which one.
     """
 
-    kind: Literal["input", "constant", "operator"]
+    node: int | None
+    position: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Vertex:
+    """An argument, a constant or an operator of a graph.
+
+    Attributes:
+      kind: "parameter" (an argument inside a dict, a list or another container, or one that argnums
+        names), "input" (another argument), "constant" or "operator".
+      op: the primitive (``"mul"``), the function that has a custom rule (``"relu"``), or the kind.
+      custom: whether it is a function that has a custom rule.
+      name: the path of an argument (``"params['layer1']['kernel']"``), else "".
+      inputs: the slot behind each input, one per use.
+      avals: shape and dtype of each output.
+      line: ``file:line (function)`` in the user's code; "" for arguments and constants.
+      within: the innermost line, which differs from ``line`` inside an installed library.
+      scope: the `jax.named_scope` around it, separated by slashes.
+      calls: the jitted or rematerialized functions around it, outermost first.
+      path: scopes and functions around it, outermost first, each with what tells two calls apart.
+      equation: what JAX runs; None for arguments and constants.
+      constant: the number of a constant.
+    """
+
+    kind: Literal["parameter", "input", "constant", "operator"]
     op: str
-    name: str
-    inputs: tuple[Slot, ...]
+    custom: bool = False
+    name: str = ""
+    inputs: tuple[Slot, ...] = ()
     avals: tuple[Any, ...]
     line: str = ""
     within: str = ""
     scope: str = ""
     calls: tuple[str, ...] = ()
-    path: tuple[tuple[str, str], ...] = ()
-    equation: Any = None
-    value: Any = None
+    path: tuple[tuple[str, str], ...] = dataclasses.field(default=(), repr=False)
+    equation: Any = dataclasses.field(default=None, repr=False)
+    constant: Any = dataclasses.field(default=None, repr=False)
+
+    @property
+    def is_argument(self) -> bool:
+        """Whether it is an argument of the function."""
+        return self.kind in ("parameter", "input")
+
+    @property
+    def known(self) -> Primitive:
+        """What the table of `chainrule.xray.primitives` says of the operator."""
+        return known(self.op, self.custom)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Graph:
-    """Operators in the order of execution, and the slots of the results."""
+    """Arguments, constants and operators in the order of execution, and the slots of the results.
 
-    operators: tuple[Operator, ...]
+    Attributes:
+      nodes: each reads only nodes before it.
+      outputs: node and output number of each result, flat.
+    """
+
+    nodes: tuple[Vertex, ...]
     outputs: tuple[Slot, ...]
 
     @functools.cached_property
-    def uses(self) -> collections.Counter[Slot]:
-        """How many operators' inputs, and results, read each slot."""
-        read = (slot for node in self.operators for slot in node.inputs)
-        return collections.Counter(itertools.chain(read, self.outputs))
+    def readers(self) -> dict[Slot, tuple[Use, ...]]:
+        """Who reads each slot: operators in the order of execution, then results."""
+        found: dict[Slot, list[Use]] = {slot: [] for slot in self.slots()}
+        for index, node in enumerate(self.nodes):
+            for position, slot in enumerate(node.inputs):
+                found[slot].append(Use(index, position))
+        for position, slot in enumerate(self.outputs):
+            found[slot].append(Use(None, position))
+        return {slot: tuple(uses) for slot, uses in found.items()}
+
+    def slots(self) -> Iterator[Slot]:
+        """Yield every output of every node."""
+        for index, node in enumerate(self.nodes):
+            for output in range(len(node.avals)):
+                yield Slot(index, output)
 
 
 class _Place(NamedTuple):
@@ -80,12 +118,12 @@ class _Place(NamedTuple):
 class _Builder:
     def __init__(self, unroll: bool) -> None:
         self.unroll = unroll
-        self.operators: list[Operator] = []
+        self.nodes: list[Vertex] = []
         self._constants: dict[int, Slot] = {}
 
-    def add(self, node: Operator) -> int:
-        self.operators.append(node)
-        return len(self.operators) - 1
+    def add(self, node: Vertex) -> int:
+        self.nodes.append(node)
+        return len(self.nodes) - 1
 
     def constant(self, value: Any) -> Slot:
         """One node for each array closed over, and one for each use of a plain number."""
@@ -94,7 +132,8 @@ class _Builder:
             aval = jax.typeof(value)
             if not hasattr(value, "size"):
                 value = np.asarray(value, aval.dtype)
-            index = self.add(Operator("constant", "constant", "", (), (aval,), value=value))
+            node = Vertex(kind="constant", op="constant", avals=(aval,), constant=value)
+            index = self.add(node)
             self._constants[key] = Slot(index, 0)
         return self._constants[key]
 
@@ -120,10 +159,10 @@ class _Builder:
                 into = _Place(place.calls, here.scope, place.line, place.within, here.line, path)
                 outputs = self.walk(steps, inputs, into)
             elif body is None:
-                node = Operator(
+                node = Vertex(
                     kind="operator",
                     op=_jax.name(eqn),
-                    name="",
+                    custom=_jax.custom_rule(eqn) is not None,
                     inputs=tuple(inputs),
                     avals=tuple(v.aval for v in eqn.outvars),
                     line=here.line,
@@ -136,7 +175,7 @@ class _Builder:
                 index = self.add(node)
                 outputs = [Slot(index, k) for k in range(len(eqn.outvars))]
             else:
-                call = (_jax.function_name(body), str(len(self.operators)))
+                call = (_jax.function_name(body), str(len(self.nodes)))
                 outputs = self.walk(body, inputs, _into(body, here, place, (*path, call)))
             where.update(zip(eqn.outvars, outputs, strict=True))
         return [slot(v) for v in closed.jaxpr.outvars]
@@ -160,7 +199,7 @@ def _into(body: _jax.ClosedJaxpr, here: _Place, place: _Place, path: Any) -> _Pl
 
 
 def _functions(eqn: Any, place: _Place) -> tuple[tuple[str, str], ...]:
-    """The plain Python functions below the last jitted one, with the line that calls each."""
+    """Return the plain Python functions below the last jitted one, each with its call."""
     if place.line:
         return ()
     functions = _jax.functions(eqn)
@@ -188,11 +227,11 @@ def build(
     """
     builder = _Builder(unroll)
     arguments = [
-        Slot(builder.add(Operator("input", "input", name, (), (v.aval,))), 0)
+        Slot(builder.add(Vertex(kind="input", op="input", name=name, avals=(v.aval,))), 0)
         for name, v in zip(names, closed.jaxpr.invars, strict=True)
     ]
     outputs = builder.walk(closed, arguments, _Place(line=line))
-    return Graph(tuple(builder.operators), tuple(outputs))
+    return Graph(nodes=tuple(builder.nodes), outputs=tuple(outputs))
 
 
 def differentiable(aval: Any) -> bool:
@@ -203,12 +242,12 @@ def differentiable(aval: Any) -> bool:
 def active(graph: Graph, wanted: Sequence[int]) -> set[Slot]:
     """Return the slots between the wanted inputs and the results, where gradients flow."""
     forward = {Slot(i, 0) for i in wanted}
-    for i, node in enumerate(graph.operators):
+    for i, node in enumerate(graph.nodes):
         if any(slot in forward for slot in node.inputs):
             forward |= {Slot(i, k) for k, a in enumerate(node.avals) if differentiable(a)}
     needed = set(graph.outputs) & forward
-    for i in reversed(range(len(graph.operators))):
-        node = graph.operators[i]
+    for i in reversed(range(len(graph.nodes))):
+        node = graph.nodes[i]
         if any(Slot(i, k) in needed for k in range(len(node.avals))):
             needed |= set(node.inputs) & forward
     return needed

@@ -3,11 +3,10 @@
 import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Union
+from typing import Union
 
-if TYPE_CHECKING:
-    from chainrule.xray.nodes import Node
-    from chainrule.xray.record import Report
+from chainrule.xray.graph import Slot
+from chainrule.xray.record import Entry, Record
 
 _LARGEST = 48  # children; what has more is cut into parts
 
@@ -41,11 +40,11 @@ class Group:
                 yield child
 
 
-def tree(report: "Report") -> tuple[Group, dict[int, str]]:
-    """Return the groups of a report, inside one that has the name of the function.
+def tree(record: Record) -> tuple[Group, dict[int, str]]:
+    """Return the groups of a record, inside one that has the name of the function.
 
     Args:
-      report: the report.
+      record: the record.
 
     Returns:
       The groups; and, for an operator that has a scope for itself, the name of the scope, which is
@@ -53,25 +52,25 @@ def tree(report: "Report") -> tuple[Group, dict[int, str]]:
 
     Example:
       >>> import jax, jax.numpy as jnp
-      >>> from chainrule.xray import xray
+      >>> from chainrule import xray
       >>> def f(x):
       ...     with jax.named_scope("layer"):
       ...         y = jnp.tanh(2 * x)
       ...     return y + 1
-      >>> tree(xray(f, 0.5))[0].children[2]
+      >>> tree(xray.xray(f, 0.5).record)[0].children[2]
       Group(name='layer', kind='scope', children=(1, 2, 3))
     """
-    operators = [node for node in report.nodes if node.kind == "operator"]
+    operators = [node for node in record.nodes if node.kind == "operator"]
     alone: dict[int, str] = {}
-    children = _level([(node, node.operator.path) for node in operators], alone)
+    children = _level([(node, node.path) for node in operators], alone)
     while len(children) == 1 and isinstance(children[0], Group):  # a jitted function is one call
         children = children[0].children
-    root = Group(report.function, "function", children)
-    root = _furnish(root, _homes(root, report))
-    return dataclasses.replace(root, children=_cut(root.children, report)), alone
+    root = Group(record.function, "function", children)
+    root = _furnish(root, _homes(root, record))
+    return dataclasses.replace(root, children=_cut(root.children, record)), alone
 
 
-_Run = Sequence[tuple["Node", Sequence[tuple[str, str]]]]
+_Run = Sequence[tuple[Entry, Sequence[tuple[str, str]]]]
 
 
 def _level(run: _Run, alone: dict[int, str]) -> tuple[Child, ...]:
@@ -95,7 +94,7 @@ def _level(run: _Run, alone: dict[int, str]) -> tuple[Child, ...]:
     return tuple(children)
 
 
-def _homes(root: Group, report: "Report") -> dict[int, list[int]]:
+def _homes(root: Group, record: Record) -> dict[int, list[int]]:
     """Return, under the identity of a group, the arguments and constants that only it uses."""
     paths: dict[int, tuple[int, ...]] = {}
 
@@ -107,19 +106,15 @@ def _homes(root: Group, report: "Report") -> dict[int, list[int]]:
                 paths[child] = path
 
     visit(root, ())
-    users: dict[int, list[tuple[int, ...]]] = {}
-    for edge in report.edges:
-        kind = report.nodes[edge.source].kind
-        if kind in ("parameter", "constant"):
-            users.setdefault(edge.source, []).append(
-                () if edge.target is None else paths[edge.target]
-            )
     homes: dict[int, list[int]] = {}
-    for node in report.nodes:
+    for node in record.nodes:
         if node.kind == "operator":
             continue
+        # An input stands outside, whoever uses it.
+        uses = record.readers[Slot(node.index, 0)] if node.kind != "input" else ()
+        users = [() if use.node is None else paths[use.node] for use in uses]
         path: list[int] = []
-        for steps in zip(*users.get(node.index, [()]), strict=False):
+        for steps in zip(*(users or [()]), strict=False):
             if len(set(steps)) > 1:
                 break
             path.append(steps[0])
@@ -132,23 +127,23 @@ def _furnish(group: Group, homes: dict[int, list[int]]) -> Group:
     return dataclasses.replace(group, children=(*homes.get(id(group), ()), *children))
 
 
-def _cut(children: Sequence[Child], report: "Report") -> tuple[Child, ...]:
+def _cut(children: Sequence[Child], record: Record) -> tuple[Child, ...]:
     """Cut long rows into parts of about equal length, and those rows again."""
     children = [
-        dataclasses.replace(c, children=_cut(c.children, report)) if isinstance(c, Group) else c
+        dataclasses.replace(c, children=_cut(c.children, record)) if isinstance(c, Group) else c
         for c in children
     ]
     while len(children) > _LARGEST:
         parts = -(-len(children) // _LARGEST)
         size = -(-len(children) // parts)
         children = [
-            _part(children[start : start + size], report) for start in range(0, len(children), size)
+            _part(children[start : start + size], record) for start in range(0, len(children), size)
         ]
     return tuple(children)
 
 
-def _part(children: Sequence[Child], report: "Report") -> Group:
+def _part(children: Sequence[Child], record: Record) -> Group:
     ends = (children[0], children[-1])
-    first, last = (c.name if isinstance(c, Group) else report.nodes[c].label for c in ends)
+    first, last = (c.name if isinstance(c, Group) else record.nodes[c].label for c in ends)
     first, last = first.partition(" … ")[0], last.rpartition(" … ")[2]
     return Group(f"{first} … {last}", "part", tuple(children))

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +12,8 @@ import numpy as np
 from chainrule.xray import _jax
 from chainrule.xray.graph import Graph, build, differentiable
 from chainrule.xray.passes import Numbers, of_operators, run
+from chainrule.xray.record import LEAF, Entry, Record, Trees, entries
 from chainrule.xray.stats import is_number
-
-if TYPE_CHECKING:
-    from chainrule.xray.nodes import Node
-
 
 _LARGEST = 4 * 2**30  # bytes of all steps of a loop together
 
@@ -25,85 +22,124 @@ class TooLargeError(ValueError):
     """The steps of a loop do not fit in memory."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Inside:
-    """The graph inside a node, run on the numbers that the node took.
+def can_enter(node: Entry) -> bool:
+    """Tell whether a node has an inside."""
+    return node.custom or (node.equation is not None and node.op in ("cond", "scan", "while"))
 
-    Attributes:
-      graph: its operators.
-      numbers: its values and gradients; of a loop with a leading axis of steps.
-      arguments: what went in, one per input of the graph; of a loop with that axis, too.
-      starts: the gradient of each result; of a loop with that axis, too.
-      notes: node number to the reason why no gradient passes it.
-      steps: how many steps a loop took, None of anything else.
+
+def scan_constants(node: Entry) -> int:
+    """Return how many of the first inputs every step of a scan takes; 0 of another node."""
+    return _jax.scan_layout(node.equation)[1] if _is_scan(node) else 0
+
+
+def runs_backward(node: Entry) -> bool:
+    """Tell whether a node is a scan whose last step comes first."""
+    return _is_scan(node) and _jax.scan_layout(node.equation)[-1]
+
+
+def _is_scan(node: Entry) -> bool:
+    return node.op == "scan" and not node.custom and node.equation is not None
+
+
+def enter(record: Record, node: Entry | str, step: int | None = None) -> Record:
+    """Return the record of what ran inside a node.
+
+    Args:
+      record: the record; it must keep values.
+      node: a node of it, or its label.
+      step: of a node inside a loop, at which of its steps to look.
+
+    Returns:
+      A record like any other. Inside a loop every array but a constant has a leading axis, one
+      element a step.
+
+    Raises:
+      ValueError: the node has no inside, ``step`` does not belong to it, or only statistics are
+        kept.
+      TooLargeError: the steps of a loop do not fit in memory.
     """
+    node = record.node(node) if isinstance(node, str) else node
+    if record.keep != "values":
+        raise ValueError("only statistics are kept: call xray with keep='values' to open nodes")
+    taken = record.taken(node)
+    if record.steps is not None or step is not None:
+        node, taken = _at_step(record, node, taken, step)
+    if not can_enter(node):
+        raise ValueError(
+            f"{node.label} has no inside: only custom rules, cond, scan and while have one"
+        )
+    arrays = [x if hasattr(x, "size") else jnp.asarray(x) for x in taken]
+    inside = _look(node, arrays)
+    count = len(inside.arguments)
+    results = len(inside.graph.outputs)
+    return Record(
+        function=node.label,
+        nodes=entries(
+            inside.graph, inside.numbers, inside.arguments, keep="values", notes=inside.notes
+        ),
+        outputs=inside.graph.outputs,
+        starts=tuple(inside.starts),
+        wanted=tuple(inside.wanted),
+        trees=Trees((LEAF,) * count, LEAF if results == 1 else jax.tree.structure((0,) * results)),
+        keep="values",
+        compiled=record.compiled,
+        steps=inside.steps,
+    )
+
+
+def _at_step(
+    record: Record, node: Entry, taken: Sequence[Any], step: int | None
+) -> tuple[Entry, list[Any]]:
+    """Return a node inside a loop as it was at one step, and what it took there."""
+    steps = record.steps or 0
+    if step is None or not -steps <= step < steps:
+        raise ValueError(
+            f"step is {step}, {node.label} stands "
+            + (f"inside a loop of {steps} steps: name one of them" if steps else "in no loop")
+        )
+
+    def at(arrays: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(None if x is None else x[step] for x in arrays)
+
+    constant = [record.nodes[s.node].kind == "constant" for s in node.inputs]
+    pairs = zip(taken, constant, strict=True)
+    there = dataclasses.replace(
+        node,
+        values=at(node.values),
+        cotangents=at(node.cotangents),
+        contributions=at(node.contributions),
+    )
+    return there, [x if c else x[step] for x, c in pairs]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Inside:
+    """The graph inside a node, run on the numbers that the node took; see `Record`."""
 
     graph: Graph
     numbers: Numbers
     arguments: list[Any]
     starts: list[Any]
+    wanted: Sequence[int]
     notes: dict[int, str]
-    steps: int | None
+    steps: int | None = None
 
 
-def is_rule(node: "Node") -> bool:
-    """Tell whether a node is a function with a custom rule."""
-    eqn = node.operator.equation
-    return eqn is not None and _jax.rule_body(eqn) is not None
-
-
-def can_open(node: "Node") -> bool:
-    """Tell whether a node has an inside."""
-    eqn = node.operator.equation
-    return is_rule(node) or (eqn is not None and eqn.primitive.name in ("cond", "scan", "while"))
-
-
-def scan_constants(node: "Node") -> int:
-    """Return how many of the first inputs every step of a scan takes; 0 of another node."""
-    eqn = node.operator.equation
-    return _jax.scan_layout(eqn)[1] if eqn is not None and eqn.primitive.name == "scan" else 0
-
-
-def runs_backward(node: "Node") -> bool:
-    """Tell whether a node is a scan whose last step comes first."""
-    eqn = node.operator.equation
-    return eqn is not None and eqn.primitive.name == "scan" and _jax.scan_layout(eqn)[-1]
-
-
-def look(node: "Node", taken: Sequence[Any]) -> Inside:
-    """Run the inside of a node.
-
-    Args:
-      node: a node whose operator has a body.
-      taken: the values of its inputs.
-
-    Returns:
-      The inside.
-
-    Raises:
-      ValueError: the operator has no inside.
-      TooLargeError: the steps of a loop do not fit in memory.
-    """
-    if not can_open(node):
-        raise ValueError(
-            f"{node.label} has no inside: only custom rules, cond, scan and while have one"
-        )
-    eqn = node.operator.equation
-    body = _jax.rule_body(eqn)
-    arrays = [x if hasattr(x, "size") else jnp.asarray(x) for x in taken]
+def _look(node: Entry, arrays: list[Any]) -> _Inside:
+    body = _jax.custom_rule(node.equation)
     if body is not None:  # its own gradient is the rule's, and not that of the body
         return _once(body, arrays, [None] * len(body.out_avals), (), node)
-    if eqn.primitive.name == "scan":
+    if node.op == "scan":
         return _steps(node, arrays)
-    if eqn.primitive.name == "while":
+    if node.op == "while":
         return _trips(node, arrays)
-    branches = eqn.params["branches"]
+    branches = node.equation.params["branches"]
     which = int(np.clip(int(arrays[0]), 0, len(branches) - 1))
     wanted = tuple(k for k, part in enumerate(node.contributions[1:]) if part is not None)
     return _once(_jax.close(branches[which]), arrays[1:], node.cotangents, wanted, node)
 
 
-def _graph(body: _jax.ClosedJaxpr, node: "Node") -> Graph:
+def _graph(body: _jax.ClosedJaxpr, node: Entry) -> Graph:
     names = [f"input {k}" for k in range(len(body.in_avals))]
     return build(body, names, node.line if _jax.is_library(body) else "")
 
@@ -113,19 +149,19 @@ def _once(
     arrays: list[Any],
     cotangents: Sequence[Any],
     wanted: Sequence[int],
-    node: "Node",
-) -> Inside:
+    node: Entry,
+) -> _Inside:
     graph = _graph(body, node)
     notes: dict[int, str] = {}
     numbers = _jax.compile_whole(lambda x, g: run(graph, x, g, wanted, notes))(
         arrays, list(cotangents)
     )
-    return Inside(graph, numbers, arrays, list(cotangents), notes, None)
+    return _Inside(graph, numbers, arrays, list(cotangents), wanted, notes)
 
 
-def _steps(node: "Node", arrays: list[Any]) -> Inside:
+def _steps(node: Entry, arrays: list[Any]) -> _Inside:
     """Replay a scan: forward for the carries, backward for the gradient of every step."""
-    body, consts, carries, length, reverse = _jax.scan_layout(node.operator.equation)
+    body, consts, carries, length, reverse = _jax.scan_layout(node.equation)
     graph = _graph(body, node)
     _check_size(node, graph, length, 2)
     notes: dict[int, str] = {}
@@ -163,12 +199,12 @@ def _steps(node: "Node", arrays: list[Any]) -> Inside:
     g_ys = [zeros(g, a, (length,)) for g, a in pairs]
     befores, numbers, gs = _jax.compile_whole(replay)(start, xs, g_end, g_ys)
     arguments = [*(_repeat(x, length) for x in fixed), *befores, *xs]
-    return Inside(graph, numbers, arguments, gs, notes, length)
+    return _Inside(graph, numbers, arguments, gs, wanted, notes, length)
 
 
-def _trips(node: "Node", arrays: list[Any]) -> Inside:
+def _trips(node: Entry, arrays: list[Any]) -> _Inside:
     """Replay a while, forward only: once to count its trips, once to keep what they make."""
-    condition, body, asked, consts = _jax.while_layout(node.operator.equation)
+    condition, body, asked, consts = _jax.while_layout(node.equation)
     graph = _graph(body, node)
     settings, fixed, start = arrays[:asked], arrays[asked:][:consts], arrays[asked + consts :]
     nothing = [None] * len(start)
@@ -191,7 +227,7 @@ def _trips(node: "Node", arrays: list[Any]) -> Inside:
     replay = _jax.compile_whole(lambda x: jax.lax.scan(trip, x, None, length)[1])
     befores, numbers = replay(start)
     arguments = [*(_repeat(x, length) for x in fixed), *befores]
-    return Inside(graph, numbers, arguments, nothing, {}, length)
+    return _Inside(graph, numbers, arguments, nothing, (), {}, length)
 
 
 def _repeat(x: Any, length: int) -> Any:
@@ -200,9 +236,9 @@ def _repeat(x: Any, length: int) -> Any:
     return np.broadcast_to(np.asarray(x), shape) if is_number(x) else jnp.broadcast_to(x, shape)
 
 
-def _check_size(node: "Node", graph: Graph, length: int, arrays: int) -> None:
+def _check_size(node: Entry, graph: Graph, length: int, arrays: int) -> None:
     """Raise before the steps of a loop fill the memory."""
-    made = [aval for operator in graph.operators if operator.equation for aval in operator.avals]
+    made = [aval for vertex in graph.nodes if vertex.equation for aval in vertex.avals]
     step = sum(math.prod(a.shape) * jnp.dtype(a.dtype).itemsize for a in made if is_number(a))
     if (needed := step * length * arrays) > _LARGEST:
         raise TooLargeError(

@@ -3,60 +3,46 @@
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from chainrule.xray import primitives
 from chainrule.xray.births import Birth, Nonfinite
 from chainrule.xray.causes import Event, explain
 from chainrule.xray.elements import Bad, element_at, fits, numbers, text
-from chainrule.xray.graph import Slot
-from chainrule.xray.inside import TooLargeError, can_open, is_rule, runs_backward
+from chainrule.xray.graph import Slot, Use
+from chainrule.xray.inside import TooLargeError, can_enter, enter, runs_backward
 from chainrule.xray.paths import Paths
-
-if TYPE_CHECKING:
-    from chainrule.xray.nodes import Node
-    from chainrule.xray.record import Report
-
-# Of these, element i of the result depends on element i of the inputs alone.
-# fmt: off
-_ELEMENTWISE = frozenset(
-    {"add", "sub", "mul", "div", "rem", "pow", "integer_pow", "max", "min", "neg", "abs",
-     "exp", "exp2", "expm1", "log", "log1p", "sqrt", "rsqrt", "cbrt", "sin", "cos", "tan",
-     "asin", "acos", "atan", "atan2", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh",
-     "logistic", "erf", "erfc", "erf_inv", "lgamma", "digamma", "square", "sign", "floor",
-     "ceil", "round", "clamp", "convert_element_type", "reduce_precision", "nextafter",
-     "stop_gradient"}
-)
-# fmt: on
+from chainrule.xray.record import Entry, Record
 
 
-def find(report: "Report") -> Nonfinite:
-    """Return every birth of a NaN or an Inf in a report."""
-    return _Search(report).run()
+def find(record: Record) -> Nonfinite:
+    """Return every birth of a NaN or an Inf in a record."""
+    return _Search(record).run()
 
 
 class _Search:
-    def __init__(self, report: "Report") -> None:
-        self.report = report
-        self.nodes = report.nodes
-        self.values = [[Bad(x) for x in self._values(node)] for node in report.nodes]
-        self.cotangents = [[Bad(g) for g in node.cotangents] for node in report.nodes]
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self.nodes = record.nodes
+        self.values = [[Bad(x) for x in self._values(node)] for node in record.nodes]
+        self.cotangents = [[Bad(g) for g in node.cotangents] for node in record.nodes]
         self.parts = [
             [
                 self.cotangents[s.node][s.output]
-                if part is report.nodes[s.node].cotangents[s.output]
+                if part is record.nodes[s.node].cotangents[s.output]
                 else Bad(part)
                 for s, part in zip(node.inputs, node.contributions, strict=True)
             ]
-            for node in report.nodes
+            for node in record.nodes
         ]
-        self.paths = Paths(report, self.values, self.cotangents, self.parts)
+        self.paths = Paths(record, self.values, self.cotangents, self.parts)
         self._opened: dict[tuple[int, int | None], tuple[Birth, ...]] = {}
 
-    def _values(self, node: "Node") -> Sequence[Any]:
+    def _values(self, node: Entry) -> Sequence[Any]:
         """Give the constants of a loop, too, one copy a step."""
-        steps = self.report.steps
+        steps = self.record.steps
         if steps is None or node.kind != "constant" or not node.avals[0].shape:
             return node.values
         array = numbers(node.value)
@@ -70,24 +56,23 @@ class _Search:
             n
             for n in self.nodes
             for bad in self.values[n.index]
-            if (n.kind in ("input", "parameter") and bad)
-            or (n.kind == "constant" and bad.nan and n.avals[0].shape)
+            if (n.is_argument and bad) or (n.kind == "constant" and bad.nan and n.avals[0].shape)
         ]
         return Nonfinite(
             births=(*forward, *backward),
             arguments=tuple(n.label for n in named),
             reaches=tuple(self._results()),
-            compiled=self.report.compiled,
+            compiled=self.record.compiled,
         )
 
-    def _inside(self, node: "Node", phase: Literal["forward", "backward"]) -> list[Birth]:
+    def _inside(self, node: Entry, phase: Literal["forward", "backward"]) -> list[Birth]:
         """Return the births in a node: of a loop, a cond or a rule those in its body, if any."""
         own = list(self._forward(node) if phase == "forward" else self._backward(node))
         bad = any(self.values[node.index]) or any(self.parts[node.index])
         # What a rule makes inside is its own affair, as long as nothing of it comes out.
-        if not can_open(node) or not bad or (is_rule(node) and not own):
+        if not can_enter(node) or not bad or (node.custom and not own):
             return own
-        step = own[0].steps[0] if own and self.report.steps is not None else None
+        step = own[0].steps[0] if own and self.record.steps is not None else None
         around = () if step is None else (step,)
         harmless = not any(self.paths.reach(node.index, phase))
         found = [
@@ -100,25 +85,25 @@ class _Search:
         last_first = (phase == "backward") != runs_backward(node)
         return sorted(found, key=lambda b: b.steps[:1], reverse=last_first) or own
 
-    def _births_inside(self, node: "Node", step: int | None) -> tuple[Birth, ...]:
-        if self.report.keep != "values" or (step is None and self.report.steps is not None):
+    def _births_inside(self, node: Entry, step: int | None) -> tuple[Birth, ...]:
+        if self.record.keep != "values" or (step is None and self.record.steps is not None):
             return ()
         if (node.index, step) not in self._opened:
             try:
-                births = self.report.open(node, step).nonfinite().births
+                births = find(enter(self.record, node, step)).births
             except TooLargeError:
                 births = ()
             self._opened[node.index, step] = births
         return self._opened[node.index, step]
 
     def _results(self) -> Iterator[str]:
-        if any(self.values[s.node][s.output] for s in self.report.outputs):
+        if any(self.values[s.node][s.output] for s in self.record.outputs):
             yield "the result"
         for node in self.nodes:
-            if node.kind in ("input", "parameter") and any(self.cotangents[node.index]):
+            if node.is_argument and any(self.cotangents[node.index]):
                 yield f"the gradient of {node.name}"
 
-    def _forward(self, node: "Node") -> Iterator[Birth]:
+    def _forward(self, node: Entry) -> Iterator[Birth]:
         if node.kind != "operator":
             return
         inputs = [self.values[s.node][s.output] for s in node.inputs]
@@ -133,7 +118,7 @@ class _Search:
                 yield from self._born(node, out, inputs, "forward", node.values[k])
                 break
 
-    def _backward(self, node: "Node") -> Iterator[Birth]:
+    def _backward(self, node: Entry) -> Iterator[Birth]:
         inputs = [self.values[s.node][s.output] for s in node.inputs]
         outputs = self.values[node.index]
         incoming = self.cotangents[node.index]
@@ -145,7 +130,7 @@ class _Search:
                 if found:
                     return
         for k, total in enumerate(incoming):
-            uses = self._uses.get(Slot(node.index, k), [])
+            uses = [self._part(use) for use in self.record.readers[Slot(node.index, k)]]
             if uses and total:
                 yield from self._born(node, total, uses, "backward", node.cotangents[k], add=True)
 
@@ -159,19 +144,14 @@ class _Search:
                 found.add(node.index)
         return found
 
-    @functools.cached_property
-    def _uses(self) -> dict[Slot, list[Bad]]:
-        uses: dict[Slot, list[Bad]] = {}
-        for node in self.nodes:
-            for slot, part in zip(node.inputs, self.parts[node.index], strict=True):
-                uses.setdefault(slot, []).append(part)
-        for slot, start in zip(self.report.outputs, self.report.starts, strict=True):
-            uses.setdefault(slot, []).append(Bad(start))
-        return uses
+    def _part(self, use: Use) -> Bad:
+        if use.node is None:
+            return Bad(self.record.starts[use.position])
+        return self.parts[use.node][use.position]
 
     def _born(
         self,
-        node: "Node",
+        node: Entry,
         bad: Bad,
         before: Sequence[Bad],
         phase: Literal["forward", "backward"],
@@ -182,7 +162,7 @@ class _Search:
         shape = np.shape(bad.array)
         arrays = [b.array for b in before if b.array is not None]
         if (
-            (add or node.op in _ELEMENTWISE)
+            (add or node.known.elementwise)
             and bad.array is not None
             and all(fits(a.shape, shape) for a in arrays)
         ):
@@ -203,10 +183,10 @@ class _Search:
 
     def _seen(self, kind: Literal["nan", "inf"], arrays: Sequence[Bad], shape: Any) -> np.ndarray:
         """Whether any array has one anywhere; inside a loop, at which steps, ready to broadcast."""
-        if self.report.steps is None:
+        if self.record.steps is None:
             return np.asarray(any(getattr(bad, kind) for bad in arrays))
         test = np.isnan if kind == "nan" else np.isinf
-        found = np.zeros(self.report.steps, bool)
+        found = np.zeros(self.record.steps, bool)
         for bad in arrays:
             if getattr(bad, kind):
                 found |= test(bad.array).any(axis=tuple(range(1, bad.array.ndim)))
@@ -214,7 +194,7 @@ class _Search:
 
     def _birth(
         self,
-        node: "Node",
+        node: Entry,
         bad: Bad,
         phase: Literal["forward", "backward"],
         nan: bool,
@@ -226,14 +206,14 @@ class _Search:
         index: tuple[int, ...] = ()
         steps: tuple[int, ...] = ()
         shape = tuple(array.shape)
-        taken = [self.nodes[s.node].values[s.output] for s in node.inputs]
+        taken = self.record.taken(node)
         g = node.cotangents[0] if phase == "backward" else None
         if bad.array is None:
             count = array.nans if nan else array.infs
         else:
             count = int(where.sum())
             index = tuple(int(i) for i in np.argwhere(where)[0])
-        if self.report.steps is not None:
+        if self.record.steps is not None:
             steps, index, shape = index[:1], index[1:], shape[1:]
             fixed = [self.nodes[s.node].kind == "constant" for s in node.inputs]
             taken = [x if c else x[steps] for x, c in zip(taken, fixed, strict=True)]
@@ -242,8 +222,11 @@ class _Search:
         g_element = element_at(g, shape, index)
         op = f"the sum of the gradients of {node.label}" if add else node.op
         in_result, in_gradient = self.paths.reach(node.index, phase)
+        known = primitives.known("add") if add else node.known
         event = Event(
             op="add" if add else node.op,
+            cases=known.backward if phase == "backward" and not add else known.forward,
+            singular=known.singular,
             dtype=array.dtype,
             inputs=elements,
             g=None if add else g_element,
@@ -270,5 +253,7 @@ class _Search:
             steps=steps,
         )
 
-    def _first_use(self, node: "Node") -> str:
-        return next((n.line for n in self.nodes if any(s.node == node.index for s in n.inputs)), "")
+    def _first_use(self, node: Entry) -> str:
+        slots = (Slot(node.index, k) for k in range(len(node.avals)))
+        readers = [use.node for slot in slots for use in self.record.readers[slot]]
+        return next((self.nodes[k].line for k in sorted(k for k in readers if k is not None)), "")

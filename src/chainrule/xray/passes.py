@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from chainrule.xray import _jax
-from chainrule.xray.graph import Graph, Operator, Slot, active
+from chainrule.xray.graph import Graph, Slot, Vertex, active
 
-_NO_RULE = (NotImplementedError, ValueError)
+_NO_DERIVATIVE = (NotImplementedError, ValueError)
 
 
 class Numbers(NamedTuple):
@@ -49,11 +49,11 @@ def run(
     values: list[tuple[Any, ...]] = []
     pulls: dict[int, Callable[..., tuple[list[Any], list[bool]]]] = {}
     given = iter(arguments)
-    for i, node in enumerate(graph.operators):
-        if node.kind == "input":
+    for i, node in enumerate(graph.nodes):
+        if node.is_argument:
             values.append((next(given),))
         elif node.kind == "constant":
-            values.append((node.value,))
+            values.append((node.constant,))
         else:
             inputs = [values[slot.node][slot.output] for slot in node.inputs]
             wrt = [k for k, slot in enumerate(node.inputs) if slot in flowing]
@@ -64,13 +64,13 @@ def run(
                 pulls[i] = pull
 
     gradients: dict[Slot, Any] = {}
-    unknown: dict[Slot, int] = {}  # slots whose gradient would come through a node without a rule
+    unknown: dict[Slot, int] = {}  # slots whose gradient would come through a node without one
     for slot, g in zip(graph.outputs, cotangents, strict=True):
         if g is not None and slot in flowing:
             gradients[slot] = g if slot not in gradients else gradients[slot] + g
     contributions: list[tuple[Any, ...]] = [() for _ in values]
     for i in reversed(range(len(values))):
-        node = graph.operators[i]
+        node = graph.nodes[i]
         slots = [Slot(i, k) for k in range(len(node.avals))]
         culprits = [unknown[slot] for slot in slots if slot in unknown]
         incoming = _apart([gradients.get(slot) for slot in slots])
@@ -87,28 +87,28 @@ def run(
         unknown |= {slot: culprit for slot, gone in zip(node.inputs, lost, strict=True) if gone}
     for slot, culprit in unknown.items():
         gradients.pop(slot, None)
-        reason = f"its gradient would come through {graph.operators[culprit].op}_{culprit}"
+        reason = f"its gradient would come through {graph.nodes[culprit].op}_{culprit}"
         notes.setdefault(slot.node, f"{reason}, which has none: {notes[culprit]}")
 
     return Numbers(
         values,
         [
             tuple(gradients.get(Slot(i, k)) for k in range(len(node.avals)))
-            for i, node in enumerate(graph.operators)
+            for i, node in enumerate(graph.nodes)
         ],
         [
             tuple(
-                p if graph.uses[s] > 1 and s not in unknown else None
+                p if len(graph.readers[s]) > 1 and s not in unknown else None
                 for s, p in zip(node.inputs, parts, strict=False)
             )
-            for node, parts in zip(graph.operators, contributions, strict=True)
+            for node, parts in zip(graph.nodes, contributions, strict=True)
         ],
     )
 
 
 def of_operators(graph: Graph, numbers: Numbers) -> Numbers:
     """Leave out the values of arguments and constants, which whoever ran the graph has."""
-    pairs = zip(graph.operators, numbers.values, strict=True)
+    pairs = zip(graph.nodes, numbers.values, strict=True)
     return numbers._replace(values=[v if node.kind == "operator" else () for node, v in pairs])
 
 
@@ -119,7 +119,7 @@ def _apart(arrays: list[Any]) -> list[Any]:
 
 
 def _step(
-    node: Operator,
+    node: Vertex,
     inputs: list[Any],
     wrt: list[int],
     live: list[int],
@@ -144,7 +144,7 @@ def _step(
 
     try:
         _, vjp, outputs = jax.vjp(chosen, *(inputs[k] for k in wrt), has_aux=True)
-    except _NO_RULE as error:
+    except _NO_DERIVATIVE as error:
         notes[index] = _reason(error)
         return function(*inputs), None
 
@@ -156,7 +156,7 @@ def _step(
         g = [jnp.zeros_like(outputs[k]) if incoming[k] is None else incoming[k] for k in live]
         try:
             closed = jax.make_jaxpr(lambda g: vjp(g))(g)
-        except _NO_RULE as error:
+        except _NO_DERIVATIVE as error:
             notes[index] = _reason(error)
             return parts, [k in wrt for k in range(len(inputs))]
         known = [incoming[k] is not None for k in live]

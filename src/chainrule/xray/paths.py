@@ -1,27 +1,17 @@
 """What lies before and behind a node of a record, and where a bad number goes from it."""
 
-import functools
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
 from chainrule.xray.elements import Bad
-
-if TYPE_CHECKING:
-    from chainrule.xray.nodes import Node
-    from chainrule.xray.record import Report
-
-# A sum of squares stays one through these.
-_PASSING = frozenset(
-    {"reduce_sum", "div", "mul", "add", "reshape", "broadcast_in_dim", "squeeze", "select_n"}
-    | {"convert_element_type"}
-)
+from chainrule.xray.graph import Slot
+from chainrule.xray.record import Entry, Record
 
 
 class Paths:
-    """The ways through a report.
+    """The ways through a record.
 
     Args:
-      report: the report.
+      record: the record.
       values: which values are bad, per node and output.
       cotangents: which gradients are.
       parts: which contributions are, per node and input.
@@ -29,16 +19,17 @@ class Paths:
 
     def __init__(
         self,
-        report: "Report",
+        record: Record,
         values: Sequence[Sequence[Bad]],
         cotangents: Sequence[Sequence[Bad]],
         parts: Sequence[Sequence[Bad]],
     ) -> None:
-        self.nodes = report.nodes
+        self.record = record
+        self.nodes = record.nodes
         self.values, self.cotangents, self.parts = values, cotangents, parts
-        self.ends = {s.node for s in report.outputs if values[s.node][s.output]}
+        self.ends = {s.node for s in record.outputs if values[s.node][s.output]}
 
-    def is_of_squares(self, node: "Node") -> bool:
+    def is_of_squares(self, node: Entry) -> bool:
         """Whether the first input is a sum of squares, perhaps shifted, scaled or reshaped."""
         while node.inputs:
             node = self.nodes[node.inputs[-1 if node.op == "select_n" else 0].node]
@@ -47,7 +38,7 @@ class Paths:
             )
             if square:
                 return True
-            if node.op not in _PASSING:
+            if not (node.known.keeps_squares or node.known.copies):
                 return node.op == "dot_general"
         return False
 
@@ -55,7 +46,7 @@ class Paths:
         """Whether a choice between two arrays is made downstream."""
         seen, todo = {start}, [start]
         while todo:
-            for reader in self._readers.get(todo.pop(), ()):
+            for reader in self._readers(todo.pop()):
                 if self.nodes[reader].op == "select_n":
                     return True
                 if reader not in seen:
@@ -76,7 +67,7 @@ class Paths:
             i, backward = state
             node = self.nodes[i]
             if backward:
-                in_gradient |= node.kind in ("input", "parameter") and any(self.cotangents[i])
+                in_gradient |= node.is_argument and any(self.cotangents[i])
                 todo += [
                     (s.node, True)
                     for s, part in zip(node.inputs, self.parts[i], strict=True)
@@ -84,16 +75,14 @@ class Paths:
                 ]
             else:
                 in_result |= i in self.ends
-                for reader in self._readers.get(i, ()):
+                for reader in self._readers(i):
                     if any(self.values[reader]):
                         todo.append((reader, False))
                     todo.append((reader, True))
         return in_result, in_gradient
 
-    @functools.cached_property
-    def _readers(self) -> dict[int, list[int]]:
-        readers: dict[int, list[int]] = {}
-        for node in self.nodes:
-            for slot in node.inputs:
-                readers.setdefault(slot.node, []).append(node.index)
-        return readers
+    def _readers(self, i: int) -> Iterator[int]:
+        for output in range(len(self.nodes[i].avals)):
+            for use in self.record.readers[Slot(i, output)]:
+                if use.node is not None:
+                    yield use.node

@@ -1,35 +1,159 @@
-"""What the pictures show of a report, as plain data that JSON can hold."""
+"""What the pictures show of a record, as plain data that JSON can hold."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any, Literal, TypedDict
 
 from chainrule.xray.cells import Cell, cell
-from chainrule.xray.equations import equation
+from chainrule.xray.equations import Equation, equation
 from chainrule.xray.graph import Slot
 from chainrule.xray.groups import Group, tree
-from chainrule.xray.inside import can_open
+from chainrule.xray.inside import can_enter
+from chainrule.xray.nonfinite import find
+from chainrule.xray.record import Edge, Entry, Record
 from chainrule.xray.stats import is_number
-
-if TYPE_CHECKING:
-    from chainrule.xray.nodes import Edge, Node
-    from chainrule.xray.record import Report
+from chainrule.xray.words import shape
 
 _OPEN = 40  # boxes; a larger graph starts with its groups closed
 
 
-def picture(report: "Report") -> dict[str, Any]:
+class Output(TypedDict):
+    """One array that a node makes: its value, its gradient, its shape."""
+
+    value: Cell | None
+    gradient: Cell | None
+    shape: str
+
+
+class Mark(TypedDict):
+    """A birth, as a node is marked with it."""
+
+    phase: str
+    kind: str
+    text: str
+
+
+class Box(TypedDict):
+    """A node.
+
+    Attributes:
+      id: its number.
+      kind: "parameter", "input", "constant" or "operator".
+      op: the operator.
+      symbol: what its card shows instead.
+      label: its name, unique in the picture.
+      shape: of its first output.
+      value: of its first output.
+      gradient: with respect to that.
+      outputs: all of them, where there are several.
+      sum: the gradient of a scalar that several nodes use, as the sum over those uses.
+      result: whether the function returns it.
+      note: why no gradient passes.
+      opens: whether it has an inside.
+      line: of the user's code.
+      within: the line inside an installed library.
+      forward: its equation.
+      backward: the equations of the gradients with respect to its inputs.
+      group: the number of the group that it stands in, None outside all of them.
+      scope: the name of a scope that it has for itself.
+      births: of NaN and Inf.
+    """
+
+    id: int
+    kind: Literal["parameter", "input", "constant", "operator"]
+    op: str
+    symbol: str
+    label: str
+    shape: str
+    value: Cell | None
+    gradient: Cell | None
+    outputs: list[Output]
+    sum: str
+    result: bool
+    note: str
+    opens: bool
+    line: str
+    within: str
+    forward: str
+    backward: list[str]
+    group: int | None
+    scope: str
+    births: list[Mark]
+
+
+class Wire(TypedDict):
+    """One use of an array: from which node to which, and what it adds to the gradient.
+
+    Attributes:
+      source: the node that made the array.
+      output: which of its outputs it is.
+      target: the node that uses it, None where it is a result.
+      position: which of that node's inputs it is, or which result.
+      part: what this use adds to the gradient.
+      fan: whether the array has other uses as well.
+    """
+
+    source: int
+    output: int
+    target: int | None
+    position: int
+    part: Cell | None
+    fan: bool
+
+
+class Frame(TypedDict):
+    """A group.
+
+    Attributes:
+      id: its number.
+      name: of the scope or the function.
+      kind: "scope", "function" or "part".
+      parent: the number of the group around it, None outside all of them.
+      size: how many nodes stand in it.
+      open: whether it starts open.
+    """
+
+    id: int
+    name: str
+    kind: str
+    parent: int | None
+    size: int
+    open: bool
+
+
+class Picture(TypedDict):
+    """What is drawn.
+
+    Attributes:
+      title: the name of the function.
+      compiled: whether it ran as one compiled program.
+      nodes: in the order of execution.
+      edges: in the order of what uses them.
+      groups: outer before inner.
+      steps: the numbers of the operators in the order of the backward pass.
+      nonfinite: what is said of all births, "" without one.
+    """
+
+    title: str
+    compiled: bool
+    nodes: list[Box]
+    edges: list[Wire]
+    groups: list[Frame]
+    steps: list[int]
+    nonfinite: str
+
+
+def picture(record: Record) -> Picture:
     """Return the data of a picture.
 
     Args:
-      report: the report.
+      record: the record.
 
     Returns:
-      ``title``; ``nodes``, each with its label, value, gradient, equations, births and uses;
-      ``edges``, each with what that use contributes; ``groups``, outer before inner, with whether
-      they start open; ``steps``, the numbers of the operators in the order of the backward pass.
+      The picture.
 
     Example:
-      >>> from chainrule.xray import xray
-      >>> data = picture(xray(lambda x, y, z: (x + y) * z, -2.0, 5.0, -4.0))
+      >>> from chainrule import xray
+      >>> data = picture(xray.xray(lambda x, y, z: (x + y) * z, -2.0, 5.0, -4.0).record)
       >>> for node in data["nodes"]:
       ...     print(node["label"], node["value"]["text"], node["gradient"]["text"])
       x ['−2'] ['−4']
@@ -38,119 +162,119 @@ def picture(report: "Report") -> dict[str, Any]:
       add_3 ['3'] ['−4']
       mul_4 ['−12'] ['1']
     """
-    uses: dict[Slot, list[Edge]] = {}
-    for edge in report.edges:
-        uses.setdefault(Slot(edge.source, edge.output), []).append(edge)
-    births: dict[int, list[dict[str, str]]] = {}
-    found = report.nonfinite()
+    found = find(record)
+    births: dict[int, list[Mark]] = {}
     for birth in found.births:
-        entry = {"phase": birth.phase, "kind": birth.kind, "text": str(birth)}
-        births.setdefault(birth.node, []).append(entry)
-    root, alone = tree(report)
+        mark: Mark = {"phase": birth.phase, "kind": birth.kind, "text": str(birth)}
+        births.setdefault(birth.node, []).append(mark)
+    root, alone = tree(record)
     groups, homes = _flat(root)
-    nodes = []
-    for node in report.nodes:
-        place = {"group": homes[node.index], "scope": alone.get(node.index, "")}
-        born = births.get(node.index, [])
-        nodes.append(_node(report, node, uses) | place | {"births": born})
-    edges = [
-        {
-            "source": edge.source,
-            "output": edge.output,
-            "target": edge.target,
-            "position": edge.position,
-            "part": _cell(report.nodes[edge.source], edge.contribution, edge.output),
-            "fan": len(uses[Slot(edge.source, edge.output)]) > 1,
-        }
-        for edge in report.edges
+    nodes = [
+        _box(record, node, homes[node.index], alone.get(node.index, ""), births.get(node.index, []))
+        for node in record.nodes
     ]
-    backward = [node.index for node in reversed(report.nodes) if nodes[node.index]["backward"]]
     return {
-        "title": report.function,
-        "compiled": report.compiled,
+        "title": record.function,
+        "compiled": record.compiled,
         "nodes": nodes,
-        "edges": edges,
+        "edges": [_wire(record, edge) for edge in record.edges],
         "groups": groups,
-        "steps": backward,
+        "steps": [node["id"] for node in reversed(nodes) if node["backward"]],
         "nonfinite": str(found) if found else "",
     }
 
 
-def _node(report: "Report", node: "Node", uses: "dict[Slot, list[Edge]]") -> dict[str, Any]:
-    forward: str = ""
-    backward: tuple[str, ...] = ()
-    if node.kind == "operator":
-        forward, backward = equation(report, node, lambda slot: len(uses[slot]))
-    outputs = [
-        {"value": _cell(node, x, k), "gradient": _cell(node, g, k), "shape": _shape(aval)}
-        for k, (x, g, aval) in enumerate(zip(node.values, node.cotangents, node.avals, strict=True))
+def _box(record: Record, node: Entry, group: int | None, scope: str, births: list[Mark]) -> Box:
+    operator = node.kind == "operator"
+    texts = equation(record, node) if operator else Equation("", ())
+    rows = zip(node.values, node.cotangents, node.avals, strict=True)
+    outputs: list[Output] = [
+        {"value": _cell(node, x, k), "gradient": _cell(node, g, k), "shape": shape(aval)}
+        for k, (x, g, aval) in enumerate(rows)
     ]
     return {
         "id": node.index,
         "kind": node.kind,
         "op": node.op,
+        "symbol": node.known.symbol or node.op,
         "label": node.label,
-        "shape": _shape(node.avals[0]) if node.avals else "",
+        "shape": outputs[0]["shape"] if outputs else "",
         "value": outputs[0]["value"] if outputs else None,
         "gradient": outputs[0]["gradient"] if outputs else None,
         "outputs": outputs if len(outputs) > 1 else [],
-        "sum": _sum(node, uses.get(Slot(node.index, 0), [])),
-        "result": any(slot.node == node.index for slot in report.outputs),
+        "sum": _sum(record, node, outputs),
+        "result": any(slot.node == node.index for slot in record.outputs),
         "note": node.note,
-        "opens": report.keep == "values" and can_open(node),
+        "opens": record.keep == "values" and can_enter(node),
         "line": node.line.rpartition("/")[2],
         "within": node.within.rpartition("/")[2] if node.within != node.line else "",
-        "forward": forward,
-        "backward": list(backward),
+        "forward": texts.forward,
+        "backward": list(texts.backward),
+        "group": group,
+        "scope": scope,
+        "births": births,
     }
 
 
-def _cell(node: "Node", x: Any, output: int) -> Cell | None:
+def _wire(record: Record, edge: Edge) -> Wire:
+    return {
+        "source": edge.source,
+        "output": edge.output,
+        "target": edge.target,
+        "position": edge.position,
+        "part": _cell(record.nodes[edge.source], edge.contribution, edge.output),
+        "fan": len(record.readers[Slot(edge.source, edge.output)]) > 1,
+    }
+
+
+def _cell(node: Entry, x: Any, output: int) -> Cell | None:
     if x is None:
         return None
     return cell(x, node.measure(x, output) if is_number(node.avals[output]) else None)
 
 
-def _sum(node: "Node", uses: "list[Edge]") -> str:
-    """The gradient of a scalar that fans out, as the sum of what its uses contribute."""
-    parts = [_cell(node, edge.contribution, 0) for edge in uses]
-    texts = [part["text"][0] for part in parts if part is not None]
-    total = _cell(node, node.cotangent, 0) if node.avals else None
+def _sum(record: Record, node: Entry, outputs: list[Output]) -> str:
+    """Return the gradient of a scalar that several nodes use, as the sum over those uses."""
+    total = outputs[0]["gradient"] if outputs else None
     # Inside a loop a scalar is a row of one number a step.
-    if total is None or len(total["facts"]) != 1 or not 2 <= len(texts) <= 4:
+    if total is None or len(total["facts"]) != 1:
+        return ""
+    uses = record.readers[Slot(node.index, 0)]
+    parts = [_cell(node, record.contribution(use), 0) for use in uses]
+    texts = [part["text"][0] for part in parts if part is not None]
+    if not 2 <= len(texts) <= 4:
         return ""
     terms = texts[0] + "".join(f" − {t[1:]}" if t[0] == "−" else f" + {t}" for t in texts[1:])
     return f"{terms} = {total['text'][0]}"
 
 
-def _shape(aval: Any) -> str:
-    return " × ".join(str(size) for size in aval.shape)
-
-
-def _flat(root: Group) -> tuple[list[dict[str, Any]], dict[int, int | None]]:
+def _flat(root: Group) -> tuple[list[Frame], dict[int, int | None]]:
     """Return the groups as rows, and the row of each node's group, None outside all of them."""
-    rows: list[dict[str, Any]] = []
+    rows: list[Frame] = []
     homes: dict[int, int | None] = {}
     everything = sum(1 for _ in root.nodes()) <= _OPEN
 
     def visit(group: Group, index: int | None) -> None:
-        inner = [child for child in group.children if isinstance(child, Group)]
+        inner = list(_groups(group))
         for child in group.children:
-            if isinstance(child, Group):
-                rows.append(
-                    {
-                        "id": len(rows),
-                        "name": child.name,
-                        "kind": child.kind,
-                        "parent": index,
-                        "size": sum(1 for _ in child.nodes()),
-                        # Behind a single door there is nothing to choose: it starts open.
-                        "open": everything or (index is None and len(inner) == 1),
-                    }
-                )
-                visit(child, len(rows) - 1)
-            else:
+            if not isinstance(child, Group):
                 homes[child] = index
+                continue
+            row: Frame = {
+                "id": len(rows),
+                "name": child.name,
+                "kind": child.kind,
+                "parent": index,
+                "size": sum(1 for _ in child.nodes()),
+                # Behind a single door there is nothing to choose: it starts open.
+                "open": everything or (index is None and len(inner) == 1),
+            }
+            rows.append(row)
+            visit(child, row["id"])
 
     visit(root, None)
     return rows, homes
+
+
+def _groups(group: Group) -> Iterator[Group]:
+    return (child for child in group.children if isinstance(child, Group))

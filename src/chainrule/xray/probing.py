@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from chainrule.xray.record import xray
+from chainrule.xray.call import record
+from chainrule.xray.flow import flow
 
 
 def probe(
@@ -32,7 +33,7 @@ def probe(
     """
     wanted = {"argnums": 0} | settings
 
-    def record(params: Any) -> dict[str, float]:
-        return xray(loss, params, *args, **wanted).flow().numbers()
+    def numbers(params: Any) -> dict[str, float]:
+        return flow(record(loss, (params, *args), **wanted)).numbers()
 
-    return record
+    return numbers

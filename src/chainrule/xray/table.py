@@ -1,30 +1,34 @@
-"""The record as a table in the terminal."""
+"""The record as tables in the terminal."""
 
-import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from chainrule.xray.stats import Stats, is_number, stats
-
-if TYPE_CHECKING:
-    from chainrule.xray.record import Report, Shared
-
+from chainrule.xray.record import Record
+from chainrule.xray.shared import Shared, shared
+from chainrule.xray.stats import Stats, is_number
+from chainrule.xray.words import measured
 
 _STYLES = {"parameter": "green", "input": "cyan", "constant": "dim"}
 
 
-def nodes_table(report: "Report") -> Table:
+def tables(record: Record) -> Iterator[Table]:
+    """Yield the table of all nodes, and that of the shared arguments if there are any."""
+    yield nodes_table(record)
+    if found := shared(record):
+        yield shared_table(found)
+
+
+def nodes_table(record: Record) -> Table:
     """Return every node in one row: what it is, its value, its gradient, its line."""
-    how = "compiled" if report.compiled else "operator by operator"
-    table = Table(title=f"{report.function}, {how}", title_justify="left")
+    how = "compiled" if record.compiled else "operator by operator"
+    table = Table(title=f"{record.function}, {how}", title_justify="left")
     for name in ("node", "inputs", "shape", "value", "gradient", "line"):
         table.add_column(name, overflow="fold")
-    for node in report.nodes:
-        inputs = ", ".join(report.nodes[slot.node].label for slot in node.inputs)
+    for node in record.nodes:
+        inputs = ", ".join(record.nodes[slot.node].label for slot in node.inputs)
         gradient = escape(node.note) or _cell(node.cotangent, node.cotangent_stats())
         shape = ", ".join(_shape(aval) for aval in node.avals)
         number = bool(node.avals) and is_number(node.avals[0])
@@ -34,7 +38,7 @@ def nodes_table(report: "Report") -> Table:
     return table
 
 
-def shared_table(shared: "Sequence[Shared]") -> Table:
+def shared_table(shared: Sequence[Shared]) -> Table:
     """Return each use of each shared argument in one row, and the sum below."""
     table = Table(title="used more than once: the gradient is the sum", title_justify="left")
     for name in ("argument", "use", "gradient", "line"):
@@ -50,22 +54,8 @@ def shared_table(shared: "Sequence[Shared]") -> Table:
     return table
 
 
-def brief(x: Any) -> str:
-    """Return an array in a few words: its numbers if they are few, else its range and its norm."""
-    if x is None or isinstance(x, Stats):
-        return _cell(x, x) or "none"
-    return _cell(x, stats(x))
-
-
 def _cell(x: Any, of: Stats | None) -> str:
-    if of is None:
-        return ""
-    if not isinstance(x, Stats) and math.prod(of.shape) <= 4:
-        return escape(np.array2string(np.asarray(x), precision=4, separator=", "))
-    bad = [f"{n} {what}" for n, what in ((of.nans, "NaN"), (of.infs, "Inf")) if n]
-    if of.min <= of.max:  # something is finite
-        bad.insert(0, f"{of.min:.3g} to {of.max:.3g}, norm {of.norm:.3g}")
-    return ", ".join(bad)
+    return escape(measured(x, of))
 
 
 def _shape(aval: Any) -> str:

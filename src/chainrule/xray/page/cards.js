@@ -4,13 +4,6 @@
 globalThis.cards = (() => {
   const SIZE = { value: 11, name: 13, small: 9.5, gradient: 11, birth: 10.5, title: 11, label: 10 };
   const PAD = 9, LEAD = 1.32, PIXELS = [90, 150];
-  const SYMBOLS = {
-    add: "+", add_any: "+", sub: "−", mul: "×", div: "÷", neg: "−x", dot_general: "@", square: "x²",
-    sqrt: "√", rsqrt: "1/√", reduce_sum: "Σ", reduce_max: "max", reduce_min: "min", logistic: "σ",
-    abs: "|x|", conv_general_dilated: "conv", reduce_window_max: "max pool", select_n: "where",
-    integer_pow: "xⁿ", broadcast_in_dim: "broadcast", convert_element_type: "as type",
-  };
-
 
   // Helvetica's widths in thousandths of the size; other letters are taken for an average one.
   const WIDTHS = {};
@@ -36,7 +29,7 @@ globalThis.cards = (() => {
     cell(main?.value, "value", main);
     if (box.node) {
       const operator = main.kind === "operator";
-      row(operator ? SYMBOLS[main.op] ?? main.op : main.kind === "constant" ? "constant" : main.label,
+      row(operator ? main.symbol : main.kind === "constant" ? "constant" : main.label,
         main.kind === "constant" ? "small" : "name");
       const about = [main.scope, operator ? main.label : "", main.shape].filter(Boolean).join(" · ");
       if (about && main.kind !== "constant") row(about, "small");

@@ -1,0 +1,188 @@
+"""One call of a function, recorded: traced, named, run."""
+
+import inspect
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from chainrule import _require
+from chainrule.xray import _jax
+from chainrule.xray.graph import differentiable
+from chainrule.xray.program import program
+from chainrule.xray.record import LEAF, Record, Trees, entries
+
+
+def record(
+    f: Callable[..., Any],
+    args: Sequence[Any],
+    *,
+    argnums: int | Sequence[int] | None = None,
+    has_aux: bool = False,
+    cotangent: Any = None,
+    keep: Literal["values", "stats"] = "values",
+    compiled: bool = True,
+    unroll: bool = False,
+) -> Record:
+    """Record one call of a function; `chainrule.xray.xray` says what each argument means."""
+    _require.one_of("keep", keep, ("values", "stats"))
+    named = argument_names(f, args)
+    wanted = _wanted(args, argnums)
+    closed, shapes = trace(f, args)
+    result, aux = shapes if has_aux else (shapes, ())
+    starts = incoming(result, cotangent, _name(f)) + [None] * len(jax.tree.leaves(aux))
+    names, leaves = tuple(name for name, _ in named), [leaf for _, leaf in named]
+    ready = program(f, closed, names, wanted, keep, compiled, unroll)
+    numbers = ready.run(leaves, starts)
+    held = [jax.tree.structure(arg) != LEAF for arg in args for _ in jax.tree.leaves(arg)]
+    return Record(
+        function=_name(f),
+        nodes=entries(
+            ready.graph,
+            numbers,
+            leaves,
+            keep=keep,
+            notes=ready.notes,
+            parameters=[k for k in wanted if argnums is not None or held[k]],
+        ),
+        outputs=ready.graph.outputs,
+        starts=tuple(starts),
+        wanted=wanted,
+        trees=Trees(tuple(map(jax.tree.structure, args)), jax.tree.structure(shapes), has_aux),
+        keep=keep,
+        compiled=compiled,
+    )
+
+
+def _wanted(args: Sequence[Any], argnums: int | Sequence[int] | None) -> tuple[int, ...]:
+    chosen = range(len(args)) if argnums is None else np.atleast_1d(argnums).tolist()
+    for n in chosen:
+        if not -len(args) <= n < len(args):
+            raise ValueError(f"argnums names argument {n}, there are {len(args)}: count from 0")
+    chosen = {n % len(args) for n in chosen}
+    flat = [(i, leaf) for i, arg in enumerate(args) for leaf in jax.tree.leaves(arg)]
+    return tuple(
+        k for k, (i, x) in enumerate(flat) if i in chosen and differentiable(jax.typeof(x))
+    )
+
+
+def trace(f: Callable[..., Any], args: Sequence[Any]) -> tuple[_jax.ClosedJaxpr, Any]:
+    """Trace a function, and say plainly why that is impossible.
+
+    Raises:
+      ValueError: the function needs the numbers themselves while JAX traces it, or keeps a
+        mutable array.
+    """
+    try:
+        closed, shapes = _jax.trace(f, args)
+    except (jax.errors.JAXTypeError, jax.errors.JAXIndexError, IndexError) as error:
+        if type(error) is IndexError and "static" not in str(error):
+            raise  # the user's own
+        raise ValueError(
+            f"{_name(f)} cannot be traced by JAX ({type(error).__name__} at {_culprit(error)}): "
+            f"{_cure(error)}"
+        ) from error
+    if _jax.mutates(closed):
+        raise ValueError(
+            f"{_name(f)} writes to a mutable array (jax.new_ref), which is no value that could "
+            "stand on a graph: pass the value on as an argument and a result instead"
+        )
+    return closed, shapes
+
+
+def _name(f: Callable[..., Any]) -> str:
+    return getattr(inspect.unwrap(f), "__name__", None) or type(f).__name__
+
+
+def _cure(error: Exception) -> str:
+    if isinstance(error, jax.errors.TracerArrayConversionError):
+        return "call jax.numpy there instead of numpy"
+    if isinstance(error, jax.errors.TracerBoolConversionError):
+        return "replace if and while on an array by jnp.where, jax.lax.cond or jax.lax.while_loop"
+    if isinstance(error, jax.errors.NonConcreteBooleanIndexError):
+        return "replace indexing by a mask with jnp.where"
+    return "fix the arguments that decide shapes or branches with functools.partial"
+
+
+def _culprit(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if not _jax.in_library(f.filename) and f.filename != __file__]
+    return f"{own[-1].filename}:{own[-1].lineno}" if own else "an unknown line"
+
+
+def argument_names(f: Callable[..., Any], args: Sequence[Any]) -> list[tuple[str, Any]]:
+    """Return every leaf of the arguments with its path, as in ``params['layer1']['kernel']``.
+
+    Raises:
+      ValueError: a leaf is not an array.
+    """
+    try:
+        parameters = list(inspect.signature(f).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    named = []
+    for i, arg in enumerate(args):
+        name = f"args[{i}]"
+        if i < len(parameters) and parameters[i].kind is not inspect.Parameter.VAR_POSITIONAL:
+            name = parameters[i].name
+        elif parameters and parameters[-1].kind is inspect.Parameter.VAR_POSITIONAL:
+            name = f"{parameters[-1].name}[{i - len(parameters) + 1}]"
+        for path, leaf in jax.tree_util.tree_leaves_with_path(arg):
+            named.append((name + jax.tree_util.keystr(path), leaf))
+    for name, leaf in named:
+        if not isinstance(leaf, (bool, int, float, complex)) and not hasattr(leaf, "dtype"):
+            raise ValueError(
+                f"argument {name} of {_name(f)} is {leaf!r}, a {type(leaf).__name__} and not an "
+                "array: fix it with functools.partial, as f's own keyword arguments"
+            )
+    return named
+
+
+def incoming(outputs: Any, cotangent: Any, name: str) -> list[Any]:
+    """Return the cotangent of each result, flat; None for results that carry none.
+
+    Args:
+      outputs: shapes and dtypes of what the function returns, a pytree.
+      cotangent: the same pytree of arrays (None for an integer), or None for a scalar.
+      name: of the function.
+
+    Raises:
+      ValueError: there is no float result, or the cotangent does not fit.
+    """
+    leaves = jax.tree.leaves(outputs)
+    tree: Any = jax.tree.structure(outputs)
+    if not any(differentiable(leaf) for leaf in leaves):
+        kinds = ", ".join(f"{leaf.dtype}{list(leaf.shape)}" for leaf in leaves) or "nothing"
+        raise ValueError(
+            f"{name} returns {kinds}, and only floats have gradients: return a float "
+            "(or astype(float) the result)"
+        )
+    if cotangent is None:
+        if len(leaves) != 1 or leaves[0].shape:
+            shapes = ", ".join(f"{leaf.dtype}{list(leaf.shape)}" for leaf in leaves)
+            raise ValueError(
+                f"{name} returns {shapes}, not one scalar: reduce it, pass has_aux=True "
+                "if it returns (scalar, more), or give cotangent= of the same shape as the result"
+            )
+        return [jnp.ones((), leaves[0].dtype)]
+    try:
+        given = tree.flatten_up_to(cotangent)
+    except ValueError:
+        raise ValueError(
+            f"cotangent is a {jax.tree.structure(cotangent)}, {name} returns a {tree}: give the "
+            "same tree"
+        ) from None
+    for leaf, g in zip(leaves, given, strict=True):
+        if differentiable(leaf) and (g is None or np.shape(g) != leaf.shape):
+            given_shape = None if g is None else list(np.shape(g))
+            raise ValueError(
+                f"cotangent has shape {given_shape}, the result of {name} "
+                f"{list(leaf.shape)}: give one number per element of the result"
+            )
+    return [
+        jnp.asarray(g, leaf.dtype) if differentiable(leaf) else None
+        for leaf, g in zip(leaves, given, strict=True)
+    ]

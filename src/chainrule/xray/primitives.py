@@ -1,0 +1,295 @@
+"""What the x-ray knows of JAX's operators: one table, a row a primitive.
+
+Everything else asks this table: the formulas of the equations, the symbols on the cards, which
+operators work element by element, and why one of them makes a NaN.
+"""
+
+import dataclasses
+
+from chainrule.xray.causes import (
+    DOUBLE_WHERE,
+    Case,
+    always,
+    born_inf,
+    born_nan,
+    both_zero,
+    first,
+    negative,
+    norm_at_zero,
+    second,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Primitive:
+    """One row: an operator, or a function of JAX that has a custom rule.
+
+    Attributes:
+      value: the formula of the result; a, b, c are the inputs, y is the result.
+      gradients: the formula of the gradient with respect to each input; g is that of the result.
+      symbol: what a card shows; "" for the name of the operator.
+      groups: whether it only groups operators, as jit does, and is looked into.
+      elementwise: whether an element of the result depends on that element of the inputs alone.
+      copies: whether the result has the elements of its first input, rearranged or each repeated
+        equally often.
+      part: whether the result is a part of its first input, or the same in another type.
+      keeps_squares: whether a sum of squares among its inputs still is one in its result, perhaps
+        scaled or shifted.
+      product: whether it multiplies with a matrix of weights.
+      activation: whether it is an activation function.
+      ends: the smallest and the largest value of a squashing activation function.
+      singular: whether there are points where it is infinite or undefined.
+      forward: the known cases in which its value becomes NaN or Inf.
+      backward: the known cases in which its gradient does.
+    """
+
+    value: str = ""
+    gradients: tuple[str, ...] = ()
+    symbol: str = ""
+    groups: bool = False
+    elementwise: bool = False
+    copies: bool = False
+    part: bool = False
+    keeps_squares: bool = False
+    product: bool = False
+    activation: bool = False
+    ends: tuple[float, float] | None = None
+    singular: bool = False
+    forward: tuple[Case, ...] = ()
+    backward: tuple[Case, ...] = ()
+
+
+def known(op: str, custom: bool = False) -> Primitive:
+    """Return the row of an operator, an empty one of an unknown operator.
+
+    Args:
+      op: its name.
+      custom: whether it is a function with a custom rule, and no primitive.
+
+    Example:
+      >>> known("sqrt").value, known("sqrt").singular, known("my_own").value
+      ('√a', True, '')
+    """
+    return (FUNCTIONS if custom else PRIMITIVES).get(op, _UNKNOWN)
+
+
+_UNKNOWN = Primitive()
+
+_DENOMINATOR = (
+    "jnp.where(d == 0, 0.0, n / jnp.where(d == 0, 1.0, d)); for the mean of a mask, divide by "
+    "jnp.maximum(mask.sum(), 1)"
+)
+_LOG = (
+    "compute in logarithms from the start (jax.nn.log_softmax, jax.nn.log_sigmoid, optax's losses "
+    "from logits, jax.scipy.special.xlogy), or jnp.log(jnp.maximum(x, eps))"
+)
+_UNIT = "jnp.clip(x, -1 + eps, 1 - eps), or for an angle jnp.arctan2(norm of cross, dot)"
+
+_EXP_OVERFLOWS = Case(
+    born_inf,
+    "overflow of exp: its argument {x} is too large for {dtype}",
+    "subtract the maximum first, as jax.nn.softmax and jax.nn.logsumexp do; jax.nn.sigmoid, "
+    "softplus and log_sigmoid are safe for all x",
+)
+_INF_MINUS_INF = Case(
+    born_nan,
+    "inf - inf is NaN (a softmax over a row that is all -inf, say)",
+    "mask with a large finite number (jnp.finfo(x.dtype).min) instead of -inf, or keep one "
+    "finite element in every row",
+)
+_ZERO_TIMES_INF = Case(
+    born_nan,
+    "0 * inf is NaN",
+    "replace a mask that multiplies by jnp.where, and cure the birth of that infinity",
+)
+_GRADIENT_OVERFLOWS = Case(
+    born_inf,
+    "the gradient exceeds the largest {dtype}",
+    "scale the loss down, or compute this part in a wider type",
+)
+_LOG_OF_ZERO = Case(first(0), "log of 0 is -inf", _LOG)
+_LOG_OF_NEGATIVE = Case(negative, "the logarithm of a number outside its domain ({x})", _LOG)
+_ROOT_OF_NEGATIVE = Case(
+    negative,
+    "the root of a negative number ({x})",
+    "jnp.maximum(x, 0) if it is negative by rounding only",
+)
+_ROOT_AT_ZERO = Case(
+    first(0), "sqrt at 0: its derivative there is inf", "jnp.sqrt(x + eps), or " + DOUBLE_WHERE
+)
+_NORM_AT_ZERO = Case(
+    norm_at_zero,
+    "norm (or standard deviation) at 0: the derivative of sqrt at 0 is inf",
+    "optax.safe_norm(x, eps), jnp.sqrt(s + eps), or the double where: zero = s == 0; "
+    "jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, s)))",
+)
+_DIVISION = Case(second(0), "division by 0", _DENOMINATOR)
+_POWER_OF_ZERO = Case(first(0), "0 to a negative power is a division by 0", _DENOMINATOR)
+_OUTSIDE_UNIT = Case(always, "arccos and arcsin live on [-1, 1], the argument is {x}", _UNIT)
+_BEYOND_ENDS = Case(always, "the argument {x} is at or beyond the ends of [-1, 1]", _UNIT)
+_AT_ENDS = Case(
+    first(-1, 1),
+    "at the ends of [-1, 1] the derivative 1 / sqrt(1 - x**2) is inf (x = {x})",
+    _UNIT,
+)
+_EQUAL_EIGENVALUES = Case(
+    always,
+    "equal eigenvalues: the derivative of the vectors divides by their difference",
+    "break the tie (add a small distinct diagonal), or use only the eigenvalues",
+)
+
+# fmt: off
+PRIMITIVES: dict[str, Primitive] = {
+    # arithmetic
+    "add": Primitive("a + b", ("g", "g"), "+", elementwise=True, keeps_squares=True,
+        forward=(_INF_MINUS_INF,)),
+    "add_any": Primitive("a + b", ("g", "g"), "+", forward=(_INF_MINUS_INF,)),
+    "sub": Primitive("a − b", ("g", "−g"), "−", elementwise=True, forward=(_INF_MINUS_INF,)),
+    "mul": Primitive("a · b", ("g · b", "g · a"), "×", elementwise=True, keeps_squares=True,
+        forward=(_ZERO_TIMES_INF,), backward=(_GRADIENT_OVERFLOWS,)),
+    "div": Primitive("a / b", ("g / b", "−g · y / b"), "÷", elementwise=True, keeps_squares=True,
+        singular=True, forward=(Case(both_zero, "0 / 0 is NaN", _DENOMINATOR), _DIVISION),
+        backward=(
+            Case(second(0), "division by 0: the derivative -n / d**2 there is infinite",
+                _DENOMINATOR),)),
+    "rem": Primitive(elementwise=True, singular=True, forward=(_DIVISION,)),
+    "neg": Primitive("−a", ("−g",), "−x", elementwise=True),
+    "abs": Primitive("|a|", ("g · sign a",), "|x|", elementwise=True),
+    "sign": Primitive("sign a", ("0",), elementwise=True),
+    "max": Primitive("max(a, b)", ("g where a > b, g/2 where equal",
+        "g where b > a, g/2 where equal"), elementwise=True),
+    "min": Primitive("min(a, b)", ("g where a < b, g/2 where equal",
+        "g where b < a, g/2 where equal"), elementwise=True),
+    "clamp": Primitive("b, at least a and at most c",
+        ("g where b < a", "g where between", "g where b > c"), elementwise=True),
+    "select_n": Primitive("b where a is False, c where True",
+        ("0", "g where a is False", "g where a is True"), "where", keeps_squares=True,
+        forward=(
+            Case(born_nan, "jnp.where chose a NaN that the program writes out",
+                "choose a finite number there, or make sure that the condition holds"),)),
+    "floor": Primitive(elementwise=True),
+    "ceil": Primitive(elementwise=True),
+    "round": Primitive(elementwise=True),
+    "nextafter": Primitive(elementwise=True),
+
+    # powers, roots, exponentials, logarithms
+    "pow": Primitive("a ^ b", ("g · b · a ^ (b − 1)", "g · y · log a"), elementwise=True,
+        singular=True, forward=(
+            _POWER_OF_ZERO,
+            Case(negative, "a negative number to a power that is no integer ({x})",
+                "jnp.abs(x) or jnp.maximum(x, 0) before, or an integer exponent")),
+        backward=(
+            Case(first(0), "x ** y at x = 0: the derivative y * x ** (y - 1), or with respect to y "
+                "x ** y * log(x), is not finite there",
+                "a constant integer exponent, or " + DOUBLE_WHERE),)),
+    "integer_pow": Primitive(symbol="xⁿ", elementwise=True, singular=True,
+        forward=(_POWER_OF_ZERO,), backward=(_GRADIENT_OVERFLOWS,)),
+    "square": Primitive("a²", ("g · 2 · a",), "x²", elementwise=True),
+    "sqrt": Primitive("√a", ("g / (2 · y)",), "√", elementwise=True, singular=True,
+        forward=(_ROOT_OF_NEGATIVE,), backward=(_NORM_AT_ZERO, _ROOT_AT_ZERO)),
+    "rsqrt": Primitive("1 / √a", ("−g · y / (2 · a)",), "1/√", elementwise=True, singular=True,
+        forward=(_ROOT_OF_NEGATIVE, Case(first(0), "1 / sqrt(0) is inf",
+            "add eps under the root: rsqrt(x + eps)")), backward=(_ROOT_AT_ZERO,)),
+    "cbrt": Primitive("∛a", ("g · y / (3 · a)",), elementwise=True, backward=(_ROOT_AT_ZERO,)),
+    "exp": Primitive("exp a", ("g · y",), elementwise=True, forward=(_EXP_OVERFLOWS,)),
+    "exp2": Primitive("2 ^ a", ("g · y · log 2",), elementwise=True, forward=(_EXP_OVERFLOWS,)),
+    "expm1": Primitive("exp(a) − 1", ("g · (y + 1)",), elementwise=True,
+        forward=(_EXP_OVERFLOWS,)),
+    "log": Primitive("log a", ("g / a",), elementwise=True, singular=True,
+        forward=(_LOG_OF_ZERO, _LOG_OF_NEGATIVE),
+        backward=(Case(first(0), "log at 0: its derivative 1 / x there is inf", _LOG),)),
+    "log1p": Primitive("log(1 + a)", ("g / (1 + a)",), elementwise=True, singular=True,
+        forward=(_LOG_OF_NEGATIVE,)),
+
+    # trigonometric, hyperbolic and special functions
+    "sin": Primitive("sin a", ("g · cos a",), elementwise=True),
+    "cos": Primitive("cos a", ("−g · sin a",), elementwise=True),
+    "tan": Primitive("tan a", ("g · (1 + y²)",), elementwise=True),
+    "asin": Primitive("asin a", ("g / √(1 − a²)",), elementwise=True, forward=(_OUTSIDE_UNIT,),
+        backward=(_AT_ENDS,)),
+    "acos": Primitive("acos a", ("−g / √(1 − a²)",), elementwise=True, forward=(_OUTSIDE_UNIT,),
+        backward=(_AT_ENDS,)),
+    "atan": Primitive("atan a", ("g / (1 + a²)",), elementwise=True),
+    "atan2": Primitive(elementwise=True, backward=(
+        Case(both_zero, "arctan2(0, 0): its derivative there is 0 / 0", DOUBLE_WHERE),)),
+    "sinh": Primitive("sinh a", ("g · cosh a",), elementwise=True, forward=(_EXP_OVERFLOWS,)),
+    "cosh": Primitive("cosh a", ("g · sinh a",), elementwise=True, forward=(_EXP_OVERFLOWS,)),
+    "tanh": Primitive("tanh a", ("g · (1 − y²)",), elementwise=True, activation=True,
+        ends=(-1.0, 1.0)),
+    "asinh": Primitive(elementwise=True),
+    "acosh": Primitive(elementwise=True, singular=True, forward=(
+        Case(always, "arccosh lives on [1, inf), the argument is {x}",
+            "jnp.maximum(x, 1 + eps)"),)),
+    "atanh": Primitive(elementwise=True, singular=True, forward=(_BEYOND_ENDS,),
+        backward=(_AT_ENDS,)),
+    "logistic": Primitive("σ(a)", ("g · y · (1 − y)",), "σ", elementwise=True, activation=True,
+        ends=(0.0, 1.0)),
+    "erf": Primitive("erf a", ("g · 2/√π · exp(−a²)",), elementwise=True),
+    "erfc": Primitive(elementwise=True),
+    "erf_inv": Primitive(elementwise=True, forward=(_BEYOND_ENDS,)),
+    "lgamma": Primitive(elementwise=True),
+    "digamma": Primitive(elementwise=True),
+
+    # the same elements, or some of them
+    "copy": Primitive("a", ("g",), copies=True),
+    "reshape": Primitive("a, reshaped", ("g, reshaped back",), copies=True),
+    "squeeze": Primitive("a, without axes of length 1", ("g, with them",), copies=True),
+    "expand_dims": Primitive("a, with axes of length 1", ("g, without them",), copies=True),
+    "broadcast_in_dim": Primitive("a, repeated", ("g, summed over what was repeated",),
+        "broadcast", copies=True),
+    "transpose": Primitive("a, axes swapped", ("g, axes swapped back",), copies=True),
+    "rev": Primitive("a, reversed", ("g, reversed",), copies=True),
+    "convert_element_type": Primitive("a, as another type", ("g",), "as type", elementwise=True,
+        part=True, keeps_squares=True),
+    "reduce_precision": Primitive(elementwise=True),
+    "stop_gradient": Primitive("a, its gradient stopped", ("0",), elementwise=True),
+    "slice": Primitive("some of a", ("g in that part, 0 elsewhere",), part=True),
+    "dynamic_slice": Primitive("some of a", ("g in that part, 0 elsewhere",), part=True),
+    "gather": Primitive("elements of a, at b",
+        ("g added up at the elements taken, 0 elsewhere",)),
+    "pad": Primitive("a, padded", ("g inside", "Σ g of the padding")),
+    "sort": Primitive("a, sorted", ("g, put back in a's order",)),
+
+    # sums, products, windows
+    "reduce_sum": Primitive("Σ a", ("g, repeated",), "Σ", keeps_squares=True,
+        forward=(_INF_MINUS_INF,)),
+    "reduce_max": Primitive("max a", ("g at the maximum, shared where equal",), "max"),
+    "reduce_min": Primitive("min a", ("g at the minimum, shared where equal",), "min"),
+    "reduce_prod": Primitive("Π a", ("g · y / a",)),
+    "cumsum": Primitive("running sum of a", ("running sum of g from the end",),
+        forward=(_INF_MINUS_INF,)),
+    "dot_general": Primitive("a · b, contracted", ("g contracted with b", "a contracted with g"),
+        "@", product=True, forward=(_ZERO_TIMES_INF,), backward=(_GRADIENT_OVERFLOWS,)),
+    "conv_general_dilated": Primitive("a ∗ b", ("g ∗ b, flipped", "a ∗ g, at every shift"),
+        "conv", product=True),
+    "reduce_window_max": Primitive("max a in each window", ("g at each window's maximum",),
+        "max pool"),
+    "reduce_window_sum": Primitive("Σ a in each window", ("g spread over each window",)),
+
+    # decompositions
+    "cholesky": Primitive(forward=(
+        Case(always, "the matrix is not positive definite",
+            "add a small multiple of the identity, and symmetrize it"),)),
+    "eigh": Primitive(backward=(_EQUAL_EIGENVALUES,)),
+    "eig": Primitive(backward=(_EQUAL_EIGENVALUES,)),
+    "svd": Primitive(backward=(_EQUAL_EIGENVALUES,)),
+} | {
+    name: Primitive(groups=True)
+    for name in ("jit", "pjit", "closed_call", "core_call", "core_closed_call", "remat", "remat2",
+                 "checkpoint")
+}
+"""JAX's primitives. What is in none of the rows is drawn and differentiated all the same."""
+
+FUNCTIONS: dict[str, Primitive] = {
+    "relu": Primitive("max(a, 0)", ("g where a > 0, 0 elsewhere",), activation=True),
+    "relu6": Primitive("min(max(a, 0), 6)", ("g where 0 < a < 6, 0 elsewhere",), activation=True),
+    "sigmoid": Primitive(activation=True, ends=(0.0, 1.0)),
+    "tanh": Primitive(activation=True, ends=(-1.0, 1.0)),
+    "logaddexp": Primitive("log(exp(a) + exp(b))", ("g · exp(a − y)", "g · exp(b − y)")),
+    "xlogy": Primitive("a · log b", ("g · log b", "g · a / b")),
+} | {
+    name: Primitive(activation=True)
+    for name in ("gelu", "silu", "elu", "selu", "celu", "leaky_relu", "softplus", "hard_tanh")
+}
+"""Functions of JAX that have a custom rule. One of somebody else may only have the same name."""
+# fmt: on

@@ -1,0 +1,58 @@
+"""Arguments that are used more than once, with the gradient of each use."""
+
+import dataclasses
+
+from chainrule.xray.graph import Slot
+from chainrule.xray.inside import enter, scan_constants
+from chainrule.xray.record import Edge, Entry, Record
+from chainrule.xray.words import brief
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Shared:
+    """An argument that is used more than once.
+
+    Attributes:
+      node: the argument; its `cotangent` is the sum over the uses.
+      uses: each use, with what it contributes.
+      lines: the line of source of each use; of the use in a scan, one for each of its steps.
+    """
+
+    node: Entry
+    uses: tuple[Edge, ...]
+    lines: tuple[str, ...]
+
+    def __str__(self) -> str:
+        rows = zip(self.lines, (edge.contribution for edge in self.uses), strict=True)
+        parts = [f"  {line}: {brief(part)}" for line, part in rows]
+        return "\n".join([f"{self.node.label}: {brief(self.node.cotangent)}", *parts])
+
+
+def shared(record: Record) -> tuple[Shared, ...]:
+    """Return every argument that is used more than once, in the order of the arguments.
+
+    A scan uses its constants, the weights of a recurrent network say, at every step.
+    """
+    found = []
+    for node in record.nodes:
+        if node.is_argument:
+            slot = Slot(node.index, 0)
+            edges = [Edge(*slot, *use, record.contribution(use)) for use in record.readers[slot]]
+            uses = [each for edge in edges for each in _each_step(record, edge)]
+            if len(uses) > 1:
+                found.append(Shared(node, *zip(*uses, strict=True)))
+    return tuple(found)
+
+
+def _each_step(record: Record, edge: Edge) -> list[tuple[Edge, str]]:
+    if edge.target is None:
+        return [(edge, "the result")]
+    node = record.nodes[edge.target]
+    constant = edge.position < scan_constants(node) and edge.contribution is not None
+    if not constant or record.keep != "values" or record.steps is not None:
+        return [(edge, node.line)]
+    parts = enter(record, node).nodes[edge.position].cotangent
+    return [
+        (dataclasses.replace(edge, contribution=part), f"{node.line}, step {t}")
+        for t, part in enumerate(parts)
+    ]

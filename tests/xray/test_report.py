@@ -1,0 +1,90 @@
+"""The report as a file and on the screen."""
+
+import sys
+import types
+
+import pytest
+
+from chainrule import xray
+from chainrule.xray.record import Record
+
+
+@pytest.fixture(scope="module")
+def report():
+    return xray.xray(lambda x, y: x * y + x, 2.0, -3.0, compiled=False)
+
+
+@pytest.mark.parametrize(
+    ("ending", "text"), [(".html", "to_html"), (".svg", "to_svg"), (".dot", "to_dot")]
+)
+def test_the_ending_says_what_is_saved(report, tmp_path, ending, text):
+    path = report.save(str(tmp_path / f"picture{ending}"))
+    assert path.read_text(encoding="utf-8") == getattr(report, text)()
+    assert [file.name for file in tmp_path.iterdir()] == [f"picture{ending}"]
+
+
+@pytest.mark.parametrize("name", ["picture.png", "picture", "picture.HTML"])
+def test_an_unknown_ending_is_refused_with_those_that_are_known(report, tmp_path, name):
+    ending = name.removeprefix("picture")
+    with pytest.raises(ValueError, match=rf"{name} ends in '{ending}': .* \.html, \.svg, \.dot$"):
+        report.save(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_not_there_is_an_error(report, tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        report.save(tmp_path / "nowhere" / "picture.svg")
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_the_page_opens_in_the_browser(report, monkeypatch, capsys, found):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or found)
+    path = report.show()
+    assert opened == [path.as_uri()]
+    assert path.read_text(encoding="utf-8") == report.to_html()
+    assert (str(path) in capsys.readouterr().out) != found
+
+
+def test_in_a_notebook_the_page_stands_below_the_cell(report, monkeypatch):
+    shown = []
+    notebook = types.SimpleNamespace(
+        get_ipython=lambda: types.SimpleNamespace(kernel=object()),
+        display=types.SimpleNamespace(display=shown.append),
+    )
+    monkeypatch.setitem(sys.modules, "IPython", notebook)
+    monkeypatch.setattr("webbrowser.open", None)
+    assert report.show() is None
+    assert shown == [report]
+
+
+def test_in_ipythons_terminal_there_is_no_cell_to_stand_below(report, monkeypatch):
+    terminal = types.SimpleNamespace(get_ipython=lambda: types.SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "IPython", terminal)
+    monkeypatch.setattr("webbrowser.open", lambda address: True)
+    assert report.show().name == "report.html"
+
+
+def test_the_record_is_data_that_the_report_stands_on(report):
+    assert isinstance(report.record, Record)
+    assert not isinstance(report.record, xray.Report)
+    assert report.nodes is report.record.nodes
+    assert report.grads is report.record.grads
+    assert report.edges is report.record.edges
+
+
+def test_every_reader_of_a_slot_is_listed_once(report):
+    pairs = sorted(
+        (slot, use.node is None, use.node, use.position)
+        for slot, uses in report.record.readers.items()
+        for use in uses
+    )
+    assert pairs == sorted(
+        ((edge.source, edge.output), edge.target is None, edge.target, edge.position)
+        for edge in report.edges
+    )
+
+
+def test_the_package_shows_its_own_names_only():
+    assert dir(xray) == sorted(xray.__all__)
+    assert xray.Node is xray.Entry
