@@ -46,8 +46,8 @@ def quiet(f: Callable[..., Any]) -> Callable[..., Any]:
 def trace(f: Callable[..., Any], args: Sequence[Any]) -> tuple[core.ClosedJaxpr, Any]:
     """Return the equations of ``f(*args)`` and the shapes of its output.
 
-    JAX remembers the trace of a function, with what it closed over then. A function that nobody
-    has seen is traced anew, and sees the weights as they are now.
+    JAX remembers the trace of a function, with the values that it closed over at that time. The
+    function here is new at every call, so that it is traced anew with the current values.
     """
     traced = jax.jit(lambda *arrays: f(*arrays)).trace(*args)
     return traced.jaxpr, traced.out_info
@@ -138,7 +138,7 @@ def is_library(body: core.ClosedJaxpr) -> bool:
 def in_library(file: str) -> bool:
     """Tell whether a file belongs to an installed library or to Python.
 
-    This package is none, wherever it is installed: a model of ours is there to be looked into.
+    This package does not count as one, wherever it is installed: people look into its models.
     """
     if file.startswith(_OURS):
         return False

@@ -5,6 +5,8 @@ from typing import Literal
 
 from chainrule.xray.causes import Cause
 
+__all__ = ["Birth", "Nonfinite"]
+
 
 @dataclasses.dataclass(frozen=True)
 class Birth:
@@ -18,12 +20,12 @@ class Birth:
       line: ``file.py:line (function)`` in the user's code.
       within: the line inside an installed library that it came through, "" if none.
       index: the first bad element, () of a scalar.
-      count: how many elements of the array are bad, of all steps.
+      count: how many elements of the array are bad, in all steps together.
       inputs: what the operator took there, as text: an element where one belongs to the place,
         else the array or its statistics.
       g: the incoming gradient there, as text; "" forward.
       cause: the reason and the cure.
-      follows: whether an infinity came in already, so that another birth is the first cause.
+      follows: whether an infinity came in, so that an earlier birth is the first cause.
       harmless: whether nothing bad from here reaches the result or the gradient of an argument.
       steps: inside a loop the first bad step, in a loop inside a loop the step of each; else ().
     """
@@ -86,8 +88,8 @@ class Nonfinite:
 
     def __str__(self) -> str:
         how = (
-            "ran compiled, but each operator for itself: under jax.jit, where XLA fuses and "
-            "rewrites them, a NaN may appear elsewhere"
+            "ran compiled, without fusing operators: under jax.jit XLA fuses and rewrites them, "
+            "and a NaN may appear elsewhere"
             if self.compiled
             else "ran operator by operator, not compiled"
         )
@@ -99,3 +101,7 @@ class Nonfinite:
         bad = "not finite in the end: " + ", ".join(self.reaches)
         text.append(bad if self.reaches else "nothing bad reaches the result: masked, harmless")
         return "\n\n".join([*text, how])
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

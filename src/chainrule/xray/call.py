@@ -15,6 +15,8 @@ from chainrule.xray.graph import differentiable
 from chainrule.xray.program import program
 from chainrule.xray.record import LEAF, Record, Trees, entries
 
+__all__ = ["argument_names", "incoming", "record", "trace"]
+
 
 def record(
     f: Callable[..., Any],
@@ -186,3 +188,7 @@ def incoming(outputs: Any, cotangent: Any, name: str) -> list[Any]:
         jnp.asarray(g, leaf.dtype) if differentiable(leaf) else None
         for leaf, g in zip(leaves, given, strict=True)
     ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

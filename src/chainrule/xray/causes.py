@@ -6,6 +6,22 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+__all__ = [
+    "DOUBLE_WHERE",
+    "Case",
+    "Cause",
+    "Event",
+    "always",
+    "born_inf",
+    "born_nan",
+    "both_zero",
+    "explain",
+    "first",
+    "negative",
+    "norm_at_zero",
+    "second",
+]
+
 DOUBLE_WHERE = (
     "the double where: safe = jnp.where(mask, x, 1.0); jnp.where(mask, f(safe), 0.0), "
     "so that f never sees the bad element"
@@ -167,3 +183,7 @@ def born_nan(event: Event) -> bool:
 def born_inf(event: Event) -> bool:
     """Tell whether an Inf was born."""
     return not event.nan
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

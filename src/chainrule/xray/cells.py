@@ -11,6 +11,8 @@ import numpy as np
 from chainrule.xray.stats import Stats
 from chainrule.xray.words import counts, number
 
+__all__ = ["Cell", "cell"]
+
 _FULL = 9  # elements that are written out
 _MAP = (2, 48)  # rows and columns of a heat-map, at least and at most
 _FIGURE_SPACE, _GAP = "\N{FIGURE SPACE}", "\N{EN SPACE}"  # as wide as a digit; SVG keeps both
@@ -146,3 +148,7 @@ def _image(matrix: np.ndarray) -> str:
 
 _RED: Sequence[int] = (178, 24, 43)
 _BLUE: Sequence[int] = (33, 102, 172)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

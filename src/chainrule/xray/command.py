@@ -14,6 +14,8 @@ from rich.console import Console
 
 from chainrule.xray.report import Report, xray
 
+__all__ = ["files", "run"]
+
 _SHAPE = re.compile(r"(?P<dtype>[a-z]+[0-9]*)?\[(?P<sizes>[0-9, ]*)\]")
 
 
@@ -38,8 +40,8 @@ def run(
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: the spec, a shape, or the file's ``example_args`` is not of that form, or the
-        function takes more or fewer arguments.
+      ValueError: the spec, a shape or what ``example_args`` returns is malformed, or the function
+        takes more or fewer arguments.
     """
     module, name = _load(spec)
     f = getattr(module, name, None)
@@ -65,7 +67,7 @@ def run(
 
 
 def files(report: Report) -> dict[str, str]:
-    """Return what is kept of a report, by the name of the file."""
+    """Return the files that keep a report: name to text."""
     return {
         "xray.html": report.to_html(),
         "graph.svg": report.to_svg(),
@@ -132,3 +134,7 @@ def _ones(f: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     if len(leaves) == 1 and not leaves[0].shape:
         return None
     return jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), out)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

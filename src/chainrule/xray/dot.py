@@ -6,6 +6,8 @@ from html import escape
 from chainrule.xray.cells import Cell
 from chainrule.xray.picture import Box, Frame, Picture, Wire
 
+__all__ = ["dot"]
+
 _COLORS = {
     "parameter": ("#009E73", "#e3f4ee"),
     "input": ("#56B4E9", "#e7f3fb"),
@@ -104,3 +106,7 @@ def _plain(text: str) -> str:
 
 def _quote(text: str) -> str:
     return f'"{_plain(text)}"'
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -11,6 +11,8 @@ from typing import Literal
 
 from chainrule.xray.picture import Picture
 
+__all__ = ["Direction", "Open", "html", "opened", "svg"]
+
 Open = Literal["auto", "all", "none"] | Sequence[str]
 """Which groups are open."""
 Direction = Literal["right", "down"]
@@ -118,3 +120,7 @@ _FILE = """function file(text) {
 def _text(name: str) -> str:
     text = (importlib.resources.files("chainrule.xray") / "page" / name).read_text("utf-8")
     return text.partition("//# sourceMappingURL")[0]  # a file that is not there
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -14,6 +14,8 @@ from chainrule.xray.record import Entry, Record
 from chainrule.xray.stats import Stats, is_number
 from chainrule.xray.words import rendered
 
+__all__ = ["MANY", "SATURATED", "Flow", "LayerFlow", "flow"]
+
 VANISHING, EXPLODING = 1e-3, 1e3  #: of the gradient of the last layer
 MANY = 0.5  #: of the units
 SATURATED = 0.01  #: so close to the end of its range that at most 4 % of a gradient passes
@@ -24,14 +26,14 @@ class LayerFlow(NamedTuple):
 
     Attributes:
       name: its scope, else the path of its parameters.
-      node: the label of the node that it hands on: its activation function if it has one.
-      shape: of what it hands on.
-      activation_rms: root mean square of what it hands on.
+      node: the label of its output: the activation function, if it has one.
+      shape: of its output.
+      activation_rms: root mean square of its output.
       activation_norm: Euclidean norm of the same.
       gradient_norm: Euclidean norm of the gradient with respect to it; None where none flows.
       weight_norm: Euclidean norm of the parameters that it multiplies with; None of a scope.
       weight_gradient_norm: that of their gradient; None where none flows, and of a scope.
-      zeros: share of exact zeros in what it hands on.
+      zeros: share of exact zeros in its output.
       dead: share of ReLU units (along the last axis) that are 0 on everything in this call; None of
         other activation functions, and where only statistics are kept.
       saturated: share of the elements of a tanh or sigmoid within a hundredth of an end; None of
@@ -59,8 +61,8 @@ class Flow(NamedTuple):
     """What goes forward through a network and what comes back.
 
     Attributes:
-      layers: in the order of execution, one for every product with a matrix of parameters: a layer
-        that is used twice stands here twice, one in a scan not at all (record it unrolled).
+      layers: in the order of execution, one for every product with a matrix of parameters. A
+        layer that is used twice has two rows, one inside a scan has none (record it unrolled).
       scopes: one for every `jax.named_scope`, in the order of their first operators.
     """
 
@@ -245,7 +247,7 @@ def _parent(path: str) -> str:
 def _table(what: str, rows: Sequence[LayerFlow]) -> Table:
     table = Table(title=f"flow, per {what}", title_justify="left")
     table.add_column(what, overflow="fold")
-    table.add_column("hands on", overflow="fold")
+    table.add_column("output", overflow="fold")
     weights = any(row.weight_norm is not None for row in rows)
     names = ["activation, rms", "gradient, norm", *(["weights' gradient / weights"] * weights)]
     for name in (*names, "zeros", "dead", "saturated"):
@@ -270,3 +272,7 @@ def _table(what: str, rows: Sequence[LayerFlow]) -> Table:
             style="red" if row.flags else None,
         )
     return table
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

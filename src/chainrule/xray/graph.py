@@ -12,6 +12,8 @@ import numpy as np
 from chainrule.xray import _jax
 from chainrule.xray.primitives import Primitive, known
 
+__all__ = ["Graph", "Slot", "Use", "Vertex", "active", "build", "differentiable"]
+
 
 class Slot(NamedTuple):
     """One array: output number ``output`` of the node number ``node``."""
@@ -251,3 +253,7 @@ def active(graph: Graph, wanted: Sequence[int]) -> set[Slot]:
         if any(Slot(i, k) in needed for k in range(len(node.avals))):
             needed |= set(node.inputs) & forward
     return needed
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

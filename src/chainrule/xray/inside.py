@@ -15,6 +15,8 @@ from chainrule.xray.passes import Numbers, of_operators, run
 from chainrule.xray.record import LEAF, Entry, Record, Trees, entries
 from chainrule.xray.stats import is_number
 
+__all__ = ["TooLargeError", "can_enter", "enter", "runs_backward", "scan_constants"]
+
 _LARGEST = 4 * 2**30  # bytes of all steps of a loop together
 
 
@@ -209,7 +211,7 @@ def _trips(node: Entry, arrays: list[Any]) -> _Inside:
     settings, fixed, start = arrays[:asked], arrays[asked:][:consts], arrays[asked + consts :]
     nothing = [None] * len(start)
 
-    def goes_on(state: Any) -> Any:
+    def unfinished(state: Any) -> Any:
         return _jax.evaluate(condition, [*settings, *state[1]])[0]
 
     def counted(state: Any) -> Any:
@@ -221,7 +223,9 @@ def _trips(node: Entry, arrays: list[Any]) -> _Inside:
         return after, (carry, of_operators(graph, numbers))
 
     # Compiled like the trips themselves, so that rounding cannot make one more or one less.
-    count = _jax.compile_whole(lambda x: jax.lax.while_loop(goes_on, counted, (jnp.int32(0), x))[0])
+    count = _jax.compile_whole(
+        lambda x: jax.lax.while_loop(unfinished, counted, (jnp.int32(0), x))[0]
+    )
     length = int(count(start))
     _check_size(node, graph, length, 1)
     replay = _jax.compile_whole(lambda x: jax.lax.scan(trip, x, None, length)[1])
@@ -245,3 +249,7 @@ def _check_size(node: Entry, graph: Graph, length: int, arrays: int) -> None:
             f"the {length} steps of {node.label} hold {needed / 2**30:.3g} GiB, more than "
             f"{_LARGEST / 2**30:g}: record a call with fewer steps"
         )
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -16,6 +16,8 @@ from chainrule.xray.inside import TooLargeError, can_enter, enter, runs_backward
 from chainrule.xray.paths import Paths
 from chainrule.xray.record import Entry, Record
 
+__all__ = ["find"]
+
 
 def find(record: Record) -> Nonfinite:
     """Return every birth of a NaN or an Inf in a record."""
@@ -41,7 +43,7 @@ class _Search:
         self._opened: dict[tuple[int, int | None], tuple[Birth, ...]] = {}
 
     def _values(self, node: Entry) -> Sequence[Any]:
-        """Give the constants of a loop, too, one copy a step."""
+        """Return the values of a node; of a constant in a loop, one copy a step."""
         steps = self.record.steps
         if steps is None or node.kind != "constant" or not node.avals[0].shape:
             return node.values
@@ -66,10 +68,10 @@ class _Search:
         )
 
     def _inside(self, node: Entry, phase: Literal["forward", "backward"]) -> list[Birth]:
-        """Return the births in a node: of a loop, a cond or a rule those in its body, if any."""
+        """Return the births in a node; of a loop, a cond or a custom rule those in its body, if any."""
         own = list(self._forward(node) if phase == "forward" else self._backward(node))
         bad = any(self.values[node.index]) or any(self.parts[node.index])
-        # What a rule makes inside is its own affair, as long as nothing of it comes out.
+        # What is bad inside a custom rule does not matter as long as it stays inside.
         if not can_enter(node) or not bad or (node.custom and not own):
             return own
         step = own[0].steps[0] if own and self.record.steps is not None else None
@@ -107,7 +109,9 @@ class _Search:
         if node.kind != "operator":
             return
         inputs = [self.values[s.node][s.output] for s in node.inputs]
-        if node.index not in self._written:  # who takes a NaN that is written there gives it birth
+        if (
+            node.index not in self._written
+        ):  # a NaN that the program writes out is born where it is used
             written = [
                 s.node in self._written and bad.nan
                 for s, bad in zip(node.inputs, inputs, strict=True)
@@ -136,7 +140,7 @@ class _Search:
 
     @functools.cached_property
     def _written(self) -> set[int]:
-        """The nodes made of nothing but the numbers in the program's text."""
+        """The nodes that depend on nothing but numbers written in the program."""
         found: set[int] = set()
         for node in self.nodes:
             number = node.kind == "constant" and not node.avals[0].shape
@@ -257,3 +261,7 @@ class _Search:
         slots = (Slot(node.index, k) for k in range(len(node.avals)))
         readers = [use.node for slot in slots for use in self.record.readers[slot]]
         return next((self.nodes[k].line for k in sorted(k for k in readers if k is not None)), "")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

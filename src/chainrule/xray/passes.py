@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from chainrule.xray import _jax
 from chainrule.xray.graph import Graph, Slot, Vertex, active
 
+__all__ = ["Numbers", "of_operators", "run"]
+
 _NO_DERIVATIVE = (NotImplementedError, ValueError)
 
 
@@ -107,7 +109,7 @@ def run(
 
 
 def of_operators(graph: Graph, numbers: Numbers) -> Numbers:
-    """Leave out the values of arguments and constants, which whoever ran the graph has."""
+    """Leave out the values of arguments and constants, which the caller has."""
     pairs = zip(graph.nodes, numbers.values, strict=True)
     return numbers._replace(values=[v if node.kind == "operator" else () for node, v in pairs])
 
@@ -171,3 +173,7 @@ def _step(
 
 def _reason(error: Exception) -> str:
     return str(error).strip().split("\n")[0]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

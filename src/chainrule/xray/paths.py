@@ -6,6 +6,8 @@ from chainrule.xray.elements import Bad
 from chainrule.xray.graph import Slot
 from chainrule.xray.record import Entry, Record
 
+__all__ = ["Paths"]
+
 
 class Paths:
     """The ways through a record.
@@ -86,3 +88,7 @@ class Paths:
             for use in self.record.readers[Slot(i, output)]:
                 if use.node is not None:
                     yield use.node
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

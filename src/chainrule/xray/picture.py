@@ -13,6 +13,8 @@ from chainrule.xray.record import Edge, Entry, Record
 from chainrule.xray.stats import is_number
 from chainrule.xray.words import shape
 
+__all__ = ["Box", "Frame", "Mark", "Output", "Picture", "Wire", "picture"]
+
 _OPEN = 40  # boxes; a larger graph starts with its groups closed
 
 
@@ -266,7 +268,7 @@ def _flat(root: Group) -> tuple[list[Frame], dict[int, int | None]]:
                 "kind": child.kind,
                 "parent": index,
                 "size": sum(1 for _ in child.nodes()),
-                # Behind a single door there is nothing to choose: it starts open.
+                # A single group that holds everything starts open.
                 "open": everything or (index is None and len(inner) == 1),
             }
             rows.append(row)
@@ -278,3 +280,7 @@ def _flat(root: Group) -> tuple[list[Frame], dict[int, int | None]]:
 
 def _groups(group: Group) -> Iterator[Group]:
     return (child for child in group.children if isinstance(child, Group))
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

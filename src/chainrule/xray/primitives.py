@@ -19,6 +19,8 @@ from chainrule.xray.causes import (
     second,
 )
 
+__all__ = ["FUNCTIONS", "PRIMITIVES", "Primitive", "known"]
+
 
 @dataclasses.dataclass(frozen=True)
 class Primitive:
@@ -293,3 +295,7 @@ FUNCTIONS: dict[str, Primitive] = {
 }
 """Functions of JAX that have a custom rule. One of somebody else may only have the same name."""
 # fmt: on
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

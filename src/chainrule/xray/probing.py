@@ -6,6 +6,8 @@ from typing import Any
 from chainrule.xray.call import record
 from chainrule.xray.flow import flow
 
+__all__ = ["probe"]
+
 
 def probe(
     loss: Callable[..., Any], *args: Any, **settings: Any
@@ -37,3 +39,7 @@ def probe(
         return flow(record(loss, (params, *args), **wanted)).numbers()
 
     return numbers
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

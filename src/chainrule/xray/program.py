@@ -14,6 +14,8 @@ from chainrule.xray.graph import Graph, Slot, build
 from chainrule.xray.passes import Numbers, of_operators, run
 from chainrule.xray.stats import Stats, is_number, stats
 
+__all__ = ["Program", "program"]
+
 _COMPARED = 2**20  # bytes of a constant
 _REMEMBERED = 16  # programs of one function
 
@@ -73,7 +75,10 @@ def program(
 
 
 def _identity(value: Any) -> Any:
-    """A constant's content if it is small, else which one it is; its graph keeps it alive."""
+    """Return the content of a constant if it is small, else its identity.
+
+    The graph that holds the constant keeps it alive, so that no other takes its identity.
+    """
     if not is_number(value) or value.nbytes > _COMPARED:
         return id(value)
     return str(value.dtype), value.shape, np.asarray(value).tobytes()
@@ -112,14 +117,14 @@ def _build(
 
 
 def _copies(graph: Graph) -> Iterator[tuple[int, Slot]]:
-    """Yield the nodes whose result has the statistics of what they take, and that."""
+    """Yield each node whose result has the statistics of its input, and that input."""
     for i, node in enumerate(graph.nodes):
         if node.known.copies and math.prod(_shape(graph, node.inputs[0])) > 0:
             yield i, node.inputs[0]
 
 
 def _passed(graph: Graph) -> Iterator[tuple[int, Slot]]:
-    """Yield what has the gradient of the one node that reads it, but for the order, and that."""
+    """Yield each node that only reorders its gradient on the way back, and the slot it goes to."""
     for i, node in enumerate(graph.nodes):
         if node.known.copies or node.op in ("add", "add_any"):
             for source in node.inputs:
@@ -133,7 +138,7 @@ def _shape(graph: Graph, slot: Slot) -> tuple[int, ...]:
 
 
 def _without_copies(graph: Graph, numbers: Numbers) -> Numbers:
-    """Leave out what has the statistics of something else: nearly half of VGG's memory."""
+    """Leave out arrays whose statistics follow from another's: nearly half of VGG's memory."""
     values, cotangents = list(numbers.values), [list(row) for row in numbers.cotangents]
     for i, _ in _copies(graph):
         values[i] = (None,)
@@ -160,3 +165,7 @@ def _measured(x: Any) -> Stats | None:
     if x is None or not is_number(x := x if hasattr(x, "size") else jnp.asarray(x)):
         return None
     return stats(x)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -12,6 +12,8 @@ from chainrule.xray.graph import Graph, Slot, Use, Vertex
 from chainrule.xray.passes import Numbers
 from chainrule.xray.stats import Stats, stats
 
+__all__ = ["LEAF", "Edge", "Entry", "Record", "Trees", "entries"]
+
 LEAF: Any = jax.tree.structure(0)
 """The pytree of one array."""
 
@@ -243,3 +245,7 @@ def entries(
 
 def _fields(node: Vertex) -> dict[str, Any]:
     return {field.name: getattr(node, field.name) for field in dataclasses.fields(Vertex)}
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -23,6 +23,8 @@ from chainrule.xray.record import Edge, Entry, Record
 from chainrule.xray.shared import Shared
 from chainrule.xray.words import rendered
 
+__all__ = ["Report", "xray"]
+
 
 class Report:
     """The report on one call of one function: its record, and what can be asked of it.
@@ -166,7 +168,7 @@ class Report:
     ) -> str:
         """Return the picture as SVG: on every node its value above and its gradient below.
 
-        Scopes and functions are groups. A closed one shows what it hands on.
+        Scopes and functions are groups. A closed one shows its output.
 
         Args:
           open: "all" groups, "none", "auto" for all of a small graph, or the names of some.
@@ -321,3 +323,7 @@ def xray(
             unroll=unroll,
         )
     )
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

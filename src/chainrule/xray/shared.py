@@ -7,6 +7,8 @@ from chainrule.xray.inside import enter, scan_constants
 from chainrule.xray.record import Edge, Entry, Record
 from chainrule.xray.words import brief
 
+__all__ = ["Shared", "shared"]
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Shared:
@@ -56,3 +58,7 @@ def _each_step(record: Record, edge: Edge) -> list[tuple[Edge, str]]:
         (dataclasses.replace(edge, contribution=part), f"{node.line}, step {t}")
         for t, part in enumerate(parts)
     ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

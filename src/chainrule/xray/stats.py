@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+__all__ = ["Stats", "is_number", "stats"]
+
 _PIECE = 2**16  # elements, so that all passes over a piece find it in the cache
 _SQUARES = 1e-15, 1e15  # between them the sum of a piece's squares neither over- nor underflows
 
@@ -36,7 +38,7 @@ class Stats(NamedTuple):
     infs: Any
 
     def repeated(self, shape: tuple[int, ...]) -> "Stats":
-        """Return those of an array of this shape in which every element stands equally often."""
+        """Return the statistics of this array repeated to a shape, each element equally often."""
         times = math.prod(shape) // math.prod(self.shape)
         return self._replace(
             shape=shape,
@@ -97,3 +99,7 @@ def _piece(x: np.ndarray) -> tuple[float, float, float, float, int, int, int]:
 def is_number(x: Any) -> bool:
     """Tell whether an array holds numbers, and not, say, random keys."""
     return bool(jnp.issubdtype(x.dtype, jnp.number) or jnp.issubdtype(x.dtype, jnp.bool_))
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

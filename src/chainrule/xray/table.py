@@ -11,6 +11,8 @@ from chainrule.xray.shared import Shared, shared
 from chainrule.xray.stats import Stats, is_number
 from chainrule.xray.words import measured
 
+__all__ = ["nodes_table", "shared_table", "tables"]
+
 _STYLES = {"parameter": "green", "input": "cyan", "constant": "dim"}
 
 
@@ -64,3 +66,7 @@ def _shape(aval: Any) -> str:
 
 def _short(line: str) -> str:
     return escape(line.rpartition("/")[2])
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

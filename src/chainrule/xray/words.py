@@ -9,6 +9,8 @@ from rich.console import Console, RenderableType
 
 from chainrule.xray.stats import Stats, stats
 
+__all__ = ["brief", "counts", "measured", "number", "rendered", "shape"]
+
 
 def number(x: Any, digits: int = 4) -> str:
     """Return a number as one writes it.
@@ -72,3 +74,7 @@ def rendered(table: RenderableType, width: int = 120) -> str:
     console = Console(width=width, record=True, file=io.StringIO(), force_jupyter=False)
     console.print(table)
     return console.export_text()
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,11 +1,11 @@
 "use strict";
 // The card of a box: its lines of text and heat-maps, from the value above to the gradient below,
-// and the room that they take. No document measures them: the widths of letters are Helvetica's.
+// and its size. Widths of letters are Helvetica's, as there may be no document to measure them.
 globalThis.cards = (() => {
   const SIZE = { value: 11, name: 13, small: 9.5, gradient: 11, birth: 10.5, title: 11, label: 10 };
   const PAD = 9, LEAD = 1.32, PIXELS = [90, 150];
 
-  // Helvetica's widths in thousandths of the size; other letters are taken for an average one.
+  // Helvetica's widths in thousandths of the size; any other letter gets an average width.
   const WIDTHS = {};
   for (const [letters, width] of [
     ["ijl'|", 222], ["ft.,:;/ []()!I\\", 285], ["r-·*\"", 340], ["csvxyzkJ", 500], ["mM%W", 860],
@@ -49,7 +49,7 @@ globalThis.cards = (() => {
     return rows;
   }
 
-  // The node that a group hands on: the last one that somebody outside reads.
+  // The output of a group: the last of its nodes that something outside reads.
   function outgoing(data, members) {
     const inside = new Set(members.map((node) => node.id));
     let last = null;
@@ -85,7 +85,7 @@ globalThis.cards = (() => {
     return { width: Math.max(wide + 2 * PAD, 34), height: high };
   }
 
-  // What stands at a wire: what one use of several adds to the gradient.
+  // The label of a wire: what this use adds to the gradient, where there are several uses.
   function contribution(link) {
     const [edge] = link.edges;
     if (!edge.fan || !edge.part || link.edges.length > 1) return "";

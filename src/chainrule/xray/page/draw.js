@@ -111,7 +111,7 @@ globalThis.draw = (() => {
     `<path class="${id}" d="M0,0.8L8,4L0,7.2z"/></marker>`;
   const DEFS = `<defs>${marker("arrow")}${marker("against")}</defs>`;
 
-  // A file of its own: with its style, a white ground and a legend.
+  // A self-contained file: with its style, a white background and a legend.
   function file(data, state, style) {
     const { text, width: wide, height: high, places } = scene(data, state);
     const seen = new Set([...places.values()].map(({ box }) => (box ? box.node?.kind ?? "closed" : "closed")));
@@ -137,7 +137,7 @@ globalThis.draw = (() => {
       `<g transform="translate(${middle},0)">\n${text}\n</g>\n${legend.join("\n")}\n</svg>\n`;
   }
 
-  // To the right, as a line of text, while that fits a page.
+  // To the right, as a line of text, if that fits a page.
   function direction(data, open) {
     return scene(data, { open, step: null, direction: "right" }).width <= 1000 ? "right" : "down";
   }

@@ -1,6 +1,6 @@
 "use strict";
-// Where everything stands. Each open group is laid out by itself, by dagre, and is one large box
-// for what is around it, so that graphs of any size stay cheap; wires are cut at its border.
+// Layout. dagre lays out each open group by itself; to its surroundings the group is one large box,
+// so that graphs of any size stay cheap. Wires are cut at its border.
 globalThis.layout = (() => {
   const TITLE = 24, INSET = 14, NEAR = 8; // of an open group, and between its title and its boxes
   const AXES = {
@@ -48,8 +48,8 @@ globalThis.layout = (() => {
     return { boxes, links: [...links.values()], of };
   }
 
-  // What stands in each open group, and on the page (null): its boxes, and the pieces of the links.
-  // A link is cut at the borders it crosses. One source passes a border once, through its port.
+  // The content of each open group, and of the page (null): its boxes, and the pieces of the links.
+  // A link is cut at the borders it crosses. Each source crosses a border once, through its port.
   function levels(data, open, boxes, links) {
     const found = new Map([[null, { children: new Map(), wires: new Map() }]]);
     for (const g of [...open].sort((a, b) => a - b)) {
@@ -67,7 +67,7 @@ globalThis.layout = (() => {
       const piece = (g, from, to) => {
         const last = to === link.to;
         const label = last ? cards.contribution(link) : "";
-        // Uses by the same box are told apart, pieces on the same way are not.
+        // Uses by one box keep separate wires, pieces with the same ends share one.
         const name = [from, to, link.from, last && link.edges.length === 1 ? index : ""].join(" ");
         const { wires } = found.get(g);
         if (!wires.has(name))
@@ -147,7 +147,7 @@ globalThis.layout = (() => {
     return graph;
   }
 
-  // The room that boxes, labels and bends take; ports and their hidden ends take none of their own.
+  // The extent of boxes, labels and bends; ports and their hidden ends add nothing.
   function extent(graph, { children, wires }, { across }) {
     const room = { left: Infinity, top: Infinity, right: -Infinity, bottom: -Infinity };
     const add = ({ x, y, width = 0, height = 0 }) => {
@@ -165,8 +165,8 @@ globalThis.layout = (() => {
     return room;
   }
 
-  // The ways of the wires: from the middle of one side of a box, or a port, to the other side of
-  // another, over which those that arrive spread.
+  // The routes of the wires: from the middle of a box's side, or a port, to the facing side of
+  // another box, along which arriving wires spread.
   function route({ graph, wires, inner, corner, ports, border, at, axes }) {
     const { across, along, span, depth } = axes;
     const middle = (id) => at(graph.node(id))[along];

@@ -1,8 +1,8 @@
 "use strict";
 // The order of boxes within the ranks of one level, chosen among what dagre offers.
 globalThis.order = (() => {
-  // What leads to one box only stands in the order of that box's operands, where this crosses no
-  // more wires than dagre's own order does.
+  // Boxes that lead to one box only take the order of its operands, unless this crosses more wires
+  // than dagre's own order.
   function arrange(graph, wires, inner, across) {
     const uses = new Map(), takes = new Map();
     for (const { from, to } of wires.values()) {
@@ -25,7 +25,7 @@ globalThis.order = (() => {
       return parts.flat();
     };
     for (const id of graph.nodes()) if (uses.get(id) !== 1) tree(id);
-    // The mirror image of dagre's own order is as good inside, but may fit the open groups better.
+    // The mirror image of dagre's own order crosses as many wires, but may fit the open groups better.
     const tries = [
       () => dagre.layout(graph, { constraints }), () => dagre.layout(graph), () => mirror(graph, across),
     ];
@@ -52,7 +52,7 @@ globalThis.order = (() => {
     return () => [...nodes, ...edges].forEach(([thing, before]) => Object.assign(thing, before));
   }
 
-  // dagre bends a wire between any two ranks, too: of those bends only a label's is needed.
+  // dagre also bends wires between any two ranks; of those bends only a label's is needed.
   const bends = ({ points, x, y, width }) =>
     points.filter((p, k) => k % 2 === 0 || (width && p.x === x && p.y === y));
 

@@ -75,7 +75,7 @@
     followed.delete(g);
     render();
     const after = scene.places.get(state.open.has(g) ? `o${g}` : `g${g}`);
-    if (before && after) { // what was touched stays under the pointer
+    if (before && after) { // what was clicked stays under the pointer
       view.x += (before.x - after.x) * view.scale;
       view.y += (before.y - after.y) * view.scale;
       place();
@@ -268,7 +268,7 @@
     return [make("h3", "bad", "not finite"), ...list, make("pre", "birth", data.nonfinite)];
   }
 
-  // --- what people do -------------------------------------------------------------------------------
+  // --- mouse and keyboard ---------------------------------------------------------------------------
 
   function activate(id) {
     if (id[0] === "n") { state.selected = state.selected === id ? null : id; render(); }
