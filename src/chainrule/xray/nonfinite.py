@@ -68,7 +68,7 @@ class _Search:
         )
 
     def _inside(self, node: Entry, phase: Literal["forward", "backward"]) -> list[Birth]:
-        """Return the births in a node; of a loop, a cond or a custom rule those in its body, if any."""
+        """Return the births in a node: those in the body of a loop, a cond or a custom rule."""
         own = list(self._forward(node) if phase == "forward" else self._backward(node))
         bad = any(self.values[node.index]) or any(self.parts[node.index])
         # What is bad inside a custom rule does not matter as long as it stays inside.
