@@ -17,6 +17,8 @@ import difflib
 import math
 import numbers
 import operator
+import os
+import pathlib
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -133,6 +135,19 @@ def one_of(name: str, value: object, choices: Iterable[str]) -> None:
     near = difflib.get_close_matches(value, known, n=1) if isinstance(value, str) else []
     hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
     raise ValueError(f"unknown {name} {value!r}: {hint}")
+
+
+def flag(name: str, value: object) -> None:
+    """Check that something is True or False; ``"no"`` would count as True."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be True or False, not {value!r}")
+
+
+def path(name: str, value: object) -> pathlib.Path:
+    """Return a path that is given as text or as a path."""
+    if not isinstance(value, str | os.PathLike):
+        raise ValueError(f"{name} must be a path, a str or a pathlib.Path, not {kind(value)}")
+    return pathlib.Path(value)
 
 
 def function(name: str, value: object, what: str, why: str = "") -> None:

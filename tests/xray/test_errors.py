@@ -95,7 +95,7 @@ def test_an_argument_that_is_no_array():
 
 
 def test_an_argument_that_is_not_there():
-    with pytest.raises(ValueError, match="argnums names argument 2, there are 1"):
+    with pytest.raises(ValueError, match="argnums must be an int from -1 to 0, not 2"):
         xray.xray(jnp.sum, X, argnums=2)
 
 
@@ -144,6 +144,77 @@ def test_a_loop_too_long_to_keep(monkeypatch):
     ]
 
 
+def pair(x):
+    return jnp.sum(x), x, x
+
+
+class Opaque:
+    """No array."""
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda: xray.xray(3, X), "f must be a function of arrays .*, not a int"),
+        (lambda: xray.xray(pair), r"pair\(x\) cannot be called with 0 arguments: missing .*'x'"),
+        (lambda: xray.xray(pair, X, X), r"pair\(x\) cannot be called with 2 arguments: too many"),
+        (lambda: xray.xray(pair, X, argnums="x"), "argnums must be an int from -1 to 0, not 'x'"),
+        (lambda: xray.xray(pair, X, argnums=0.5), "argnums must be an int .* not 0.5"),
+        (lambda: xray.xray(pair, X, has_aux=True), "has_aux is True, but pair returns 3 parts"),
+        (lambda: xray.xray(jnp.sum, X, has_aux=True), "has_aux is True, but sum returns no tuple"),
+        (lambda: xray.xray(jnp.sum, X, has_aux="yes"), "has_aux must be True or False, not 'yes'"),
+        (lambda: xray.xray(jnp.sum, X, compiled="no"), "compiled must be True or False, not 'no'"),
+        (lambda: xray.xray(jnp.sum, X, unroll=3), "unroll must be True or False, not 3"),
+        (lambda: xray.xray(jnp.sum, X, cotangent="a"), "cotangent is <U1, the result .* float32"),
+        (lambda: xray.xray(jnp.sum, X, cotangent=1j), "cotangent is complex128, the result of sum"),
+        (lambda: xray.xray(jnp.sum, np.array(["a"])), "argument .* is no array that JAX knows"),
+        (lambda: xray.xray(jnp.sum, 2**70), "argument .* too large to convert"),
+        (lambda: xray.xray(jnp.sum, jax.typeof(X)), "argument a of sum is "),
+        (lambda: xray.xray(jnp.sum, jax.eval_shape(jnp.sin, X)), "is a shape, .* pass an array"),
+        (lambda: xray.xray(lambda x: Opaque(), X), "<lambda> returns a .*Opaque: return arrays"),
+        (lambda: xray.probe(3, X), "loss must be a function of the parameters .*, not a int"),
+    ],
+)
+def test_arguments_of_a_wrong_kind(unchecked, call, match):
+    with pytest.raises(ValueError, match=match):
+        call()
+
+
+def test_an_array_that_was_deleted():
+    gone = jnp.ones(3) + 1.0
+    gone.delete()
+    with pytest.raises(ValueError, match="argument a of sum was deleted or donated: pass a copy"):
+        xray.xray(jnp.sum, gone)
+
+
+@pytest.mark.parametrize("transform", [jax.jit, jax.grad])
+def test_inside_a_function_that_jax_traces(transform):
+    with pytest.raises(ValueError, match="call it outside jit, grad, vmap and scan"):
+        transform(lambda x: xray.xray(jnp.sum, x).output)(X)
+
+
+@pytest.mark.parametrize(
+    ("ask", "match"),
+    [
+        (lambda report: report.open(3), "node is 3: give a node of this record, or its label"),
+        (lambda report: report.node(3), "no node is called 3: there are a, reduce_sum_1"),
+        (lambda report: report.to_svg(open=3), "open is 3: give 'auto', 'all', 'none' or a list"),
+        (lambda report: report.to_svg(direction="left"), "unknown direction 'left'.* right, down"),
+        (lambda report: report.to_html(direction="up"), "unknown direction 'up'.* right, down"),
+        (lambda report: report.save(3), "path must be a path, .* not a int"),
+    ],
+)
+def test_questions_of_a_wrong_kind(unchecked, ask, match):
+    with pytest.raises(ValueError, match=match):
+        ask(xray.xray(jnp.sum, X))
+
+
+def test_a_node_of_another_record_is_not_opened():
+    first, second = xray.xray(jax.nn.relu, 1.0), xray.xray(jax.nn.relu, 2.0)
+    with pytest.raises(ValueError, match="node is relu_1 of another record: give a node of this"):
+        second.open(first.node("relu_1"))
+
+
 @pytest.fixture
 def file(tmp_path):
     path = tmp_path / "somebody.py"
@@ -180,6 +251,12 @@ def test_the_command_takes_shapes(file, capsys):
         ("{}:double", ["3x3"], ValueError, "is no shape"),
         ("{}:double", ["float31[3]"], ValueError, "no known dtype"),
         ("{}:double", ["float[3]"], ValueError, "make float32 of float64: write float32, or set"),
+        (
+            "{}:double",
+            ["float32[99999999999999]", "[2]"],
+            ValueError,
+            r"float32\[99999999999999\] \[2\] take 372,529\.0 GiB, more than [\d.]+, a quarter",
+        ),
         ("{}:distance", ["[3]"], ValueError, r"with \[3\]: missing .*'b'; .*of distance\(a, b\)"),
     ],
 )

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core, source_info_util
 
+from chainrule._files import printable
 from chainrule.xray import primitives
 
 # Packages lie in more than one place where a virtual environment sees those of another.
@@ -38,7 +39,15 @@ def quiet(f: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(f)
     def run(*args: Any) -> Any:
         with jax.debug_nans(False), jax.debug_infs(False):
-            return f(*args)
+            try:
+                return f(*args)
+            except ValueError as error:
+                if "compiler_options" not in str(error):
+                    raise
+                raise ValueError(
+                    "xray runs a program of its own and cannot do so while JAX traces the function "
+                    "that calls it: call it outside jit, grad, vmap and scan"
+                ) from None
 
     return run
 
@@ -122,12 +131,12 @@ def unrolled(eqn: Any) -> core.ClosedJaxpr | None:
 def name(eqn: Any) -> str:
     """Return what people call the operator: the primitive, or the function with a custom rule."""
     body = custom_rule(eqn)
-    return eqn.primitive.name if body is None else function_name(body)
+    return printable(eqn.primitive.name) if body is None else function_name(body)
 
 
 def function_name(body: core.ClosedJaxpr) -> str:
     """Return the name of the Python function that a body was traced from."""
-    return _origin(body)[0]
+    return printable(_origin(body)[0])
 
 
 def is_library(body: core.ClosedJaxpr) -> bool:
@@ -153,7 +162,7 @@ def _origin(body: core.ClosedJaxpr) -> tuple[str, str]:
 
 def scope(eqn: Any) -> str:
     """Return the named scopes around an equation, from the outermost, separated by slashes."""
-    return str(eqn.source_info.name_stack)
+    return printable(eqn.source_info.name_stack)
 
 
 def lines(eqn: Any) -> tuple[str, str]:
@@ -167,7 +176,7 @@ def lines(eqn: Any) -> tuple[str, str]:
     if not frames or frames[-1].startswith(_HERE):
         return "", ""
     own = [frame for frame in frames if not in_library(frame) and not frame.startswith(_HERE)]
-    return (own or frames)[-1], frames[-1]
+    return printable((own or frames)[-1]), printable(frames[-1])
 
 
 def functions(eqn: Any) -> tuple[tuple[str, str], ...]:
@@ -179,7 +188,7 @@ def functions(eqn: Any) -> tuple[tuple[str, str], ...]:
     frames = [_without_column(frame) for frame in text.split("\n") if ":" in frame]
     ours = [k for k, frame in enumerate(frames) if frame.startswith(_HERE)]
     frames = frames[ours[-1] + 1 :] if ours else frames[-1:]
-    own = [frame for frame in frames if not in_library(frame)]
+    own = [printable(frame) for frame in frames if not in_library(frame)]
     calls = ["", *(frame.partition(" (")[0] for frame in own)]
     names = [frame.partition(" (")[2].removesuffix(")").rpartition(".")[2] for frame in own]
     return tuple(zip(names, calls, strict=False))

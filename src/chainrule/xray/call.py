@@ -1,6 +1,7 @@
 """One call of a function, recorded: traced, named, run."""
 
 import inspect
+import re
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from chainrule import _require
+from chainrule._files import printable
 from chainrule.xray import _jax
 from chainrule.xray.graph import differentiable
 from chainrule.xray.program import program
@@ -30,11 +32,15 @@ def record(
     unroll: bool = False,
 ) -> Record:
     """Record one call of a function; `chainrule.xray.xray` says what each argument means."""
+    _require.function("f", f, "of arrays that JAX can trace")
     _require.one_of("keep", keep, ("values", "stats"))
+    for name, value in (("has_aux", has_aux), ("compiled", compiled), ("unroll", unroll)):
+        _require.flag(name, value)
+    _check_count(f, args)
     named = argument_names(f, args)
     wanted = _wanted(args, argnums)
     closed, shapes = trace(f, args)
-    result, aux = shapes if has_aux else (shapes, ())
+    result, aux = _parts(shapes, _name(f)) if has_aux else (shapes, ())
     starts = incoming(result, cotangent, _name(f)) + [None] * len(jax.tree.leaves(aux))
     names, leaves = tuple(name for name, _ in named), [leaf for _, leaf in named]
     ready = program(f, closed, names, wanted, keep, compiled, unroll)
@@ -59,24 +65,47 @@ def record(
     )
 
 
+def _check_count(f: Callable[..., Any], args: Sequence[Any]) -> None:
+    try:
+        signature = inspect.signature(f)
+    except (TypeError, ValueError):  # some functions have none
+        return
+    try:
+        signature.bind(*args)
+    except TypeError as error:
+        raise ValueError(
+            f"{_name(f)}{signature} cannot be called with {len(args)} arguments: {error}"
+        ) from None
+
+
 def _wanted(args: Sequence[Any], argnums: int | Sequence[int] | None) -> tuple[int, ...]:
-    chosen = range(len(args)) if argnums is None else np.atleast_1d(argnums).tolist()
-    for n in chosen:
-        if not -len(args) <= n < len(args):
-            raise ValueError(f"argnums names argument {n}, there are {len(args)}: count from 0")
-    chosen = {n % len(args) for n in chosen}
+    """Return the numbers of the leaves to differentiate with respect to."""
+    if argnums is None:
+        argnums = range(len(args))
+    elif not isinstance(argnums, Sequence) or isinstance(argnums, str):
+        argnums = [argnums]
+    least, most = -len(args), len(args) - 1
+    chosen = {_require.count("argnums", n, least=least, most=most) % len(args) for n in argnums}
     flat = [(i, leaf) for i, arg in enumerate(args) for leaf in jax.tree.leaves(arg)]
     return tuple(
         k for k, (i, x) in enumerate(flat) if i in chosen and differentiable(jax.typeof(x))
     )
 
 
+def _parts(shapes: Any, name: str) -> tuple[Any, Any]:
+    """Return the shapes of the result, and of what comes with it under ``has_aux``."""
+    if not isinstance(shapes, tuple) or len(shapes) != 2:
+        what = f"{len(shapes)} parts" if isinstance(shapes, tuple) else "no tuple"
+        raise ValueError(f"has_aux is True, but {name} returns {what}: return (result, more)")
+    return shapes
+
+
 def trace(f: Callable[..., Any], args: Sequence[Any]) -> tuple[_jax.ClosedJaxpr, Any]:
-    """Trace a function, and say plainly why that is impossible.
+    """Trace a function, and say plainly where that is impossible.
 
     Raises:
-      ValueError: the function needs the numbers themselves while JAX traces it, or keeps a
-        mutable array.
+      ValueError: the function needs the numbers themselves while JAX traces it, returns something
+        other than arrays, or keeps a mutable array.
     """
     try:
         closed, shapes = _jax.trace(f, args)
@@ -87,16 +116,23 @@ def trace(f: Callable[..., Any], args: Sequence[Any]) -> tuple[_jax.ClosedJaxpr,
             f"{_name(f)} cannot be traced by JAX ({type(error).__name__} at {_culprit(error)}): "
             f"{_cure(error)}"
         ) from error
+    except TypeError as error:
+        if (found := _RETURNED.search(str(error))) is None:
+            raise  # the user's own
+        raise ValueError(f"{_name(f)} returns a {found[1]}: return arrays only") from error
     if _jax.mutates(closed):
         raise ValueError(
-            f"{_name(f)} writes to a mutable array (jax.new_ref), which is no value that could "
-            "stand on a graph: pass the value on as an argument and a result instead"
+            f"{_name(f)} writes to a mutable array (jax.new_ref), which a record cannot hold: "
+            "pass the value on as an argument and a result instead"
         )
     return closed, shapes
 
 
+_RETURNED = re.compile(r"returned a value of type <class '(.*?)'>")  # says JAX
+
+
 def _name(f: Callable[..., Any]) -> str:
-    return getattr(inspect.unwrap(f), "__name__", None) or type(f).__name__
+    return printable(getattr(inspect.unwrap(f), "__name__", None) or type(f).__name__)
 
 
 def _cure(error: Exception) -> str:
@@ -112,14 +148,14 @@ def _cure(error: Exception) -> str:
 def _culprit(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if not _jax.in_library(f.filename) and f.filename != __file__]
-    return f"{own[-1].filename}:{own[-1].lineno}" if own else "an unknown line"
+    return printable(f"{own[-1].filename}:{own[-1].lineno}") if own else "an unknown line"
 
 
 def argument_names(f: Callable[..., Any], args: Sequence[Any]) -> list[tuple[str, Any]]:
     """Return every leaf of the arguments with its path, as in ``params['layer1']['kernel']``.
 
     Raises:
-      ValueError: a leaf is not an array.
+      ValueError: a leaf is not an array with numbers in it.
     """
     try:
         parameters = list(inspect.signature(f).parameters.values())
@@ -133,14 +169,26 @@ def argument_names(f: Callable[..., Any], args: Sequence[Any]) -> list[tuple[str
         elif parameters and parameters[-1].kind is inspect.Parameter.VAR_POSITIONAL:
             name = f"{parameters[-1].name}[{i - len(parameters) + 1}]"
         for path, leaf in jax.tree_util.tree_leaves_with_path(arg):
-            named.append((name + jax.tree_util.keystr(path), leaf))
+            named.append((printable(name + jax.tree_util.keystr(path)), leaf))
     for name, leaf in named:
         if not isinstance(leaf, (bool, int, float, complex)) and not hasattr(leaf, "dtype"):
             raise ValueError(
                 f"argument {name} of {_name(f)} is {leaf!r}, a {type(leaf).__name__} and not an "
                 "array: fix it with functools.partial, as f's own keyword arguments"
             )
+        _check_leaf(f"argument {name} of {_name(f)}", leaf)
     return named
+
+
+def _check_leaf(name: str, leaf: Any) -> None:
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        raise ValueError(f"{name} is a shape, {leaf}, without numbers: pass an array")
+    if isinstance(leaf, jax.Array) and _require.is_concrete(leaf) and leaf.is_deleted():
+        raise ValueError(f"{name} was deleted or donated: pass a copy of it")
+    try:
+        jax.typeof(leaf)
+    except (TypeError, OverflowError) as error:
+        raise ValueError(f"{name} is no array that JAX knows: {error}") from None
 
 
 def incoming(outputs: Any, cotangent: Any, name: str) -> list[Any]:
@@ -178,16 +226,31 @@ def incoming(outputs: Any, cotangent: Any, name: str) -> list[Any]:
             "same tree"
         ) from None
     for leaf, g in zip(leaves, given, strict=True):
-        if differentiable(leaf) and (g is None or np.shape(g) != leaf.shape):
-            given_shape = None if g is None else list(np.shape(g))
-            raise ValueError(
-                f"cotangent has shape {given_shape}, the result of {name} "
-                f"{list(leaf.shape)}: give one number per element of the result"
-            )
+        if differentiable(leaf):
+            _check_cotangent(g, leaf, name)
     return [
         jnp.asarray(g, leaf.dtype) if differentiable(leaf) else None
         for leaf, g in zip(leaves, given, strict=True)
     ]
+
+
+def _check_cotangent(g: Any, leaf: Any, name: str) -> None:
+    if g is None or np.shape(g) != leaf.shape:
+        given = None if g is None else list(np.shape(g))
+        raise ValueError(
+            f"cotangent has shape {given}, the result of {name} {list(leaf.shape)}: give one "
+            "number per element of the result"
+        )
+    dtype = g.dtype if hasattr(g, "dtype") else np.asarray(g).dtype
+    kinds = (
+        (jnp.number, jnp.bool_)
+        if jnp.iscomplexobj(leaf)
+        else (jnp.floating, jnp.integer, jnp.bool_)
+    )
+    if not any(jnp.issubdtype(dtype, kind) for kind in kinds):
+        raise ValueError(
+            f"cotangent is {dtype}, the result of {name} {leaf.dtype}: give {leaf.dtype}"
+        )
 
 
 def __dir__() -> list[str]:

@@ -2,6 +2,8 @@
 
 import importlib.util
 import inspect
+import math
+import os
 import pathlib
 import re
 import sys
@@ -10,12 +12,14 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from rich.console import Console
 
 from chainrule.xray.report import Report, xray
 
 __all__ = ["files", "run"]
 
+_SHARE = 1 / 4  # of the memory, for the arguments: values and gradients take as much again, or more
 _SHAPE = re.compile(r"(?P<dtype>[a-z]+[0-9]*)?\[(?P<sizes>[0-9, ]*)\]")
 
 
@@ -48,7 +52,7 @@ def run(
     if not callable(f):
         raise ValueError(f"{spec}: the file defines no function {name}")
     if shapes:
-        args = tuple(_example(shape, i) for i, shape in enumerate(shapes))
+        args = _examples(shapes)
     else:
         args = _example_args(module, spec)
     try:
@@ -108,7 +112,21 @@ def _example_args(module: Any, spec: str) -> tuple[Any, ...]:
     return args
 
 
-def _example(shape: str, number: int) -> jax.Array:
+def _examples(shapes: Sequence[str]) -> tuple[jax.Array, ...]:
+    """Return an array for each shape, once all of them together are known to fit."""
+    known = [_parse(shape) for shape in shapes]
+    needed = sum(math.prod(sizes) * dtype.itemsize for sizes, dtype in known)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > _SHARE * memory:
+        raise ValueError(
+            f"{' '.join(shapes)} take {needed / 2**30:,.1f} GiB, more than "
+            f"{_SHARE * memory / 2**30:,.1f}, a quarter of this machine's memory: give smaller "
+            "shapes"
+        )
+    return tuple(_example(*shape, i) for i, shape in enumerate(known))
+
+
+def _parse(shape: str) -> tuple[tuple[int, ...], np.dtype]:
     match = _SHAPE.fullmatch(shape.strip())
     if match is None:
         raise ValueError(f"{shape!r} is no shape: write float32[8,3], or [] for a scalar")
@@ -122,6 +140,10 @@ def _example(shape: str, number: int) -> jax.Array:
         raise ValueError(
             f"{shape!r}: JAX would make {kept} of {dtype}: write {kept}, or set JAX_ENABLE_X64=1"
         )
+    return sizes, dtype
+
+
+def _example(sizes: tuple[int, ...], dtype: np.dtype, number: int) -> jax.Array:
     if not jnp.issubdtype(dtype, jnp.inexact):
         return jnp.zeros(sizes, dtype)
     return jax.random.normal(jax.random.fold_in(jax.random.key(0), number), sizes, dtype)

@@ -7,8 +7,9 @@ import re
 import threading
 from collections.abc import Sequence
 from html import escape as html_escape
-from typing import Literal
+from typing import Literal, get_args
 
+from chainrule import _require
 from chainrule.xray.picture import Picture
 
 __all__ = ["Direction", "Open", "html", "opened", "svg"]
@@ -33,10 +34,9 @@ def svg(data: Picture, open: Open = "auto", direction: Direction | None = None) 
     Returns:
       The text of a self-contained file.
     """
+    _check_direction(direction)
     state = {"open": opened(data, open), "step": None, "selected": None, "found": None}
-    style = _text("draw.css")
-    arguments = [data, state, style, direction]
-    return _run(json.dumps(arguments))
+    return _run(json.dumps([data, state, _text("draw.css"), direction]))
 
 
 def html(data: Picture, open: Open = "auto", direction: Direction | None = None) -> str:
@@ -50,6 +50,7 @@ def html(data: Picture, open: Open = "auto", direction: Direction | None = None)
     Returns:
       The text of the page.
     """
+    _check_direction(direction)
     parts = {
         "title": html_escape(data["title"]),
         "style": _text("draw.css") + _text("page.css"),
@@ -59,6 +60,11 @@ def html(data: Picture, open: Open = "auto", direction: Direction | None = None)
         "start": json.dumps({"open": opened(data, open), "direction": direction}),
     }
     return re.sub(r"%([a-z]+)%", lambda match: parts[match[1]], _text("page.html"))
+
+
+def _check_direction(direction: Direction | None) -> None:
+    if direction is not None:
+        _require.one_of("direction", direction, get_args(Direction))
 
 
 def opened(data: Picture, open: Open) -> list[int]:
@@ -75,8 +81,8 @@ def opened(data: Picture, open: Open) -> list[int]:
     if open == "auto":
         return [group["id"] for group in groups if group["open"]]
     names = {group["name"] for group in groups}
-    unknown = [name for name in open if name not in names]
-    if isinstance(open, str) or unknown:
+    listed = isinstance(open, Sequence) and not isinstance(open, str)
+    if not listed or any(name not in names for name in open):
         raise ValueError(
             f"open is {open!r}: give 'auto', 'all', 'none' or a list of names of groups, which "
             f"are {sorted(names)}"

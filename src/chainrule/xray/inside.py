@@ -60,7 +60,11 @@ def enter(record: Record, node: Entry | str, step: int | None = None) -> Record:
         kept.
       TooLargeError: the steps of a loop do not fit in memory.
     """
-    node = record.node(node) if isinstance(node, str) else node
+    if isinstance(node, str):
+        node = record.node(node)
+    elif node not in record.nodes:
+        what = f"{node.label} of another record" if isinstance(node, Entry) else repr(node)
+        raise ValueError(f"node is {what}: give a node of this record, or its label")
     if record.keep != "values":
         raise ValueError("only statistics are kept: call xray with keep='values' to open nodes")
     taken = record.taken(node)
@@ -94,9 +98,9 @@ def _at_step(
 ) -> tuple[Entry, list[Any]]:
     """Return a node inside a loop as it was at one step, and what it took there."""
     steps = record.steps or 0
-    if step is None or not -steps <= step < steps:
+    if not isinstance(step, int | np.integer) or not -steps <= step < steps:
         raise ValueError(
-            f"step is {step}, {node.label} stands "
+            f"step is {step!r}, {node.label} stands "
             + (f"inside a loop of {steps} steps: name one of them" if steps else "in no loop")
         )
 

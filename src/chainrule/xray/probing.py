@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from chainrule import _require
 from chainrule.xray.call import record
 from chainrule.xray.flow import flow
 
@@ -33,6 +34,7 @@ def probe(
       >>> {name: round(value, 4) for name, value in found.items()}
       {'activation_rms/w': 0.7616, 'gradient_norm/w': 1.0, 'saturated/w': 0.0}
     """
+    _require.function("loss", loss, "of the parameters and the arguments")
     wanted = {"argnums": 0} | settings
 
     def numbers(params: Any) -> dict[str, float]:

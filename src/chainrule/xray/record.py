@@ -12,10 +12,14 @@ from chainrule.xray.graph import Graph, Slot, Use, Vertex
 from chainrule.xray.passes import Numbers
 from chainrule.xray.stats import Stats, stats
 
-__all__ = ["LEAF", "Edge", "Entry", "Record", "Trees", "entries"]
+__all__ = ["LEAF", "Edge", "Entry", "Record", "Trees", "UnknownNodeError", "entries"]
 
 LEAF: Any = jax.tree.structure(0)
 """The pytree of one array."""
+
+
+class UnknownNodeError(LookupError, ValueError):
+    """No node has this label."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -187,13 +191,13 @@ class Record(Graph):
         """Return the node of that label: the path of an argument, or ``mul_12``.
 
         Raises:
-          LookupError: there is none.
+          UnknownNodeError: there is none.
         """
         for node in self.nodes:
             if node.label == name:
                 return node
         labels = ", ".join(node.label for node in self.nodes[:12])
-        raise LookupError(f"no node is called {name!r}: there are {labels}, ...")
+        raise UnknownNodeError(f"no node is called {name!r}: there are {labels}, ...")
 
 
 def entries(

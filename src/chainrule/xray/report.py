@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from rich.console import Console, ConsoleOptions
 
-from chainrule import _files
+from chainrule import _files, _require
 from chainrule.xray import call, draw, flow, inside, nonfinite, shared, table
 from chainrule.xray.births import Nonfinite
 from chainrule.xray.dot import dot
@@ -105,7 +105,7 @@ class Report:
         """Return the node of that label: the path of an argument, or ``mul_12``.
 
         Raises:
-          LookupError: there is none.
+          UnknownNodeError: there is none; a `LookupError` and a `ValueError`.
         """
         return self.record.node(name)
 
@@ -225,7 +225,7 @@ class Report:
           >>> xray(lambda x: x * x, 3.0).save(f"{folder}/square.dot").name
           'square.dot'
         """
-        path = pathlib.Path(path)
+        path = _require.path("path", path)
         texts = {".html": self.to_html, ".svg": self.to_svg, ".dot": self.to_dot}
         if path.suffix not in texts:
             raise ValueError(
