@@ -1,3 +1,5 @@
+import importlib
+import inspect
 import pathlib
 import re
 import subprocess
@@ -11,7 +13,7 @@ from chainrule import cli, runs
 
 def run_of(root, experiment, **trace):
     with runs.start(experiment, seed=0, arguments={}, root=root) as run:
-        run.save_trace({name.replace("_", "/"): values for name, values in trace.items()})
+        run.save_trace({name: runs.Series(values, loss=True) for name, values in trace.items()})
     return run.path
 
 
@@ -84,6 +86,32 @@ def test_compare_without_a_series_of_that_name_says_so(tmp_path, capsys):
     a, b = (run_of(tmp_path, "demo", x_loss=[1.0]) for _ in range(2))
     assert cli.main(["compare", str(a), str(b), "--series", "error"]) == 2
     assert "no series to draw" in capsys.readouterr().err
+
+
+def test_compare_shows_the_losses_unless_a_name_is_given(tmp_path, capsys):
+    with runs.start("demo", seed=0, arguments={}, root=tmp_path) as run:
+        run.save_trace({"fit": runs.Series([1.0, 0.5], loss=True), "loss of weight": [2.0, 1.0]})
+    command = ["compare", str(run.path), str(run.path)]
+    assert cli.main(command) == 0
+    printed = capsys.readouterr().out
+    assert "fit" in printed
+    assert "weight" not in printed
+    assert cli.main([*command, "--series", "weight"]) == 0
+    printed = capsys.readouterr().out
+    assert "loss of weight" in printed
+    assert "fit" not in printed
+
+
+def test_every_command_names_a_function_that_takes_its_arguments():
+    def commands(table):
+        for entry in table.values():
+            yield from [entry] if isinstance(entry, cli.Command) else commands(entry[1])
+
+    for command in commands(cli.COMMANDS):
+        module, _, name = command.function.partition(":")
+        function = getattr(importlib.import_module(module), name)
+        given = {argument.names[0].lstrip("-").replace("-", "_") for argument in command.arguments}
+        assert set(inspect.signature(function).parameters) == given, name
 
 
 def test_data_show_describes_both_splits(capsys):

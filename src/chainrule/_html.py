@@ -5,8 +5,8 @@ A page is built of elements, not of strings, so that no text can get into one un
 >>> print(document("a < b", element("p", "1 & 2 ", element("b", "<3"))).split("<body>")[1])
 <main><p>1 &amp; 2 <b>&lt;3</b></p></main></body></html>
 
-They are legible in light and in dark, as the reader's system asks, and in print. The colours are
-those of `chainrule.plots`, and mean the same.
+They can be read in light and dark mode, as the reader's system asks, and in print. The colours are
+those of `chainrule.plots`, with the same meanings.
 """
 
 import importlib.resources
@@ -14,10 +14,23 @@ import inspect
 import re
 import textwrap
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 Element = ElementTree.Element
 """The standard library's, of ``xml.etree``."""
+
+
+class Column(NamedTuple):
+    """A column of a table.
+
+    Attributes:
+      name: its heading.
+      numeric: whether it holds numbers, which are set to the right.
+    """
+
+    name: str
+    numeric: bool = False
 
 
 def element(tag: str, *children: Element | str, **attributes: str) -> Element:
@@ -40,29 +53,31 @@ def element(tag: str, *children: Element | str, **attributes: str) -> Element:
     return made
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[Element | str]]) -> Element:
+def table(header: Sequence[Column | str], rows: Iterable[Sequence[Element | str]]) -> Element:
     """Return a table in a box of its own, which scrolls where the window is narrower.
 
     Args:
-      header: the names of the columns; one that ends in a space is of numbers, set to the right.
-        Where all are empty, none is shown.
-      rows: a cell a column, the first one the name of the row.
+      header: the columns; a name alone is a column of text. Where all names are empty, no heading
+        is shown.
+      rows: a cell for each column; the first cell is the name of the row.
 
     Raises:
       ValueError: a row has more or fewer cells than the header.
     """
-    kinds = [{"class_": "number"} if name.endswith(" ") else {} for name in header]
+    columns = [Column(one) if isinstance(one, str) else one for one in header]
+    kinds = [{"class_": "number"} if column.numeric else {} for column in columns]
     made = element("table")
-    if any(header):
+    if any(column.name for column in columns):
         names = (
-            element("th", name.strip(), scope="col", **kind)
-            for name, kind in zip(header, kinds, strict=True)
+            element("th", column.name, scope="col", **kind)
+            for column, kind in zip(columns, kinds, strict=True)
         )
         made.append(element("thead", element("tr", *names)))
     body = element("tbody")
     for row in rows:
-        if len(row) != len(header):
-            raise ValueError(f"{len(row)} cells in a row under {len(header)} names: {list(header)}")
+        if len(row) != len(columns):
+            names_of = [column.name for column in columns]
+            raise ValueError(f"{len(row)} cells in a row under {len(columns)} names: {names_of}")
         first = element("th", row[0], scope="row")
         rest = (element("td", cell, **kind) for cell, kind in zip(row[1:], kinds[1:], strict=True))
         body.append(element("tr", first, *rest))
@@ -114,8 +129,8 @@ def document(title: str, *body: Element) -> str:
     """Return a whole page.
 
     Args:
-      title: what the window is called.
-      body: what is in it.
+      title: of the window.
+      body: the elements in it.
     """
     head = element(
         "head",

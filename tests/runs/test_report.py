@@ -1,6 +1,5 @@
 import html.parser
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -32,8 +31,9 @@ def test_the_report_of_a_run_shows_ours_beside_the_notes_and_links_to_every_file
         run.result("final loss", 0.25, expected=0.2)
         run.result("errors", 0, expected=0)
         run.result("floor", 0.5, expected=0)
-        run.result("by seed", [3.0, 1.0, 2.0])
-        run.result("by turn", [2.0, 4.0, 3.0], expected=2)
+        run.result("by seed", [3.0, 1.0, 2.0], per="seed")
+        run.result("by turn", [2.0, 4.0, 3.0], expected=2, per="turn")
+        run.result("seed of numbers", [5.0, 6.0])
         run.result("by depth", [3.0, 1.0], expected=[3.0, 1.0])
         run.result("edge", float("inf"), expected="none")
         run.save_trace({"loss": [1.0, 0.25]})
@@ -46,6 +46,7 @@ def test_the_report_of_a_run_shows_ours_beside_the_notes_and_links_to_every_file
     assert "errors | 0 | 0 | 0 |" in rows
     assert "floor | 0.5 | 0 | +0.5" in rows
     assert "by seed | 2 (1 to 3) | 3, 1, 2" in rows
+    assert "seed of numbers | 5, 6" in rows
     assert "by depth | 3, 1 | 3, 1 |" in rows
     assert "edge | inf | none" in rows
     assert "sha256 | images | abc" in rows
@@ -56,26 +57,62 @@ def test_the_report_of_a_run_shows_ours_beside_the_notes_and_links_to_every_file
     assert page.links == [*links, "graph.dot", "run.json", "trace.csv"]
 
 
-@pytest.mark.parametrize(
-    ("value", "expected", "said"),
-    [
-        (0.004, "at most 0.005", "met, 20 % below"),
-        (0.005, "at most 0.005", "met, to the digit"),
-        (0.005, "below 5e-3", "not met, to the digit"),
-        ([0.006, 0.004, 0.0055], "at most 0.005", "not met by 2 of 3, 20 % above"),
-        ([0.5, 0.95], "at least 0.99", "not met, 49.5 % below"),
-        (0.995, "at least 0.99", "met, 0.505 % above"),
-        (12.5, "below 5", "not met, 2.5 times the limit"),
-        (0.5, "above 0", "met, 0.5 above"),
-        (-0.5, "above 0", "not met, 0.5 below"),
-        (["inf"], "below 5", None),
-        (0.3, "near 0.2", None),
-    ],
-)
+LIMITS = [
+    (0.004, "at most 0.005", "met, 20 % below"),
+    (0.005, "at most 0.005", "met, to the digit"),
+    (0.005, "below 5e-3", "not met, to the digit"),
+    ([0.006, 0.004, 0.0055], "at most 0.005", "not met by 2 of 3, 20 % above"),
+    ([0.5, 0.95], "at least 0.99", "not met, 49.5 % below"),
+    (0.995, "at least 0.99", "met, 0.505 % above"),
+    (12.5, "below 5", "not met, 2.5 times the limit"),
+    (0.5, "above 0", "met, 0.5 above"),
+    (-0.5, "above 0", "not met, 0.5 below"),
+    (["inf"], "below 5", None),
+    (0.3, "near 0.2", None),
+]
+
+
+def row_of(results, **fields):
+    page = runs.report({"experiment": "x", "results": {"a": results}, **fields}, [])
+    return Reader(page.partition("<tbody>")[2].partition("</tbody>")[0]).words
+
+
+@pytest.mark.parametrize(("value", "expected", "said"), LIMITS)
 def test_the_report_says_whether_a_limit_was_met_and_by_how_much(value, expected, said):
-    record = {"experiment": "x", "results": {"a": {"value": value, "expected": expected}}}
-    row = runs.report(record, []).partition("<tbody>")[2].partition("</tbody>")[0]
-    assert Reader(row).words[3:] == ([said] if said else [])
+    # The words of format 1, in which old folders hold their limits.
+    assert row_of({"value": value, "expected": expected})[3:] == ([said] if said else [])
+
+
+@pytest.mark.parametrize(("value", "expected", "said"), LIMITS[:-1])
+def test_a_limit_is_data_that_the_report_reads_as_it_reads_the_words_of_old_folders(
+    tmp_path, value, expected, said
+):
+    word, _, bound = expected.rpartition(" ")
+    limits = {"at most": runs.AtMost, "at least": runs.AtLeast, "below": runs.Below}
+    limit = {**limits, "above": runs.Above}[word](float(bound))
+    with runs.start("x", seed=0, arguments={}, root=tmp_path) as run:
+        run.result("a", value, limit)
+        run.result("b", value, expected)
+    results = runs.load(run.path).record["results"]
+    assert results["a"]["expected"] == {word: float(bound)}
+    assert row_of(results["a"], format=2)[2:] == [
+        f"{word} {float(bound):g}",
+        *([said] * bool(said)),
+    ]
+    # Words are words now, though they sound like a limit.
+    assert row_of(results["b"], format=2)[2:] == [expected]
+
+
+def test_a_limit_needs_a_finite_number():
+    with pytest.raises(ValueError, match=r"bound must be a finite number, not nan"):
+        runs.AtMost(float("nan"))
+
+
+def test_in_old_folders_the_name_says_what_a_list_is_one_number_of():
+    for name, said in (("error by seed", "2 (1 to 3)"), ("time, 3 turns", "2 (1 to 3)")):
+        old = {"experiment": "x", "results": {name: {"value": [3, 1, 2], "expected": None}}}
+        assert said in Reader(runs.report(old, [])).words
+        assert said not in Reader(runs.report({**old, "format": 2}, [])).words
 
 
 def test_no_text_of_a_run_becomes_a_tag(tmp_path):
@@ -91,14 +128,11 @@ def test_no_text_of_a_run_becomes_a_tag(tmp_path):
         assert WORD in Reader(page).words
 
 
-def test_the_report_tells_what_the_script_says_of_itself(tmp_path, monkeypatch):
-    program = sys.modules["__main__"]
-    monkeypatch.setattr(program, "__file__", "/somewhere/demo.py", raising=False)
-    monkeypatch.setattr(program, "__doc__", "Is it a 5?")
-    for experiment in ("demo", "another"):
-        with runs.start(experiment, seed=0, arguments={}, root=tmp_path) as run:
+def test_the_report_tells_what_the_experiment_is_about(tmp_path):
+    for about in ("Is it a 5?", None):
+        with runs.start("demo", seed=0, arguments={}, root=tmp_path, about=about) as run:
             pass
-        assert (experiment == "demo") == ("Is it a 5?" in (run.path / "report.html").read_text())
+        assert (about is not None) == ("Is it a 5?" in (run.path / "report.html").read_text())
 
 
 def test_a_record_by_other_hands_is_shown_as_far_as_it_goes():
@@ -138,14 +172,15 @@ def test_the_comparison_page_has_the_results_of_both(tmp_path):
     paths = []
     for eta, value in ((0.125, 1.0), (0.5, np.nan)):
         with runs.start("demo", seed=0, arguments={"eta": eta}, root=tmp_path) as run:
-            run.save_trace({f"w/eta={eta}/loss": [2.0, value], "x/loss": [1.0, 1.0]})
+            loss = runs.Series([2.0, value], loss=True, eta=eta, stem="w")
+            run.save_trace({f"w/eta={eta}/loss": loss, "x/loss": [1.0, 1.0]})
             run.result("final", value, expected=1.5)
             if eta == 0.5:
                 run.result("new", 7)
         paths.append(run.path)
-    words = " | ".join(Reader(runs.page(runs.compare(*paths), containing="w/")).words)
+    words = " | ".join(Reader(runs.page(runs.compare(*paths), containing="w,")).words)
     assert "eta | 0.125 | 0.5" in words
-    assert "w/eta=0.125|0.5/loss | step 1 | 1 | nan | nan | B" in words
+    assert "w, eta=0.125|0.5 | step 1 | 1 | nan | nan | B" in words
     assert "x/loss" not in words
     assert "final | 1 | nan | 1.5" in words
     assert "new | - | 7" in words

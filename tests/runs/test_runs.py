@@ -41,7 +41,7 @@ def test_a_run_is_a_folder_named_by_time_and_seed_that_says_what_ran(tmp_path):
 
 
 def test_settings_that_count_nothing_are_refused_together():
-    with pytest.raises(ValueError, match=r"^seeds=0, steps=-1: give at least 1$"):
+    with pytest.raises(ValueError, match=r"^seeds=0, steps=-1: give an int of at least 1$"):
         runs.check_counts(seeds=0, epochs=1, steps=-1)
 
 
@@ -136,17 +136,13 @@ def test_a_damaged_trace_is_refused_with_its_line(tmp_path, text, message):
 # --- comparing ---------------------------------------------------------------------------------
 
 
+def losses(**series):
+    return {f"{name}/loss": runs.Series(values, loss=True) for name, values in series.items()}
+
+
 def test_compare_finds_where_two_runs_part_their_gap_and_who_diverged(tmp_path):
-    a = write(
-        tmp_path,
-        trace={"x/loss": [4.0, 2.0, 1.0], "y/loss": [1.0, 1.0], "z/loss": [1.0, 0.5]},
-        eta=1,
-    )
-    b = write(
-        tmp_path,
-        trace={"x/loss": [4.0, 2.0, 0.5], "y/loss": [1.0, 3.0], "z/loss": [1.0, 0.5]},
-        eta=2,
-    )
+    a = write(tmp_path, trace=losses(x=[4.0, 2.0, 1.0], y=[1.0, 1.0], z=[1.0, 0.5]), eta=1)
+    b = write(tmp_path, trace=losses(x=[4.0, 2.0, 0.5], y=[1.0, 3.0], z=[1.0, 0.5]), eta=2)
     comparison = runs.compare(a, b)
     x, y, z = comparison.gaps
     assert (x.parts_at, x.final_a, x.final_b, x.gap, x.diverged) == (2, 1.0, 0.5, -0.5, "")
@@ -157,23 +153,70 @@ def test_compare_finds_where_two_runs_part_their_gap_and_who_diverged(tmp_path):
     assert runs.compare(a, b, tolerance=0.6).gaps[0].parts_at is None
 
 
+@pytest.mark.parametrize(
+    ("in_a", "in_b", "said"),
+    [
+        ([1.0, 3.0], [1.0, 3.0], ("both", "")),
+        ([1.0, 3.0], [1.0, 0.5], ("A", "")),
+        ([1.0, 1.0], [1.0, 0.5], ("", "")),
+        ([1.0, np.inf, 0.5], [1.0, 3.0], ("both", "A")),
+        ([1.0, 0.5], [1.0, np.nan], ("B", "B")),
+    ],
+)
+def test_only_a_loss_diverges_by_rising_and_anything_by_not_being_finite(
+    tmp_path, in_a, in_b, said
+):
+    a, b = (
+        write(tmp_path, trace={"x": runs.Series(values, loss=True), "accuracy": values})
+        for values in (in_a, in_b)
+    )
+    assert tuple(gap.diverged for gap in runs.compare(a, b).gaps) == said
+
+
 def test_series_that_differ_only_in_their_rate_are_paired_where_there_is_one_choice(tmp_path):
-    a = write(tmp_path, trace={"w/eta=0.125/loss": [1.0, 0.5], "u/eta=1/loss": [1.0, 0.5]})
+    def at(stem, eta, values):
+        return runs.Series(values, loss=True, eta=eta, stem=stem)
+
+    a = write(tmp_path, trace={"w1": at("w", 0.125, [1.0, 0.5]), "u1": at("u", 1, [1.0, 0.5])})
     b = write(
         tmp_path,
         trace={
-            "w/eta=0.5/loss": [1.0, np.nan],
-            "u/eta=2/loss": [1.0, 0.5],
-            "u/eta=3/loss": [1.0, 0.5],
+            "w2": at("w", 0.5, [1.0, np.nan]),
+            "u2": at("u", 2, [1.0, 0.5]),
+            "u3": at("u", 3, [1.0, 0.5]),
         },
     )
     comparison = runs.compare(a, b)
     (gap,) = comparison.gaps
-    assert (gap.series, gap.parts_at, gap.diverged) == ("w/eta=0.125|0.5/loss", 1, "B")
-    assert comparison.only_a == ("u/eta=1/loss",)
-    assert comparison.only_b == ("u/eta=2/loss", "u/eta=3/loss")
+    assert (gap.series, gap.parts_at, gap.diverged) == ("w, eta=0.125|0.5", 1, "B")
+    assert comparison.only_a == ("u1",)
+    assert comparison.only_b == ("u2", "u3")
     assert "step 1" in runs.text(comparison)
-    assert "only in B: u/eta=2/loss" in runs.text(comparison)
+    assert "only in B: u2" in runs.text(comparison)
+
+
+def test_names_alone_pair_nothing_and_are_no_loss(tmp_path):
+    a, b = (write(tmp_path, trace={f"w/eta={eta}/loss": [1.0, 2.0]}) for eta in (1, 2))
+    with pytest.raises(ValueError, match=r"have no series in common"):
+        runs.compare(a, b)
+    assert runs.compare(a, a).gaps[0].diverged == ""
+
+
+def test_in_old_folders_the_names_say_which_series_is_a_loss_and_at_which_rate(tmp_path):
+    for eta, values in (("0.125", "1.0\n1,0.5"), ("0.5", "1.0\n1,2.0")):
+        (tmp_path / eta).mkdir()
+        (tmp_path / eta / "run.json").write_text('{"experiment": "descent"}')
+        (tmp_path / eta / "trace.csv").write_text(f"step,w/eta={eta}/loss\n0,{values}\n")
+    (gap,) = runs.compare(tmp_path / "0.125", tmp_path / "0.5").gaps
+    assert (gap.series, gap.parts_at, gap.diverged) == ("w/eta/loss, eta=0.125|0.5", 1, "B")
+    assert gap.loss
+
+
+def test_a_rate_goes_with_a_stem(tmp_path):
+    with pytest.raises(ValueError, match=r"series 'x' has eta=0.5 and stem=None: give both or"):
+        write(tmp_path, trace={"x": runs.Series([1.0], eta=0.5)})
+    with pytest.raises(ValueError, match=r"eta of series 'x' must be a finite number, not nan"):
+        write(tmp_path, trace={"x": runs.Series([1.0], eta=math.nan, stem="x")})
 
 
 def test_runs_of_different_experiments_or_with_nothing_in_common_are_refused(tmp_path):

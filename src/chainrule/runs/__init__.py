@@ -5,31 +5,40 @@ A run is a folder ``<root>/<experiment>/<YYYYmmdd-HHMMSS>-s<seed>/`` that holds
 * ``run.json``: what ran (arguments, seed, versions, commit, device, data), how long, and its final
   numbers, each beside the one it is expected to be near;
 * ``trace.csv``: one row a step, one column a series, the first column is the step;
-* ``metrics.jsonl``: where something was trained, one record an epoch, written as it goes; the same
-  as ``metrics.csv`` in the end;
+* ``metrics.jsonl``: of a training, one record an epoch, written as it goes; ``metrics.csv`` holds
+  the same in the end;
 * the figures, each as ``.png`` and ``.svg``, and pages (``.html``) that open without a network;
-* ``report.html``: all of this to be read, with what is expected beside what was measured.
+* ``report.html``: all of this to be read, with what was expected beside what was measured.
 
 It is written under a temporary name and renamed when it is whole, so that a folder without the
 ``.partial`` ending is a finished run. Nothing is ever overwritten. No server is needed to read one.
 """
 
-from chainrule.runs.comparing import Comparison, Gap, compare, page, text
+from chainrule._files import dumps
+from chainrule.runs.comparing import Comparison, Gap, compare, text
+from chainrule.runs.limits import Above, AtLeast, AtMost, Below
 from chainrule.runs.listing import Listing, find, table
 from chainrule.runs.metrics import Metrics
 from chainrule.runs.metrics import read as read_metrics
+from chainrule.runs.pages.comparison import page
 from chainrule.runs.pages.run import report, write_report
-from chainrule.runs.pages.wording import counted
 from chainrule.runs.read import Loaded, load
-from chainrule.runs.write import Run, check_counts, dumps, start
+from chainrule.runs.trace import Series
+from chainrule.runs.wording import counted
+from chainrule.runs.write import Run, check_counts, start
 
 __all__ = [
+    "Above",
+    "AtLeast",
+    "AtMost",
+    "Below",
     "Comparison",
     "Gap",
     "Listing",
     "Loaded",
     "Metrics",
     "Run",
+    "Series",
     "check_counts",
     "compare",
     "counted",
@@ -44,3 +53,7 @@ __all__ = [
     "text",
     "write_report",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

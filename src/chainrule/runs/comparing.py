@@ -2,19 +2,14 @@
 
 import collections
 import os
-import pathlib
-import re
-import urllib.parse
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
-from chainrule import _html
-from chainrule._html import Element, element
-from chainrule.runs.pages.wording import measured, short
+from chainrule._files import JSON
 from chainrule.runs.read import Loaded, load
-
-JSON = Any
+from chainrule.runs.trace import Series
 
 
 class Gap(NamedTuple):
@@ -30,6 +25,7 @@ class Gap(NamedTuple):
       gap: ``final_b - final_a``.
       diverged: ``"A"``, ``"B"``, ``"both"`` or ``""``: whose values are not all finite or, for a
         loss, end above their start.
+      loss: whether it is a loss in both runs.
     """
 
     series: str
@@ -40,6 +36,7 @@ class Gap(NamedTuple):
     final_b: float
     gap: float
     diverged: str
+    loss: bool = False
 
 
 class Comparison(NamedTuple):
@@ -73,7 +70,7 @@ def compare(
     Args:
       run_a: a run folder.
       run_b: another one.
-      tolerance: two values part where they differ by more than this, relative to the larger.
+      tolerance: two values differ where they do so by more than this, relative to the larger.
 
     Returns:
       A `Comparison`.
@@ -88,7 +85,7 @@ def compare(
             f"{a.path} is a run of {a.record['experiment']!r} and {b.path} of "
             f"{b.record['experiment']!r}: compare two runs of one experiment"
         )
-    pairs = _pairs(list(a.trace), list(b.trace))
+    pairs = _pairs(a.series, b.series)
     if not pairs:
         raise ValueError(
             f"{a.path} and {b.path} have no series in common: {list(a.trace)} against "
@@ -98,7 +95,7 @@ def compare(
     return Comparison(
         a,
         b,
-        tuple(_gap(x, y, a.trace[x], b.trace[y], tolerance) for x, y in pairs),
+        tuple(_gap(x, y, a.series[x], b.series[y], tolerance) for x, y in pairs),
         tuple(name for name in a.trace if name not in {x for x, _ in pairs}),
         tuple(name for name in b.trace if name not in {y for _, y in pairs}),
         {
@@ -109,41 +106,43 @@ def compare(
     )
 
 
-_RATE = re.compile(r"eta=([^/]+)")
-
-
-def _pairs(names_a: list[str], names_b: list[str]) -> list[tuple[str, str]]:
-    pairs = [(name, name) for name in names_a if name in names_b]
+def _pairs(a: Mapping[str, Series], b: Mapping[str, Series]) -> list[tuple[str, str]]:
+    pairs = [(name, name) for name in a if name in b]
     left: dict[str, tuple[list[str], list[str]]] = collections.defaultdict(lambda: ([], []))
-    for side, (names, others) in enumerate(((names_a, names_b), (names_b, names_a))):
-        for name in names:
-            if name not in others:
-                left[_RATE.sub("eta", name)][side].append(name)
+    for side, (some, others) in enumerate(((a, b), (b, a))):
+        for name, one in some.items():
+            if name not in others and one.stem is not None:
+                left[one.stem][side].append(name)
     pairs += [(x[0], y[0]) for x, y in left.values() if len(x) == len(y) == 1]
     return pairs
 
 
-def _gap(name_a: str, name_b: str, a: np.ndarray, b: np.ndarray, tolerance: float) -> Gap:
-    name = name_a
-    if name_a != name_b:
-        rates = [found.group(1) for found in map(_RATE.search, (name_a, name_b)) if found]
-        name = _RATE.sub("eta=" + "|".join(rates), name_a)
-    length = min(len(a), len(b))
-    x, y = a[:length], b[:length]
+def _gap(name_a: str, name_b: str, a: Series, b: Series, tolerance: float) -> Gap:
+    name = name_a if name_a == name_b else f"{a.stem}, eta={a.eta:g}|{b.eta:g}"
+    length = min(len(a.values), len(b.values))
+    x, y = a.values[:length], b.values[:length]
     with np.errstate(invalid="ignore"):
         near = np.abs(x - y) <= tolerance * np.maximum(np.abs(x), np.abs(y))
     same = near | (x == y) | (np.isnan(x) & np.isnan(y))
-    parts_at = None if same.all() else int(np.argmin(same))
-    is_loss = name.rsplit("/", 1)[-1] == "loss"
-
-    def ends_badly(values: np.ndarray) -> bool:
-        return bool(not np.isfinite(values).all() or (is_loss and values[-1] > values[0]))
-
-    diverged = ends_badly(a), ends_badly(b)
-    word = {(True, True): "both", (True, False): "A", (False, True): "B"}.get(diverged, "")
+    final_a, final_b = float(a.values[-1]), float(b.values[-1])
     return Gap(
-        name, name_a, name_b, parts_at, float(a[-1]), float(b[-1]), float(b[-1] - a[-1]), word
+        name,
+        name_a,
+        name_b,
+        None if same.all() else int(np.argmin(same)),
+        final_a,
+        final_b,
+        final_b - final_a,
+        {(True, True): "both", (True, False): "A", (False, True): "B"}.get(
+            (_diverged(a), _diverged(b)), ""
+        ),
+        a.loss and b.loss,
     )
+
+
+def _diverged(one: Series) -> bool:
+    ends_above = one.loss and one.values[-1] > one.values[0]
+    return bool(ends_above or not np.isfinite(one.values).all())
 
 
 def text(comparison: Comparison, containing: str = "") -> str:
@@ -174,74 +173,3 @@ def text(comparison: Comparison, containing: str = "") -> str:
         if names:
             lines.append(f"only in {which}: {', '.join(names)}")
     return "\n".join(lines)
-
-
-def page(
-    comparison: Comparison,
-    *,
-    containing: str = "",
-    picture: str | None = None,
-    folder: str | os.PathLike[str] = ".",
-) -> str:
-    """Return the same as `text` as a page, with the final numbers of both and the overlay.
-
-    Args:
-      comparison: what `compare` returns.
-      containing: show only the series with this in their name.
-      picture: the address of the overlay, from where the page will lie.
-      folder: where the page will lie, to find the reports of the two runs from there.
-
-    Returns:
-      The page; all text is escaped.
-    """
-    a, b = comparison.a, comparison.b
-    experiment = str(a.record["experiment"])
-    body = [element("h1", f"{experiment}: two runs side by side")]
-    for which, run in (("A", a), ("B", b)):
-        address = urllib.parse.quote(
-            pathlib.Path(os.path.relpath(run.path.resolve(), pathlib.Path(folder).resolve()))
-            .joinpath("report.html")
-            .as_posix()
-        )
-        link = element("a", str(run.path), href=address)
-        started = f", started {run.record.get('started', 'at an unknown time')}"
-        body += [element("p", element("b", which), " ", link, started)]
-    if comparison.arguments:
-        rows = [(name, short(x), short(y)) for name, (x, y) in comparison.arguments.items()]
-        body += [element("h2", "Set differently"), _html.table(("setting", "A ", "B "), rows)]
-    if picture is not None:
-        image = element("img", src=urllib.parse.quote(picture), alt="the series of both runs")
-        body += [element("h2", "Side by side"), element("figure", image)]
-    rows = [
-        (
-            gap.series,
-            "never" if gap.parts_at is None else f"step {gap.parts_at}",
-            *(f"{x:.6g}" for x in (gap.final_a, gap.final_b, gap.gap)),
-            gap.diverged or "-",
-        )
-        for gap in comparison.gaps
-        if containing in gap.series
-    ]
-    header = ("series", "parts at ", "final A ", "final B ", "B - A ", "diverged")
-    body += [element("h2", "Series"), _html.table(header, rows)]
-    for which, names in (("A", comparison.only_a), ("B", comparison.only_b)):
-        if names:
-            body += [element("p", f"Only in {which}: {', '.join(names)}", class_="soft")]
-    results = [run.record.get("results") or {} for run in (a, b)]
-    cells = []
-    for name in dict.fromkeys([*results[0], *results[1]]):
-        (in_a, expected_a), (in_b, expected_b) = (_result(name, each.get(name)) for each in results)
-        cells.append((name, in_a, in_b, expected_a or expected_b))
-    if cells:
-        body += [element("h2", "Results"), _html.table(("", "A ", "B ", "expected "), cells)]
-    return _html.document(f"{experiment}: {a.path.name} against {b.path.name}", *body)
-
-
-def _result(name: str, result: JSON) -> tuple[Element | str, str]:
-    """Return what was measured and what was expected, in words; a run need not have it."""
-    if result is None:
-        return "-", ""
-    if not isinstance(result, dict):
-        return measured(name, result), ""
-    expected = result.get("expected")
-    return measured(name, result.get("value")), "" if expected is None else short(expected)

@@ -1,16 +1,17 @@
-"""Which runs there are: a table that goes on where a folder is broken."""
+"""Which runs there are: a table of those that can be read, and the names of those that cannot."""
 
 import os
 import pathlib
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from chainrule.runs.pages.wording import counted, short
+from chainrule._files import JSON
+from chainrule.runs.folder import PARTIAL
 from chainrule.runs.read import read_record
+from chainrule.runs.wording import counted, short, wanted
 
 if TYPE_CHECKING:  # rich takes its time to be imported
     from rich.table import Table
 
-JSON = Any
 _WIDEST = 80  # of a result, in characters
 
 
@@ -20,8 +21,8 @@ class Listing(NamedTuple):
     Attributes:
       folder: where they were looked for.
       runs: the folder and the record of each, the oldest first.
-      broken: the folders that could not be read, and why; those of runs that go on or were
-        stopped are among them.
+      broken: the folders that could not be read, and why; those of runs that are not finished
+        are among them.
     """
 
     folder: pathlib.Path
@@ -58,7 +59,7 @@ def find(folder: str | os.PathLike[str] = "runs") -> Listing:
         except (ValueError, OSError) as error:
             broken.append((path, str(error)))
     whole = {path for path, _ in (*found, *broken)}
-    for path in sorted(folder.rglob("*.partial")):
+    for path in sorted(folder.rglob(f"*{PARTIAL}")):
         if path.is_dir() and path not in whole:
             broken.append((path, "it is still running, or it was stopped"))
     # By the time in the record, to the second; runs of one second by their folders.
@@ -103,7 +104,7 @@ def _results(results: JSON) -> list[str]:
         if not isinstance(result, dict):
             result = {"value": result}
         expected = result.get("expected")
-        beside = "" if expected is None else f" ({short(expected)})"
+        beside = "" if expected is None else f" ({wanted(expected)})"
         line = f"{name}: {short(result.get('value'))}{beside}"
         lines.append(line if len(line) <= _WIDEST else f"{line[: _WIDEST - 3]}...")
     return lines

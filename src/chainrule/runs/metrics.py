@@ -1,13 +1,15 @@
 """Metrics: one JSON object a line, appended while a run goes on, and read however it ended."""
 
 import csv
-import json
+import io
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
-JSON = Any
+from chainrule import _files
+from chainrule._files import JSON
+
 Record = dict[str, JSON]
 """One line of the file."""
 
@@ -27,11 +29,71 @@ class Metrics(NamedTuple):
     problems: tuple[str, ...]
 
 
-def read(path: str | os.PathLike[str]) -> Metrics:
-    r"""Read a file of metrics, for example of a run that still goes on, or that was killed.
+class Log:
+    """The metrics of a run that is being written: ``metrics.jsonl``, and what it holds.
 
-    Half a last line is what a run that was killed leaves, and dropped. Any other line that is no
-    JSON object is reported, with its number, and the others are read.
+    Args:
+      folder: of the run. The records of a file that is there already are kept, without half a line
+        at its end.
+    """
+
+    def __init__(self, folder: pathlib.Path):
+        self.folder = folder
+        self._records: list[Record] = []
+        if self._file.is_file():
+            self._records = [_files.plain(record) for record in read(self._file).records]
+            self._rewrite()
+
+    @property
+    def _file(self) -> pathlib.Path:
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """The records in the file, in their order."""
+        return tuple(numbers(record) for record in self._records)
+
+    def append(self, record: Mapping[str, JSON]) -> None:
+        """Append a record at once; see `chainrule.runs.Run.append`."""
+        made = _files.plain(record)
+        kept = [old for old in self._records if not _supersedes(made, old)]
+        stale = len(kept) < len(self._records)
+        self._records = [*kept, made]
+        if stale:
+            self._rewrite()
+        else:
+            with open(self._file, "a", encoding="utf-8") as file:
+                file.write(_line(made))
+
+    def write_csv(self) -> None:
+        """Write the records as ``metrics.csv``: a column for each name, in order of appearance."""
+        if not self._records:
+            return
+        names = dict.fromkeys(name for row in self._records for name in row)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, list(names))
+        writer.writeheader()
+        writer.writerows(self._records)
+        _files.write(self.folder / "metrics.csv", text.getvalue())
+
+    def _rewrite(self) -> None:
+        _files.write(self._file, "".join(map(_line, self._records)))
+
+
+def _line(record: JSON) -> str:
+    return _files.dumps(record, indent=None) + "\n"
+
+
+def _supersedes(record: Mapping[str, JSON], old: Mapping[str, JSON]) -> bool:
+    same = record.get("seed") == old.get("seed")
+    return same and "step" in record and "step" in old and old["step"] >= record["step"]
+
+
+def read(path: str | os.PathLike[str]) -> Metrics:
+    r"""Read a file of metrics, also of a run that is not finished or was killed.
+
+    A run that is killed may leave half a last line, which is dropped. Any other line that is not a
+    JSON object is reported with its number, and the others are read.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -49,7 +111,7 @@ def read(path: str | os.PathLike[str]) -> Metrics:
     records, problems = [], []
     for number, line in enumerate([*whole, last], start=1):
         try:
-            record = json.loads(line, parse_constant=_refuse)
+            record = _files.loads(line)
             if not isinstance(record, dict):
                 raise ValueError("no JSON object")
             records.append(numbers(record))
@@ -61,22 +123,8 @@ def read(path: str | os.PathLike[str]) -> Metrics:
 
 
 def numbers(record: Mapping[str, JSON]) -> Record:
-    """Return a record with the numbers that JSON has only words for."""
+    """Return a record in which the words ``nan``, ``inf`` and ``-inf`` are numbers again."""
     return {
         name: _WORDS.get(value, value) if isinstance(value, str) else value
         for name, value in record.items()
     }
-
-
-def to_csv(path: str | os.PathLike[str], records: Iterable[Mapping[str, JSON]]) -> None:
-    """Write records as a table: a column for every name that occurs, in the order of appearance."""
-    rows = list(records)
-    names = dict.fromkeys(name for row in rows for name in row)
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(names))
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def _refuse(token: str) -> JSON:
-    raise ValueError(f"a bare {token}")

@@ -1,17 +1,17 @@
 """Reading a run folder back."""
 
-import csv
 import json
 import os
 import pathlib
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
-from chainrule.runs import metrics
+from chainrule._files import JSON
+from chainrule.runs import formats, metrics, trace
 from chainrule.runs.metrics import Record
-
-JSON = Any
+from chainrule.runs.trace import Series
 
 
 class Loaded(NamedTuple):
@@ -19,15 +19,17 @@ class Loaded(NamedTuple):
 
     Attributes:
       path: the folder.
-      record: what ``run.json`` holds.
+      record: what ``run.json`` holds, in the present format.
       trace: the columns of ``trace.csv`` as float64 arrays, the step left out.
       metrics: the records of ``metrics.jsonl``, none where there is no such file.
+      series: the same columns as ``trace``, with what is known of each.
     """
 
     path: pathlib.Path
     record: dict[str, JSON]
     trace: dict[str, np.ndarray]
     metrics: tuple[Record, ...] = ()
+    series: Mapping[str, Series] = {}
 
 
 def load(path: str | os.PathLike[str]) -> Loaded:
@@ -39,11 +41,13 @@ def load(path: str | os.PathLike[str]) -> Loaded:
     """
     path = pathlib.Path(path)
     record = read_record(path)
-    log = path / "metrics.jsonl"
+    log, table = path / "metrics.jsonl", path / "trace.csv"
     found = metrics.read(log) if log.is_file() else metrics.Metrics((), ())
     if found.problems:
         raise ValueError("; ".join(found.problems))
-    return Loaded(path, record, _read_trace(path / "trace.csv"), found.records)
+    columns = trace.read(table) if table.is_file() else {}
+    series = formats.series(columns, record.get("series"))
+    return Loaded(path, record, columns, found.records, series)
 
 
 def read_record(path: pathlib.Path) -> dict[str, JSON]:
@@ -62,27 +66,4 @@ def read_record(path: pathlib.Path) -> dict[str, JSON]:
         raise ValueError(f"{file} is not text in UTF-8: {error.reason}") from None
     if not isinstance(record, dict) or "experiment" not in record:
         raise ValueError(f"{file} names no experiment: it was not written as a run")
-    return record
-
-
-def _read_trace(path: pathlib.Path) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        return {}
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))
-    if not rows or rows[0][:1] != ["step"]:
-        raise ValueError(f"{path} line 1: the first column of a trace is called 'step'")
-    names = rows[0][1:]
-    columns: dict[str, list[float]] = {name: [] for name in names}
-    for number, row in enumerate(rows[1:], start=2):
-        if len(row) != len(names) + 1:
-            raise ValueError(
-                f"{path} line {number}: {len(row)} cells where the header has {len(names) + 1}"
-            )
-        for name, cell in zip(names, row[1:], strict=True):
-            if cell:
-                try:
-                    columns[name].append(float(cell))
-                except ValueError:
-                    raise ValueError(f"{path} line {number}: {cell!r} is no number") from None
-    return {name: np.asarray(values) for name, values in columns.items() if values}
+    return formats.upgraded(record)

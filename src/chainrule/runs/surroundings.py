@@ -9,12 +9,11 @@ import platform
 import re
 import subprocess
 import sys
-from typing import Any
 
-JSON = Any
+from chainrule._files import JSON
 
 VERSIONS_OF = ("chainrule", "jax", "jaxlib", "flax", "optax", "numpy", "matplotlib")
-"""The packages whose versions a run names."""
+"""The packages whose versions ``run.json`` names."""
 
 
 @functools.cache

@@ -1,5 +1,10 @@
-"""The pages of runs: what one run did, and two of them side by side."""
+"""The pages of runs: what one run did, and two runs side by side."""
 
+from chainrule.runs.pages.comparison import page
 from chainrule.runs.pages.run import report, write_report
 
-__all__ = ["report", "write_report"]
+__all__ = ["page", "report", "write_report"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -4,29 +4,33 @@ import os
 import pathlib
 import urllib.parse
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from chainrule import _html
-from chainrule._html import Element, element
-from chainrule.runs.pages.wording import difference, measured, shown
+from chainrule import _files, _html
+from chainrule._files import JSON
+from chainrule._html import Column, Element, element
+from chainrule.runs.formats import upgraded
+from chainrule.runs.limits import Limit, from_json
+from chainrule.runs.pages.cells import measured, shown
 from chainrule.runs.read import read_record
+from chainrule.runs.wording import difference
 
-JSON = Any
 MANY = 20
-"""Results that stand before the figures; more of them stand behind."""
+"""Up to so many results stand before the figures; more of them stand behind."""
 
-# What has its own place on the page; whatever else an experiment noted is listed under its name.
+# What has its own place on the page, or is for `chainrule.runs.compare`; whatever else an
+# experiment noted is listed under its name.
 _PLACED = {
     *("experiment", "about", "started", "command", "arguments", "seed", "results", "data"),
+    *("format", "series"),
     *("wall_seconds", "compile_seconds", "versions", "commit", "machine", "device"),
 }
 
 
 def report(record: Mapping[str, JSON], files: Sequence[str]) -> str:
-    """Return the page of a run, to lie in its folder as ``report.html``.
+    """Return the page of a run, for its folder, as ``report.html``.
 
-    It shows the figures and links to the pages among ``files`` by their relative addresses, so
-    that the folder can be moved as a whole. All text is escaped.
+    It shows the figures and links to the pages among ``files`` by relative addresses, so that the
+    folder can be moved as a whole. All text is escaped.
 
     Args:
       record: what ``run.json`` holds.
@@ -38,6 +42,7 @@ def report(record: Mapping[str, JSON], files: Sequence[str]) -> str:
       >>> '<td class="number">+25 %</td>' in page, '<img src="loss.png"' in page
       (True, True)
     """
+    record = upgraded(record)
     experiment = str(record["experiment"])
     body = [element("h1", experiment), element("p", _summary(record), class_="soft")]
     if record.get("about"):
@@ -45,7 +50,7 @@ def report(record: Mapping[str, JSON], files: Sequence[str]) -> str:
     results = record.get("results") or {}
     tables = _results(results)
     before = 1 if len(results) <= MANY else 0
-    body += [*tables[:before], *_files(files), *tables[before:]]
+    body += [*tables[:before], *_shown_files(files), *tables[before:]]
     if record.get("data"):
         body += [element("h2", "The data"), _value(record["data"])]
     body += _again(record)
@@ -69,7 +74,7 @@ def write_report(folder: str | os.PathLike[str]) -> pathlib.Path:
     record = read_record(folder)
     names = [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
     page = folder / "report.html"
-    page.write_text(report(record, names), encoding="utf-8")
+    _files.write(page, report(record, names))
     return page
 
 
@@ -86,32 +91,38 @@ def _results(results: Mapping[str, JSON]) -> list[Element]:
     """Return a section of the results of which something was expected, and one of the others."""
     compared, others = [], []
     for name, result in results.items():
-        if not isinstance(result, Mapping):  # written by other hands
+        if not isinstance(result, Mapping):  # not written by a run of ours
             result = {"value": result}
         value, expected = result.get("value"), result.get("expected")
         if expected is None:
-            others.append((name, measured(name, value)))
+            others.append((name, measured(result)))
         else:
             apart = difference(value, expected)
-            compared.append((name, measured(name, value), shown(expected), apart))
+            compared.append((name, measured(result), _expected(expected), apart))
+    number = {name: Column(name, numeric=True) for name in ("measured", "expected", "difference")}
     sections = []
     if compared:
         said = (
-            "Expected is what the notes print, what theory predicts, or what is aimed at. Of one "
-            "number a seed or a turn: the median, the lowest and the highest. The difference of "
-            "several numbers is that of their median; a limit has to be kept by each."
+            "Expected is what the notes print, what theory predicts, or a target. Of one number a "
+            "seed, a turn or a pair: the median, the lowest and the highest. The difference of "
+            "several numbers is that of their median; a limit must be kept by each."
         )
-        table = _html.table(("", "measured ", "expected ", "difference "), compared)
+        table = _html.table(("", *number.values()), compared)
         note = element("p", said, class_="soft")
         sections += [element("section", element("h2", "Results"), table, note)]
     if others:
         title = "Measured, with nothing to compare with" if compared else "Results"
-        table = _html.table(("", "measured "), others)
+        table = _html.table(("", number["measured"]), others)
         sections += [element("section", element("h2", title), table)]
     return sections
 
 
-def _files(files: Sequence[str]) -> list[Element]:
+def _expected(expected: JSON) -> Element | str:
+    limit = from_json(expected)
+    return str(limit) if isinstance(limit, Limit) else shown(expected)
+
+
+def _shown_files(files: Sequence[str]) -> list[Element]:
     names = sorted(set(files) - {"report.html"})
     links = [name for name in names if name.endswith(".html")]
     # A picture is one figure, as .png, as .svg or, mostly, as both.

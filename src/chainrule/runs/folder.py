@@ -1,0 +1,55 @@
+"""The names of run folders: one of its own for every run, and none is ever overwritten."""
+
+import contextlib
+import itertools
+import os
+import pathlib
+from collections.abc import Iterator
+
+PARTIAL = ".partial"
+"""The ending of a folder whose run is not finished."""
+
+
+def claim(folder: pathlib.Path, name: str) -> pathlib.Path:
+    """Make a folder for a run that starts; two may start in one second with the same seed."""
+    return next(filter(None, (_made(folder / f"{one}{PARTIAL}") for one in _candidates(name))))
+
+
+def stopped(folder: str | os.PathLike[str], experiment: str) -> pathlib.Path:
+    """Return the folder of a run that was stopped.
+
+    Raises:
+      ValueError: it is not one of this experiment.
+    """
+    path = pathlib.Path(folder).resolve()
+    if not path.is_dir() or path.suffix != PARTIAL or path.parent.name != experiment:
+        raise ValueError(
+            f"{folder} is no stopped run of {experiment!r}: "
+            f"name a folder <root>/{experiment}/<time>-s<seed>{PARTIAL}"
+        )
+    return path
+
+
+def finish(partial: pathlib.Path) -> pathlib.Path:
+    """Give the folder of a finished run its name, or the next one that is free."""
+    for name in _candidates(partial.stem):
+        target = partial.with_name(name)
+        # Renaming onto a folder that holds a run fails, so that none is ever overwritten.
+        with contextlib.suppress(OSError):
+            return partial.rename(target)
+        if not target.exists():
+            return partial.rename(target)  # some other reason: say it
+    raise AssertionError("unreachable: the names never end")
+
+
+def _made(path: pathlib.Path) -> pathlib.Path | None:
+    try:
+        path.mkdir()
+    except FileExistsError:
+        return None
+    return path
+
+
+def _candidates(name: str) -> Iterator[str]:
+    yield name
+    yield from (f"{name}-{number}" for number in itertools.count(2))
