@@ -39,9 +39,9 @@ from typing import Any
 import jax
 import numpy as np
 import timing
-import tyro
 from rich.console import Console
 from rich.table import Table
+from settings import Settings, command
 
 from chainrule import losses, runs
 from chainrule.models import mlp
@@ -51,7 +51,7 @@ NOTES = (784, 200, 1)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """The settings of the run."""
 
     widths: tuple[int, ...] = (32, 64, 128, 256, 512, 1024)
@@ -72,10 +72,6 @@ class Config:
     """How often everything is timed, one after the other."""
     at_least: float = 0.03
     """Seconds to repeat a call for in a turn, of which the fastest counts."""
-    seed: int = 0
-    """Of the parameters and the samples."""
-    root: pathlib.Path = pathlib.Path("runs")
-    """Where run folders are kept."""
 
 
 def main(config: Config) -> pathlib.Path:
@@ -88,10 +84,7 @@ def main(config: Config) -> pathlib.Path:
         "batch": {str(n): (plain, n) for n in config.batches},
         "notes": {"-".join(map(str, NOTES)): (NOTES, config.samples)},
     }
-    arguments = dataclasses.asdict(config)
-    with runs.start(
-        "backward_cost", seed=config.seed, arguments=arguments, root=config.root
-    ) as run:
+    with config.start("backward_cost", about=__doc__) as run:
         counted: dict[Any, float] = {}
         calls: dict[Any, Callable[[], Any]] = {}
         for sizes, batch in dict.fromkeys(
@@ -217,9 +210,13 @@ def _report(
                 )
                 what = f"{prefix}, {which} the gradient by the inputs: backward / forward"
                 run.result(f"{what}, operations", cost.counted[which], cost.predicted[which])
-                run.result(f"{what}, time by turn", cost.timed[which], cost.predicted[which])
+                run.result(
+                    f"{what}, time by turn", cost.timed[which], cost.predicted[which], per="turn"
+                )
             run.result(f"{prefix}: share of the products, operations", cost.share_counted)
-            run.result(f"{prefix}: share of the products, time by turn", cost.share_timed)
+            run.result(
+                f"{prefix}: share of the products, time by turn", cost.share_timed, per="turn"
+            )
         console.print(table)
 
 
@@ -228,4 +225,4 @@ def _spread(values: np.ndarray) -> str:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config, description=__doc__))
+    command(main, Config, __doc__)

@@ -36,9 +36,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import timing
-import tyro
 from rich.console import Console
 from rich.table import Table
+from settings import Settings, command
 
 from chainrule import losses, runs
 from chainrule.models import mlp
@@ -46,7 +46,7 @@ from chainrule.plots import cost as plots
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """The settings of the run."""
 
     sizes: tuple[int, ...] = (784, 1024, 1024, 10)
@@ -61,19 +61,12 @@ class Config:
     """How often everything is timed, one after the other."""
     at_least: float = 0.03
     """Seconds to repeat a call for in a turn, of which the fastest counts."""
-    seed: int = 0
-    """Of the parameters and the samples."""
-    root: pathlib.Path = pathlib.Path("runs")
-    """Where run folders are kept."""
 
 
 def main(config: Config) -> pathlib.Path:
     """Run the experiment and return its run folder."""
     console = Console()
-    arguments = dataclasses.asdict(config)
-    with runs.start(
-        "batch_processing", seed=config.seed, arguments=arguments, root=config.root
-    ) as run:
+    with config.start("batch_processing", about=__doc__) as run:
         key, inputs_key, targets_key = jax.random.split(jax.random.key(config.seed), 3)
         params = mlp.init(key, config.sizes)
         inputs = jax.random.normal(inputs_key, (max(config.batches), config.sizes[0]))
@@ -206,7 +199,8 @@ def _report(
         run.result(f"{one.name}: bytes of parameters, and of their gradients, a batch", one.bytes)
         for way, by_batch in one.seconds.items():
             for batch, times in by_batch.items():
-                run.result(f"{one.name}, {way} of {batch}: seconds a sample, by turn", times)
+                name = f"{one.name}, {way} of {batch}: seconds a sample, by turn"
+                run.result(name, times, per="turn")
 
     first = passes[0]
     table = Table(
@@ -251,4 +245,4 @@ def _spread(values: np.ndarray) -> str:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config, description=__doc__))
+    command(main, Config, __doc__)

@@ -17,16 +17,15 @@ chain of equal blurs it is a bell, whose width grows with the root of the depth.
 import dataclasses
 import functools
 import pathlib
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from rich.console import Console
 from rich.table import Table
+from settings import OnDigits, command
 
-from chainrule import data, features, runs
+from chainrule import data, features
 from chainrule.models import lenet, stack
 from chainrule.models.stack import Conv, Pool
 from chainrule.ops.activations import relu
@@ -58,7 +57,7 @@ SIDE = 81  # of the image above the chain of blurs: its deepest outputs see 68 p
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(OnDigits):
     """The settings of the run."""
 
     samples: int = 3000
@@ -69,23 +68,14 @@ class Config:
     """How many untrained networks the gradients are averaged over."""
     depth: int = 8
     """Convolutions in the chain."""
-    seed: int = 0
-    """Of the networks."""
-    source: Literal["auto", "idx", "embedded", "tfds"] = "auto"
-    """Where the digits come from."""
-    data_dir: pathlib.Path | None = None
-    """The folder of that source."""
-    root: pathlib.Path = pathlib.Path("runs")
-    """Where run folders are kept."""
 
 
 def main(config: Config) -> pathlib.Path:
     """Run the experiment and return its run folder."""
     console = Console()
-    train = data.mnist("train", config.source, config.data_dir)
-    test = data.mnist("test", config.source, config.data_dir)
-    arguments = dataclasses.asdict(config)
-    with runs.start("convolution", seed=config.seed, arguments=arguments, root=config.root) as run:
+    train = config.digits("train")
+    test = config.digits("test")
+    with config.start("convolution", about=__doc__) as run:
         run.note(data=train.provenance.to_dict())
         _filters(run, test.images[:4])
         console.print(_shifts(run, config, train, test))
@@ -284,4 +274,4 @@ def deviation(gradient) -> float:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config, description=__doc__))
+    command(main, Config, __doc__)

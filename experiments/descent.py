@@ -31,16 +31,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tyro
 from exploring import digits as explored_digits
 from exploring import landscapes as explored_landscapes
 from rich.console import Console
 from rich.table import Table
+from settings import OnDigits, Repeated, command
 
 from chainrule import data, descent, explorer, landscapes, losses, runs
 from chainrule.models import mlp
 from chainrule.ops.linear import linear
 from chainrule.plots import descent as plots
+from chainrule.plots import rate_colors, trajectory
 
 OPTIMIZERS = {
     "sgd": optax.sgd,
@@ -58,7 +59,7 @@ CONSOLE = Console()
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(OnDigits, Repeated):
     """The settings of the run."""
 
     etas: tuple[float, ...] = (0.125, 0.5)
@@ -84,8 +85,6 @@ class Config:
     """Its steps."""
     seeds: int = 5
     """How many initialisations of the network."""
-    seed: int = 0
-    """The first of them; the others follow."""
     samples: int = 1000
     """The first so many training digits."""
     hidden: int = 200
@@ -104,20 +103,12 @@ class Config:
         "adam",
     )
     """The optimizers to choose from."""
-    source: Literal["auto", "idx", "embedded", "tfds"] = "auto"
-    """Where the digits come from."""
-    data_dir: pathlib.Path | None = None
-    """The folder of that source."""
-    root: pathlib.Path = pathlib.Path("runs")
-    """Where run folders are kept."""
 
 
 def main(config: Config) -> pathlib.Path:
     """Run the experiment and return its run folder."""
-    runs.check_counts(seeds=config.seeds)
     series: dict[str, Any] = {}
-    arguments = dataclasses.asdict(config)
-    with runs.start("descent", seed=config.seed, arguments=arguments, root=config.root) as run:
+    with config.start("descent", about=__doc__) as run:
         if config.explore:
             _explore(config, run)
         for name in () if config.explore else config.losses:
@@ -142,7 +133,7 @@ def _two_well(config: Config, run: runs.Run) -> dict[str, Any]:
     pairs += [(eta, config.starts[0]) for eta in config.etas[1:]]
     loss = landscapes.two_well
 
-    drawn, columns, rows = [], {}, []
+    walks, columns, rows = [], {}, []
     for eta, start in pairs:
         trace = descent.sweep(
             loss,
@@ -153,17 +144,19 @@ def _two_well(config: Config, run: runs.Run) -> dict[str, Any]:
             record_params=True,
         )
         w = np.asarray(trace.params[0])
-        slope = np.asarray(jax.vmap(jax.grad(loss))(trace.params[0]))
-        drawn.append(plots.Series(eta, w, np.asarray(trace.loss[0]), slope))
-        columns |= _columns(f"two_well/eta={eta:g}/start={start:g}", trace, 0)
+        walks.append((eta, w, np.asarray(trace.loss[0])))
+        columns |= _columns("two_well", eta, trace, 0, f"start={start:g}")
         rows.append((f"{eta:g}", f"{start:g}", descent.summary(trace)[0], f"{w[-1]:.4f}"))
         run.result(f"two_well, eta {eta:g} from {start:g}: verdict", rows[-1][2].verdict)
         run.result(f"two_well, eta {eta:g} from {start:g}: final w", w[-1])
     _print_table(f"two wells, {config.frames - 1} steps", ("start", "final w"), rows)
 
-    curve = jax.jit(jax.vmap(loss))
-    run.save_figure("two_well", plots.frames(drawn, curve))
-    run.save_text("two_well.html", plots.animation(drawn, curve))
+    visited = np.concatenate([w for _, w, _ in walks])
+    points = np.linspace(visited.min() - 0.35, visited.max() + 0.35, 241, dtype=np.float32)
+    curve = np.asarray(jax.vmap(loss)(points))
+    drawn = [_trajectory(loss, *walk, points) for walk in walks]
+    run.save_figure("two_well", trajectory.frames(drawn, points, curve))
+    run.save_text("two_well.html", trajectory.animation(drawn, points, curve))
 
     # Hundreds of rates at once: where do they come to rest?
     start = jnp.asarray(config.starts[0])
@@ -200,6 +193,15 @@ def _two_well(config: Config, run: runs.Run) -> dict[str, Any]:
     return columns
 
 
+def _trajectory(loss, eta: float, w, losses, points) -> trajectory.Trajectory:
+    """Return a walk with the slope and the quadratic model at each of its iterates."""
+
+    def at(w):
+        return jax.grad(loss)(w), jax.vmap(descent.quadratic_model(loss, w, eta))(points)
+
+    return trajectory.Trajectory(eta, w, losses, *map(np.asarray, jax.vmap(at)(w)))
+
+
 # --- other landscapes --------------------------------------------------------------------------
 
 
@@ -213,7 +215,7 @@ def _landscape(config: Config, run: runs.Run, name: str) -> dict[str, Any]:
     run.result(f"{name}: edge at the start", edge)
     columns, rows = {}, []
     for lane, (eta, numbers) in enumerate(zip(config.etas, descent.summary(trace), strict=True)):
-        columns |= _columns(f"{name}/eta={eta:g}", trace, lane)
+        columns |= _columns(name, eta, trace, lane)
         rows.append((f"{eta:g}", numbers))
         run.result(f"{name}, eta {eta:g}: verdict", numbers.verdict)
         run.result(f"{name}, eta {eta:g}: final loss", numbers.final)
@@ -222,7 +224,8 @@ def _landscape(config: Config, run: runs.Run, name: str) -> dict[str, Any]:
         f"$\\eta$ = {eta:g}": np.asarray(trace.loss[lane])[None]
         for lane, eta in enumerate(config.etas)
     }
-    run.save_figure(name, plots.losses(lanes, ylabel="loss"))
+    colors = rate_colors(config.etas)
+    run.save_figure(name, plots.losses(lanes, colors=colors, ylabel="loss"))
     outcomes = np.asarray([[row[1].final for row in rows], [row[1].peak for row in rows]])
     figure = plots.outcomes(
         np.asarray(config.etas), outcomes[:1], outcomes[1:], np.asarray([edge]), ylabel="loss"
@@ -262,7 +265,7 @@ def _digits(config: Config, run: runs.Run) -> dict[str, Any]:
     CONSOLE.print(f"digits: compiled in {run.record['compile_seconds']:.1f} s")
 
     columns, lanes, edges, shares, curves = {}, [], [], [], []
-    for seed in range(config.seed, config.seed + config.seeds):
+    for seed in config.every_seed:
         clock = time.perf_counter()
         trace, sharpness, share = jax.device_get(compiled(jax.random.key(seed), rates))
         lanes.append(descent.summary(trace))
@@ -270,7 +273,7 @@ def _digits(config: Config, run: runs.Run) -> dict[str, Any]:
         shares.append(share)
         curves.append(trace.loss)
         for lane, eta in enumerate(etas):
-            columns |= _columns(f"digits/eta={eta:g}/seed={seed}", trace, lane)
+            columns |= _columns("digits", eta, trace, lane, f"seed={seed}")
         CONSOLE.print(
             f"digits: seed {seed}, sharpness at the start {sharpness:.1f}, "
             f"edge {_edge(edges[-1])}, "
@@ -302,9 +305,9 @@ def _digits(config: Config, run: runs.Run) -> dict[str, Any]:
             ),
         )
         for what, values in (("final loss", final), ("peak loss", peak), ("dead", dead_rows)):
-            run.result(f"digits, eta {eta:g}: {what}, by seed", values[:, lane])
+            run.result(f"digits, eta {eta:g}: {what}, by seed", values[:, lane], per="seed")
         run.result(f"digits, eta {eta:g}: verdicts, by seed", ", ".join(words))
-    run.result("digits: edge at the start, by seed", edge_rows, expected="near 0.02")
+    run.result("digits: edge at the start, by seed", edge_rows, "near 0.02", per="seed")
     run.result("digits: loss of the constant predictor", constant, expected=0.0835)
     CONSOLE.print(table)
     CONSOLE.print(
@@ -316,6 +319,7 @@ def _digits(config: Config, run: runs.Run) -> dict[str, Any]:
     names = [f"$\\eta$ = {eta:g}" for eta in etas]
     figure = plots.losses(
         {name: loss_rows[:, lane] for lane, name in enumerate(names)},
+        colors=rate_colors(etas),
         floors=floors,
         dead={name: dead_rows[:, lane] for lane, name in enumerate(names)},
     )
@@ -351,7 +355,7 @@ def _digits(config: Config, run: runs.Run) -> dict[str, Any]:
 
 
 def _fives(config: Config, run: runs.Run) -> tuple[jax.Array, jax.Array]:
-    digits = data.first(data.mnist("train", config.source, config.data_dir), config.samples)
+    digits = data.first(config.digits("train"), config.samples)
     run.note(data=digits.provenance.to_dict())
     inputs = jnp.asarray(data.standardize(digits.images).inputs)
     return inputs, jnp.asarray(digits.labels == 5, jnp.float32)
@@ -412,11 +416,17 @@ def _layer(params: Any, name: str) -> tuple[Any, Any]:
     return params[name]["kernel"], params[name]["bias"]
 
 
-def _columns(name: str, trace: descent.Trace, lane: int) -> dict[str, Any]:
-    return {
-        f"{name}/loss": np.asarray(trace.loss[lane]),
-        f"{name}/grad_norm": np.asarray(trace.grad_norm[lane]),
-    }
+def _columns(
+    where: str, eta: float, trace: descent.Trace, lane: int, beside: str | None = None
+) -> dict[str, runs.Series]:
+    """Return the loss and the norm of the gradient of a lane, by what it is a lane of."""
+    columns = {}
+    for what in ("loss", "grad_norm"):
+        name = "/".join(filter(None, (where, f"eta={eta:g}", beside, what)))
+        stem = "/".join(filter(None, (where, beside, what)))
+        values = np.asarray(getattr(trace, what)[lane])
+        columns[name] = runs.Series(values, loss=what == "loss", eta=eta, stem=stem)
+    return columns
 
 
 def _edge(edge: float) -> str:
@@ -450,7 +460,6 @@ def _print_table(title: str, extra: tuple[str, ...], rows: list[Any]) -> None:
 
 
 if __name__ == "__main__":
-    settings = tyro.cli(Config, description=__doc__)
-    folder = main(settings)
-    if settings.explore:
+    config, folder = command(main, Config, __doc__)
+    if config.explore:
         _open(folder / "explorer.html")

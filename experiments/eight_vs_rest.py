@@ -19,24 +19,24 @@ import pathlib
 import resource
 import sys
 import time
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from rich.console import Console
 from rich.table import Table
+from settings import OnDigits, Repeated, command
 
-from chainrule import data, features, runs
+from chainrule import features, runs
 from chainrule.models import perceptron
+from chainrule.plots import COLORS
 from chainrule.plots import features as figures
 
 AT_MOST = {0: 0.063, 1000: 0.038, 4000: 0.028}  # test errors on the full set that are to be reached
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(OnDigits, Repeated):
     """The settings of the run."""
 
     counts: tuple[int, ...] = (0, 1000, 4000, 10000)
@@ -47,14 +47,6 @@ class Config:
     """The digit to tell from the others."""
     seeds: int = 3
     """How many draws of pairs and orders."""
-    seed: int = 0
-    """The first of them; the others follow."""
-    source: Literal["auto", "idx", "embedded", "tfds"] = "auto"
-    """Where the digits come from."""
-    data_dir: pathlib.Path | None = None
-    """The folder of that source."""
-    root: pathlib.Path = pathlib.Path("runs")
-    """Where run folders are kept."""
 
 
 @functools.partial(jax.jit, static_argnames="epochs")
@@ -76,9 +68,8 @@ def learn(train, test, pairs, key, epochs):
 
 def main(config: Config) -> pathlib.Path:
     """Run the experiment and return its run folder."""
-    runs.check_counts(seeds=config.seeds)
     console = Console()
-    splits = [data.mnist(split, config.source, config.data_dir) for split in ("train", "test")]
+    splits = [config.digits(split) for split in ("train", "test")]
     # They stay bytes: as floats the full set would take 140 MB more.
     sets = [
         (
@@ -90,12 +81,9 @@ def main(config: Config) -> pathlib.Path:
     train, test = sets
     pixels = train[0].shape[1]
     floor = float(jnp.mean(test[1] > 0))
-    seeds = range(config.seed, config.seed + config.seeds)
+    seeds = config.every_seed
 
-    arguments = dataclasses.asdict(config)
-    with runs.start(
-        "eight_vs_rest", seed=config.seed, arguments=arguments, root=config.root
-    ) as run:
+    with config.start("eight_vs_rest", about=__doc__) as run:
         run.note(data={digits.provenance.split: digits.provenance.to_dict() for digits in splits})
         averaged = np.zeros((len(config.counts), len(seeds), 2))
         last = np.zeros_like(averaged)
@@ -126,15 +114,19 @@ def main(config: Config) -> pathlib.Path:
             run.result(
                 f"{count} products: test error, averaged weights",
                 averaged[i, :, 1],
-                f"at most {limits[i]}" if limits[i] else None,
+                runs.AtMost(limits[i]) if limits[i] else None,
+                per="seed",
             )
-            run.result(f"{count} products: train error, averaged weights", averaged[i, :, 0])
-            run.result(f"{count} products: test error, last weights", last[i, :, 1])
+            run.result(
+                f"{count} products: train error, averaged weights", averaged[i, :, 0], per="seed"
+            )
+            run.result(f"{count} products: test error, last weights", last[i, :, 1], per="seed")
         run.result("test error of always no", floor, 0.0974 if full else None)
-        run.result("largest resident memory, GB", _resident(), "below 2")
+        run.result("largest resident memory, GB", _resident(), runs.Below(2))
         figure = figures.error_by_features(
             pixels + np.asarray(config.counts),
             {"train": averaged[..., 0].T, "test": averaged[..., 1].T},
+            colors=(COLORS["train"], COLORS["test"]),
             floor=("always no", floor),
         )
         run.save_figure("error_by_features", figure)
@@ -178,4 +170,4 @@ def _table(
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config, description=__doc__))
+    command(main, Config, __doc__)

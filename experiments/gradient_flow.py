@@ -17,17 +17,17 @@ import dataclasses
 import functools
 import math
 import pathlib
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tyro
 from rich.console import Console
 from rich.table import Table
+from settings import OnDigits, Repeated, command
 
-from chainrule import data, losses, plots, runs, training, xray
+from chainrule import data, losses, plots, training, xray
 from chainrule.data.batches import Batches
 from chainrule.models import stack
 from chainrule.ops.activations import relu
@@ -38,7 +38,7 @@ ACTIVATIONS = {"ReLU": relu, "tanh": jnp.tanh}
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(OnDigits, Repeated):
     """The settings of the run."""
 
     hidden: int = 19
@@ -55,29 +55,17 @@ class Config:
     """Learning rate."""
     seeds: int = 5
     """How many initialisations."""
-    seed: int = 0
-    """The first of them; the others follow."""
-    source: Literal["auto", "idx", "embedded", "tfds"] = "auto"
-    """Where the digits come from."""
-    data_dir: pathlib.Path | None = None
-    """The folder of that source."""
-    root: pathlib.Path = pathlib.Path("runs")
-    """Where run folders are kept."""
 
 
 def main(config: Config) -> pathlib.Path:
     """Run the experiment and return its run folder."""
-    runs.check_counts(seeds=config.seeds)
-    digits = data.first(data.mnist("train", config.source, config.data_dir), config.samples)
+    digits = data.first(config.digits("train"), config.samples)
     inputs = data.standardize(digits.images).inputs
     labels = jnp.asarray(digits.labels)
     inputs = jnp.asarray(inputs).reshape(len(labels), -1)
     probed = inputs[: config.batch], labels[: config.batch]
     console = Console()
-    arguments = dataclasses.asdict(config)
-    with runs.start(
-        "gradient_flow", seed=config.seed, arguments=arguments, root=config.root
-    ) as run:
+    with config.start("gradient_flow", about=__doc__) as run:
         run.note(data=digits.provenance.to_dict())
         found = {
             name: {gain: _drawn(config, function, g, *probed) for gain, g in GAINS.items()}
@@ -143,7 +131,7 @@ def _loss(config: Config, activation: Any) -> Any:
 def _drawn(config: Config, activation: Any, g: float, inputs: Any, labels: Any) -> list[Any]:
     """Return the flow of every seed."""
     loss = _loss(config, activation)
-    seeds = range(config.seed, config.seed + config.seeds)
+    seeds = config.every_seed
     drawn = (_init(config, activation, g, seed, inputs.shape[1]) for seed in seeds)
     return [xray.xray(loss, params, inputs, labels, argnums=0).flow() for params in drawn]
 
@@ -199,4 +187,4 @@ def _train(
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config, description=__doc__))
+    command(main, Config, __doc__)

@@ -21,15 +21,15 @@ compiled, in operations and by the clock, against the same function written flat
 import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import timing
-import tyro
 from rich.console import Console
 from rich.table import Table
+from settings import OnDigits, command
 
 from chainrule import data, losses, runs, xray
 from chainrule.models import dag, lenet, mlp
@@ -159,7 +159,7 @@ def elementary(w1, w2, x0):
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(OnDigits):
     """The settings of the run."""
 
     samples: int = 64
@@ -170,20 +170,11 @@ class Config:
     """How often both are timed, one after the other; with 0 they are not."""
     at_least: float = 0.1
     """Seconds to repeat a call for in a turn, of which the fastest counts."""
-    seed: int = 0
-    """Of the networks."""
-    source: Literal["auto", "idx", "embedded", "tfds"] = "auto"
-    """Where the digits come from."""
-    data_dir: pathlib.Path | None = None
-    """The folder of that source."""
-    root: pathlib.Path = pathlib.Path("runs")
-    """Where run folders are kept."""
 
 
 def main(config: Config) -> pathlib.Path:
     """Run the experiment and return its run folder."""
-    arguments = dataclasses.asdict(config)
-    with runs.start("graphs", seed=config.seed, arguments=arguments, root=config.root) as run:
+    with config.start("graphs", about=__doc__) as run:
         _notes(run)
         _networks(config, run)
         _cost(config, run)
@@ -251,7 +242,7 @@ def _compare(
 
 
 def _networks(config: Config, run: runs.Run) -> None:
-    digits = data.first(data.mnist("train", config.source, config.data_dir), config.samples)
+    digits = data.first(config.digits("train"), config.samples)
     run.note(data=digits.provenance.to_dict())
     standard = data.standardize(digits.images).inputs
     labels = jnp.asarray(digits.labels, jnp.int32)
@@ -286,7 +277,9 @@ def _same(
     (loss, by_graph), (expected, by_jax) = run.compile(jax.jit(both), params)(params)
     gap = _gap(by_graph, by_jax)
     run.result(f"loss of {name} as a graph", loss, expected)
-    run.result(f"{name} as a graph: largest relative difference of a gradient", gap, "below 1e-5")
+    run.result(
+        f"{name} as a graph: largest relative difference of a gradient", gap, runs.Below(1e-5)
+    )
     CONSOLE.print(
         f"{name} as a graph of {len(graph)} nodes, {len(labels)} digits: loss {loss:.6f}, as a "
         f"plain function {expected:.6f}; largest relative difference of a gradient {gap:.1e}"
@@ -305,7 +298,7 @@ def _cost(config: Config, run: runs.Run) -> None:
     gap = _gap(graph(*arguments), plain(*arguments))
     operations = [int(program.cost_analysis()["flops"]) for program in (graph, plain)]
     name = f"{4 * config.blocks} nodes, compiled"
-    run.result(f"{name}: largest relative difference of a gradient", gap, "below 1e-5")
+    run.result(f"{name}: largest relative difference of a gradient", gap, runs.Below(1e-5))
     run.result(f"{name}: operations", operations[0], operations[1])
     CONSOLE.print(
         f"\n{name}, forward and backward: {operations[0]:,} operations, {operations[1]:,} written "
@@ -317,7 +310,7 @@ def _cost(config: Config, run: runs.Run) -> None:
         ratios = seconds["graph"] / seconds["flat"]
         low, median, high = np.quantile(ratios, (0.25, 0.5, 0.75))
         run.result(f"{name}: time over that of the flat function, median", median, 1.0)
-        run.result(f"{name}: the same, turn by turn", ratios)
+        run.result(f"{name}: the same, turn by turn", ratios, per="turn")
         CONSOLE.print(
             f"in {1e3 * np.median(seconds['graph']):.2f} ms, {median:.3f} of the flat function's "
             f"time: median of {config.turns} turns, half of them from {low:.3f} to {high:.3f}"
@@ -325,4 +318,4 @@ def _cost(config: Config, run: runs.Run) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config, description=__doc__))
+    command(main, Config, __doc__)

@@ -21,17 +21,16 @@ import dataclasses
 import functools
 import pathlib
 import time
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tyro
 from rich.console import Console
 from rich.table import Table
+from settings import OnDigits, Repeated, command
 
-from chainrule import data, descent, features, losses, runs
+from chainrule import descent, features, losses, runs
 from chainrule.models import mlp
 from chainrule.plots import features as figures
 
@@ -49,7 +48,7 @@ CLASSES = 10
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(OnDigits, Repeated):
     """The settings of the run."""
 
     samples: tuple[int, ...] = (100, 300, 1000, 3000, 10000, 30000, 60000)
@@ -66,14 +65,6 @@ class Config:
     """The first so many of the training digits, for these."""
     seeds: int = 3
     """How many draws of each subset."""
-    seed: int = 0
-    """The first of them; the others follow."""
-    source: Literal["auto", "idx", "embedded", "tfds"] = "auto"
-    """Where the digits come from."""
-    data_dir: pathlib.Path | None = None
-    """The folder of that source."""
-    root: pathlib.Path = pathlib.Path("runs")
-    """Where run folders are kept."""
 
 
 @functools.partial(jax.jit, static_argnames="steps")
@@ -130,15 +121,13 @@ def _zeros(inputs):
 
 def main(config: Config) -> pathlib.Path:
     """Run the experiment and return its run folder."""
-    runs.check_counts(seeds=config.seeds)
-    splits = [data.mnist(split, config.source, config.data_dir) for split in ("train", "test")]
+    splits = [config.digits(split) for split in ("train", "test")]
     *sizes, most = sorted({min(n, len(splits[0].images)) for n in config.samples})
     images = jnp.asarray(splits[0].images[:most], jnp.float32) / 255
     test_images = jnp.asarray(splits[1].images, jnp.float32) / 255
     labels, test_labels = jnp.asarray(splits[0].labels[:most]), jnp.asarray(splits[1].labels)
 
-    arguments = dataclasses.asdict(config)
-    with runs.start("hog", seed=config.seed, arguments=arguments, root=config.root) as run:
+    with config.start("hog", about=__doc__) as run:
         run.note(data={d.provenance.split: d.provenance.to_dict() for d in splits})
         rows, by_samples, distances, moved = [], {}, {}, {}
         for name, recipe in RECIPES.items():
@@ -166,14 +155,15 @@ def main(config: Config) -> pathlib.Path:
 
         full = len(test_images) == 10_000
         for name, _, *row in rows:
-            limit = f"at most {AT_MOST[name]}" if full and name in AT_MOST else None
+            limit = runs.AtMost(AT_MOST[name]) if full and name in AT_MOST else None
             run.result(f"{name}: test error, squared hinge", row[1], limit)
             run.result(f"{name}: train error, squared hinge", row[0])
             run.result(f"{name}: test error, least squares", row[3])
             run.result(f"{name}: distance of a digit moved by one pixel", distances[name][1])
             run.result(f"{name}: test error, moved by one pixel", moved[name][1])
             for column, size in enumerate(sizes):
-                run.result(f"{name}: test error, {size} samples", by_samples[name][:, column])
+                wrong = by_samples[name][:, column]
+                run.result(f"{name}: test error, {size} samples", wrong, per="seed")
         samples = np.asarray([*sizes, most])
         run.save_figure("error_by_samples", figures.error_by_samples(samples, by_samples))
         pixels = np.arange(LARGEST_SHIFT + 1)
@@ -239,7 +229,7 @@ def _converge(config, run, images, labels):
     best = float(loss(least_squares(inputs, labels)))
     eta = 1 / float(descent.sharpness(loss, start, key=jax.random.key(config.seed)))
     run.result("least squares, rough HOG: loss in closed form", best)
-    columns = {}
+    columns, excess = {}, {}
     for name, optimizer in {
         "gradient descent": optax.sgd(eta),
         "Nesterov's momentum 0.99": optax.sgd(eta, momentum=0.99, nesterov=True),
@@ -248,13 +238,10 @@ def _converge(config, run, images, labels):
         trace = descent.gradient_descent(
             loss, start, optimizer, config.descent_steps, record_params=False
         )
-        columns[f"least squares, {name}/loss"] = np.asarray(trace.loss)
+        columns[f"least squares, {name}/loss"] = runs.Series(np.asarray(trace.loss), loss=True)
+        excess[name] = np.asarray(trace.loss) / best - 1
         run.result(f"least squares, rough HOG: loss by {name}", trace.loss[-1], best)
         CONSOLE.print(f"least squares: loss {best:.6f}, by {name} {trace.loss[-1]:.6f}")
-    excess = {
-        name.split(", ")[1].removesuffix("/loss"): column / best - 1
-        for name, column in columns.items()
-    }
     run.save_figure("convergence", figures.convergence(excess))
     return columns
 
@@ -284,4 +271,4 @@ def _table(rows, distances, moved) -> Table:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config, description=__doc__))
+    command(main, Config, __doc__)

@@ -29,16 +29,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tyro
 from rich.console import Console
 from rich.table import Table
+from settings import OnDigits, Repeated, command
 
 from chainrule import data, runs, training
 from chainrule.data.augment import shift
 from chainrule.data.batches import Batches
 from chainrule.data.digits.record import CLASSES
 from chainrule.models import lenet, stack
-from chainrule.plots import classification, convolution, network
+from chainrule.plots import COLORS, classification, convolution, network
 
 AT_MOST = {"accurate": 0.008, "fast": 0.010}
 """Test error with all digits."""
@@ -73,7 +73,7 @@ RECIPES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(OnDigits, Repeated):
     """The settings of the run."""
 
     recipe: Literal["accurate", "fast"] = "accurate"
@@ -84,8 +84,6 @@ class Config:
     """Instead of the recipe's."""
     seeds: int = 3
     """How many initialisations, each with its own batches."""
-    seed: int = 0
-    """The first of them; the others follow."""
     figures: bool = True
     """Whether to draw."""
     devices: int = 1
@@ -94,12 +92,6 @@ class Config:
     """Whether the run can be resumed when it was stopped."""
     resume: pathlib.Path | None = None
     """The folder of a run with checkpoints that was stopped, to go on with the same settings."""
-    source: Literal["auto", "idx", "embedded", "tfds"] = "auto"
-    """Where the digits come from."""
-    data_dir: pathlib.Path | None = None
-    """The folder of that source."""
-    root: pathlib.Path = pathlib.Path("runs")
-    """Where run folders are kept."""
 
 
 def main(config: Config) -> pathlib.Path:
@@ -107,11 +99,11 @@ def main(config: Config) -> pathlib.Path:
     recipe = RECIPES[config.recipe]
     if config.epochs is not None:
         recipe = recipe._replace(epochs=config.epochs)
-    runs.check_counts(seeds=config.seeds, epochs=recipe.epochs)
+    runs.check_counts(epochs=recipe.epochs)
     clock = time.perf_counter()
     console = Console()
-    train = data.mnist("train", config.source, config.data_dir)
-    test = data.mnist("test", config.source, config.data_dir)
+    train = config.digits("train")
+    test = config.digits("test")
     whole = len(train.labels) == 60_000 and config.epochs is None and config.samples is None
     if config.samples is not None:
         recipe = recipe._replace(samples=config.samples)
@@ -122,7 +114,15 @@ def main(config: Config) -> pathlib.Path:
     scale = float(images[:5000].mean()), float(images[:5000].std())
     apply = make_apply(*scale)
     loss, augment = make_loss(apply, recipe.smoothing), make_augment(recipe.pixels)
-    optimizer = optax.adam(schedule(recipe, len(labels)), b2=0.99)
+    steps = recipe.epochs * (len(labels) // recipe.batch)
+    optimizer = training.optimizer(
+        "adam",
+        recipe.peak,
+        schedule="linear",
+        steps=steps,
+        warmup=min(max(1, round(recipe.rising * steps)), steps - 1),
+        b2=0.99,
+    )
     init = jax.jit(lenet.init)
     mesh = training.devices.mesh(config.devices) if config.devices > 1 else None
     saves = config.checkpoints or config.resume is not None
@@ -171,17 +171,12 @@ def main(config: Config) -> pathlib.Path:
         after = jax.tree.map(jnp.asarray, jax.device_get(end.params))
         return start.params, after, [record for record in run.records if record["seed"] == seed]
 
-    arguments = dataclasses.asdict(config)
-    with runs.start(
-        "lenet_mnist",
-        seed=config.seed,
-        arguments=arguments,
-        root=config.root,
-        resume=config.resume,
-    ) as run:
+    with config.start("lenet_mnist", about=__doc__, resume=config.resume) as run:
         run.note(data=train.provenance.to_dict(), recipe=recipe._asdict())
-        trace, errors, seconds, compiling = {}, [], [], 0.0
-        for seed in range(config.seed, config.seed + config.seeds):
+        names = ("loss", "error", *(["test_error"] if config.figures else []))
+        curves: dict[str, list[np.ndarray]] = {name: [] for name in names}
+        errors, seconds, compiling = [], [], 0.0
+        for seed in config.every_seed:
             before, after, records = fit(run, seed)
             logits = logits_of(after)
             seconds.append(time.perf_counter() - clock)
@@ -189,21 +184,29 @@ def main(config: Config) -> pathlib.Path:
             wrong = int((logits.argmax(axis=1) != test.labels).sum())
             errors.append(wrong / len(test.labels))
             console.print(f"seed {seed}: {wrong} of {len(test.labels)} wrong, {seconds[-1]:.1f} s")
-            for name in ("loss", "error", *(["test_error"] if config.figures else [])):
-                trace[f"seed={seed}/{name}"] = np.array([record[name] for record in records])
+            for name in curves:
+                curves[name].append(np.array([record[name] for record in records]))
             if config.figures and seed == config.seed:
                 _draw(run, before, after, logits, test, scale)
             clock = time.perf_counter()
-        run.save_trace(trace)
+        run.save_trace(
+            {
+                f"seed={seed}/{name}": runs.Series(rows[i], loss=name == "loss")
+                for i, seed in enumerate(config.every_seed)
+                for name, rows in curves.items()
+            }
+        )
         if config.figures:
-            _draw_learning(run, trace)
+            _draw_learning(run, np.stack(curves["error"]), np.stack(curves["test_error"]))
         run.note(compile_seconds=round(compiling, 3))
-        at_most = f"at most {AT_MOST[config.recipe]}" if whole else None
-        run.result("test error", errors, at_most)
+        at_most = runs.AtMost(AT_MOST[config.recipe]) if whole else None
+        run.result("test error", errors, at_most, per="seed")
         run.result("test error, mean", np.mean(errors), at_most)
         if len(errors) > 1:
             run.result("test error, standard deviation", np.std(errors, ddof=1))
-        run.result("seconds, the first with compilation, without process start", seconds)
+        run.result(
+            "seconds, the first with compilation, without process start", seconds, per="seed"
+        )
 
     table = Table(title=f"{config.recipe}: {recipe.epochs} epochs of {len(labels):,} digits")
     for column in ("test accuracy, mean", "± std", "seeds", "on all digits"):
@@ -252,15 +255,6 @@ def make_augment(pixels: int):
     return lambda key, batch: batch | {"images": shift(key, batch["images"], pixels=pixels)}
 
 
-def schedule(recipe: Recipe, samples: int) -> optax.Schedule:
-    """Return the learning rate by the step: linearly up to the peak and down to 0."""
-    steps = recipe.epochs * (samples // recipe.batch)
-    rising = max(1, round(recipe.rising * steps))
-    up = optax.linear_schedule(0.0, recipe.peak, rising)
-    down = optax.linear_schedule(recipe.peak, 0.0, steps - rising)
-    return optax.join_schedules([up, down], [rising])
-
-
 def _draw(run, before, after, logits, test, scale) -> None:
     described = stack.describe(lenet.ROWS, lenet.INPUT_SHAPE)
     run.save_figure("sizes", network.sizes(*described.columns()))
@@ -295,15 +289,12 @@ def _draw(run, before, after, logits, test, scale) -> None:
         run.save_figure("mistakes", classification.mistakes(*(array[worst] for array in shown)))
 
 
-def _draw_learning(run, trace) -> None:
-    train, test = (
-        np.stack([rows for name, rows in trace.items() if name.endswith(f"/{what}")])
-        for what in ("error", "test_error")
-    )
+def _draw_learning(run, train, test) -> None:
     epochs = np.arange(1, train.shape[1] + 1)
     curves = {"train, moved, during the epoch": train, "test": test}
-    run.save_figure("learning", classification.learning(epochs, curves))
+    colors = COLORS["train"], COLORS["test"]
+    run.save_figure("learning", classification.learning(epochs, curves, colors=colors))
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config, description=__doc__))
+    command(main, Config, __doc__)

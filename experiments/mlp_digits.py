@@ -18,18 +18,18 @@ import dataclasses
 import functools
 import pathlib
 import time
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tyro
 from rich.console import Console
 from rich.table import Table
+from settings import OnDigits, Repeated, command
 
 from chainrule import data, descent, losses, runs
 from chainrule.models import mlp
+from chainrule.plots import rate_colors
 from chainrule.plots.capacity import templates
 from chainrule.plots.descent import losses as draw_losses
 
@@ -38,7 +38,7 @@ NOTES_ERRORS = {1000: 0}
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(OnDigits, Repeated):
     """The settings of the run."""
 
     eta: float = 1e-2
@@ -55,23 +55,14 @@ class Config:
     """The digit to tell from the others."""
     seeds: int = 5
     """How many initialisations."""
-    seed: int = 0
-    """The first of them; the others follow."""
-    source: Literal["auto", "idx", "embedded", "tfds"] = "auto"
-    """Where the digits come from."""
-    data_dir: pathlib.Path | None = None
-    """The folder of that source."""
-    root: pathlib.Path = pathlib.Path("runs")
-    """Where run folders are kept."""
 
 
 def main(config: Config) -> pathlib.Path:
     """Run the experiment and return its run folder."""
-    runs.check_counts(seeds=config.seeds)
     console = Console()
     if config.steps % config.every:
         raise ValueError(f"steps {config.steps} is not a multiple of every {config.every}")
-    digits = data.first(data.mnist("train", config.source, config.data_dir), config.samples)
+    digits = data.first(config.digits("train"), config.samples)
     inputs = jnp.asarray(data.standardize(digits.images).inputs)
     targets = jnp.asarray(digits.labels == config.digit, jnp.float32)
 
@@ -88,8 +79,7 @@ def main(config: Config) -> pathlib.Path:
         trace = descent.gradient_descent(loss, params, optimizer, config.every, record_params=False)
         return trace.loss, trace.final_params, errors(params), errors(trace.final_params)
 
-    arguments = dataclasses.asdict(config)
-    with runs.start("mlp_digits", seed=config.seed, arguments=arguments, root=config.root) as run:
+    with config.start("mlp_digits", about=__doc__) as run:
         run.note(data=digits.provenance.to_dict())
         sizes = (inputs.shape[1], config.hidden, 1)
         init = functools.partial(mlp.init, sizes=sizes)
@@ -97,7 +87,7 @@ def main(config: Config) -> pathlib.Path:
         console.print(f"compiled in {run.record['compile_seconds']:.1f} s")
 
         curves, counts = [], []
-        for seed in range(config.seed, config.seed + config.seeds):
+        for seed in config.every_seed:
             clock = time.perf_counter()
             params = init(jax.random.key(seed))
             curve, count = [], []
@@ -115,9 +105,15 @@ def main(config: Config) -> pathlib.Path:
                 _draw_templates(run, init(jax.random.key(seed)), params)
         loss_rows, error_rows = np.stack(curves), np.stack(counts)
 
-        run.save_trace({f"seed={config.seed + i}/loss": curve for i, curve in enumerate(loss_rows)})
+        run.save_trace(
+            {
+                f"seed={seed}/loss": runs.Series(curve, loss=True)
+                for seed, curve in zip(config.every_seed, loss_rows, strict=True)
+            }
+        )
         label = f"$\\eta$ = {config.eta:g}, {runs.counted(config.seeds, 'seed')}"
-        figure = draw_losses({label: loss_rows}, floors=_notes(config, loss_rows))
+        floors = _notes(config, loss_rows)
+        figure = draw_losses({label: loss_rows}, colors=rate_colors([config.eta]), floors=floors)
         run.save_figure("loss", figure)
         for step in (0, config.steps):
             run.result(
@@ -126,7 +122,8 @@ def main(config: Config) -> pathlib.Path:
             if config.seeds > 1:
                 spread = loss_rows[:, step].std(ddof=1)
                 run.result(f"loss after {step} steps, standard deviation", spread)
-        run.result("errors at the end", error_rows[:, -1], NOTES_ERRORS.get(config.steps))
+        errors_at_end, notes = error_rows[:, -1], NOTES_ERRORS.get(config.steps)
+        run.result("errors at the end", errors_at_end, notes, per="seed")
 
     console.print(_table(config, loss_rows, error_rows))
     console.print(f"run folder: {run.path}")
@@ -168,4 +165,4 @@ def _table(config: Config, loss: np.ndarray, errors: np.ndarray) -> Table:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config, description=__doc__))
+    command(main, Config, __doc__)

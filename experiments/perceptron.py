@@ -15,16 +15,15 @@ The notes reach 0 changes at epoch 8, with a train error of 0.00 % and a test er
 import dataclasses
 import pathlib
 import time
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from rich.console import Console
 from rich.table import Table
+from settings import OnDigits, command
 
-from chainrule import data, runs
+from chainrule import data
 from chainrule.models import perceptron
 from chainrule.plots import perceptron as plots
 
@@ -32,7 +31,7 @@ NOTES = {8: (0, 0.0, 0.14)}  # epoch: changes, train error %, test error %
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(OnDigits):
     """The settings of the run."""
 
     negative: int = 0
@@ -45,14 +44,6 @@ class Config:
     """When to give up on a set that is not separable."""
     shuffles: int = 10
     """How many shuffled orders to walk besides the order of the files."""
-    seed: int = 0
-    """The first of their seeds; the others follow. It also draws the toy set."""
-    source: Literal["auto", "idx", "embedded", "tfds"] = "auto"
-    """Where the digits come from."""
-    data_dir: pathlib.Path | None = None
-    """The folder of that source."""
-    root: pathlib.Path = pathlib.Path("runs")
-    """Where run folders are kept."""
 
 
 def main(config: Config) -> pathlib.Path:
@@ -60,11 +51,10 @@ def main(config: Config) -> pathlib.Path:
     if config.negative == config.positive:
         raise ValueError(f"negative and positive are both {config.positive}: name two digits")
     console = Console()
-    digits = [data.mnist(split, config.source, config.data_dir) for split in ("train", "test")]
+    digits = [config.digits(split) for split in ("train", "test")]
     train, test = (_two_classes(split, config) for split in digits)
 
-    arguments = dataclasses.asdict(config)
-    with runs.start("perceptron", seed=config.seed, arguments=arguments, root=config.root) as run:
+    with config.start("perceptron", about=__doc__) as run:
         run.note(data=digits[0].provenance.to_dict())
 
         def fit(key=None):
@@ -107,8 +97,8 @@ def main(config: Config) -> pathlib.Path:
             errors = np.asarray([100 * other.errors.test[other.epochs - 1] for other in others])
             spread = f" ± {errors.std(ddof=1):.2f}" if len(errors) > 1 else ""
             converged = sum(bool(other.converged) for other in others)
-            run.result("shuffled: epochs to the last one, by seed", epochs)
-            run.result("shuffled: test error, %, by seed", errors)
+            run.result("shuffled: epochs to the last one, by seed", epochs, per="seed")
+            run.result("shuffled: test error, %, by seed", errors, per="seed")
             console.print(
                 f"{config.shuffles} shuffled orders, seeds {seeds[0]} to {seeds[-1]}: {converged} "
                 f"without a change at last, after {epochs.min()} to {epochs.max()} epochs, test "
@@ -174,4 +164,4 @@ def _sentence(config: Config, found: perceptron.Fit) -> str:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config, description=__doc__))
+    command(main, Config, __doc__)

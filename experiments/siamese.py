@@ -20,15 +20,15 @@ import dataclasses
 import functools
 import pathlib
 import time
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tyro
 from rich.console import Console
 from rich.table import Table
+from settings import OnDigits, Repeated, command
 
 from chainrule import data, features, losses, runs, training, verification
 from chainrule.data import augment
@@ -52,14 +52,14 @@ ROWS = (
 MEAN = 0.13  # of the pixels of MNIST, from 0 to 1
 SEEN = 7  # digits 0 to 6 are trained on where 7 to 9 are to be unseen
 HALF_TURN = 6
-TARGETS = {
-    "batch": {"accuracy": "at least 0.992", "equal error rate": "at most 0.008"}
-}  # on all digits
+TARGETS = {  # on all digits
+    "batch": {"accuracy": runs.AtLeast(0.992), "equal error rate": runs.AtMost(0.008)}
+}
 EXPECTED = {"pixels": 0.628, "HOG": 0.685}  # accuracy on unseen digits
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(OnDigits, Repeated):
     """The settings of the run."""
 
     only: tuple[str, ...] = ()
@@ -84,14 +84,6 @@ class Config:
     """Whether a digit turned by half is one of the new classes."""
     seeds: int = 3
     """How many initialisations."""
-    seed: int = 0
-    """The first of them; the others follow."""
-    source: Literal["auto", "idx", "embedded", "tfds"] = "auto"
-    """Where the digits come from."""
-    data_dir: pathlib.Path | None = None
-    """The folder of that source."""
-    root: pathlib.Path = pathlib.Path("runs")
-    """Where run folders are kept."""
 
 
 class Task(NamedTuple):
@@ -104,6 +96,22 @@ class Task(NamedTuple):
     test_labels: np.ndarray
 
 
+class Method(NamedTuple):
+    """How a network is trained.
+
+    Attributes:
+      loss: as `chainrule.training.fit` takes it; one function each, so that it compiles once.
+      init: from a key to parameters.
+      augment: what happens to the images of a batch.
+      in_pairs: whether a batch is one of pairs.
+    """
+
+    loss: Any
+    init: Any
+    augment: Any
+    in_pairs: bool
+
+
 class Judged(NamedTuple):
     """The numbers of one method, and its curve."""
 
@@ -113,28 +121,26 @@ class Judged(NamedTuple):
 
 def main(config: Config) -> pathlib.Path:
     """Run the experiment and return its run folder."""
-    runs.check_counts(seeds=config.seeds)
     console = Console()
-    train = data.mnist("train", config.source, config.data_dir)
+    train = config.digits("train")
     if config.samples is not None:
         train = data.first(train, config.samples)
-    test = data.mnist("test", config.source, config.data_dir)
+    test = config.digits("test")
     tasks = {
         "seen": make_task(config, train, test, range(10), range(10)),
         "unseen": make_task(config, train, test, range(SEEN), range(SEEN, 10)),
     }
-    arguments = dataclasses.asdict(config)
-    with runs.start("siamese", seed=config.seed, arguments=arguments, root=config.root) as run:
+    with config.start("siamese", about=__doc__) as run:
         run.note(data=train.provenance.to_dict())
         judged: dict[str, dict[str, list[Judged]]] = {"seen": {}, "unseen": {}}
         for name, task in tasks.items():
             for method, describe in (("pixels", flat), ("HOG", hog)):
                 judged[name][method] = [judge(config, task, describe, describe, 0)]
         methods = trainings(config)
-        for seed in range(config.seed, config.seed + config.seeds):
-            for (name, method), (loss, start, changed) in methods.items():
+        for seed in config.every_seed:
+            for (name, method), trained in methods.items():
                 clock = time.perf_counter()
-                params = fit(config, tasks[name], seed, loss, start, changed)
+                params = fit(config, tasks[name], seed, trained)
                 embeds = [functools.partial(outputs, branch) for branch in branches(params)]
                 found = judge(config, tasks[name], embeds[0], embeds[-1], seed)
                 judged[name].setdefault(method, []).append(found)
@@ -194,8 +200,8 @@ def embed(params, images):
     return siamese.on_sphere(functools.partial(stack.apply, rows=ROWS))(params, images - MEAN)
 
 
-def trainings(config: Config) -> dict[tuple[str, str], tuple[Any, Any, Any]]:
-    """Return (loss, init, augment) of every method; one function each, so that it compiles once."""
+def trainings(config: Config) -> dict[tuple[str, str], Method]:
+    """Return every method, by its task and its name."""
     turns = [t for t in range(8) if config.half_turns or t != HALF_TURN]
     init = functools.partial(stack.init, rows=ROWS, input_shape=(28, 28, 1))
 
@@ -235,11 +241,13 @@ def trainings(config: Config) -> dict[tuple[str, str], tuple[Any, Any, Any]]:
 
     untied = functools.partial(siamese.init_untied, init=init, branches=2)
     there = {
-        ("seen", "pairs"): (on_pairs(siamese.apply), init, shifted),
-        ("seen", "pairs, not shared"): (on_pairs(siamese.apply_untied), untied, shifted),
-        ("seen", "batch"): (on_batch, init, shifted),
-        ("unseen", "batch, distorted"): (on_batch, init, distorted),
-        ("unseen", "batch, turned"): (on_batch, init, turned),
+        ("seen", "pairs"): Method(on_pairs(siamese.apply), init, shifted, True),
+        ("seen", "pairs, not shared"): Method(
+            on_pairs(siamese.apply_untied), untied, shifted, True
+        ),
+        ("seen", "batch"): Method(on_batch, init, shifted, False),
+        ("unseen", "batch, distorted"): Method(on_batch, init, distorted, False),
+        ("unseen", "batch, turned"): Method(on_batch, init, turned, False),
     }
     unknown = set(config.only) - {method for _, method in there}
     if unknown:
@@ -248,21 +256,22 @@ def trainings(config: Config) -> dict[tuple[str, str], tuple[Any, Any, Any]]:
     return {key: parts for key, parts in there.items() if not config.only or key[1] in config.only}
 
 
-def fit(config: Config, task: Task, seed: int, loss, start, changed):
-    """Train from one seed; pairs take two images, so that they get half as many steps."""
+def fit(config: Config, task: Task, seed: int, method: Method):
+    """Train from one seed; a pair is two images, so that pairs get half as many steps."""
     keys = jax.random.split(jax.random.key(seed), 3)
     samples = {"images": task.images, "labels": task.labels}
-    in_pairs = loss.__name__ == "loss"
-    if in_pairs:
+    if method.in_pairs:
         batches: Batches = Tuples(samples, task.labels, config.batch // 2, key=keys[0])
     else:
         batches = Batches(samples, config.batch, key=keys[0])
     # An epoch of N pairs shows 2 N images.
-    epochs = max(1, config.epochs // 2) if in_pairs else config.epochs
+    epochs = max(1, config.epochs // 2) if method.in_pairs else config.epochs
     steps = epochs * batches.per_epoch
-    optimizer = optax.adam(optax.cosine_decay_schedule(config.eta, steps))
-    begin = training.create(start(keys[1]), optimizer, key=keys[2])
-    return training.fit(begin, loss, optimizer, batches, epochs, augment=changed).params
+    optimizer = training.optimizer("adam", config.eta, schedule="cosine", steps=steps)
+    begin = training.create(method.init(keys[1]), optimizer, key=keys[2])
+    return training.fit(
+        begin, method.loss, optimizer, batches, epochs, augment=method.augment
+    ).params
 
 
 def branches(params) -> list[Any]:
@@ -411,4 +420,4 @@ def report(run, config: Config, task: str, rows: dict[str, list[Judged]], target
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config, description=__doc__))
+    command(main, Config, __doc__)

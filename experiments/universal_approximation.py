@@ -37,11 +37,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tyro
 from rich.console import Console
 from rich.table import Table
+from settings import Repeated, command
 
-from chainrule import descent, losses, runs
+from chainrule import descent, losses, runs, training
 from chainrule.models import mlp
 from chainrule.ops import activations
 from chainrule.plots import capacity as plots
@@ -63,7 +63,7 @@ CONSOLE = Console()
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Repeated):
     """The settings of the run."""
 
     units: tuple[int, ...] = (2, 4, 8, 16, 32, 64)
@@ -80,23 +80,15 @@ class Config:
     """The steepest unit as drawn, per unit of length; the least steep has 1."""
     seeds: int = 5
     """How many draws of the hidden units."""
-    seed: int = 0
-    """The first of them; the others follow."""
-    root: pathlib.Path = pathlib.Path("runs")
-    """Where run folders are kept."""
 
 
 def main(config: Config) -> pathlib.Path:
     """Run the experiment and return its run folder."""
-    runs.check_counts(seeds=config.seeds)
     if not set(config.shown) <= set(config.units):
         raise ValueError(f"shown {config.shown} must be among units {config.units}")
-    arguments = dataclasses.asdict(config)
     with (
         jax.enable_x64(True),
-        runs.start(
-            "universal_approximation", seed=config.seed, arguments=arguments, root=config.root
-        ) as run,
+        config.start("universal_approximation", about=__doc__) as run,
     ):
         rows = [_domain(config, run, dimension) for dimension in config.dimensions]
         run.save_figure("errors", plots.errors(config.units, rows))
@@ -148,7 +140,7 @@ def train(hidden, inputs, targets, activation, config: Config):
         outputs = mlp.apply(params, inputs, activation=activation)[:, 0]
         return losses.squared_error(outputs, targets) + RIDGE * optax.tree.vdot(best, best)
 
-    optimizer = optax.adam(optax.cosine_decay_schedule(config.eta, config.steps))
+    optimizer = training.optimizer("adam", config.eta, schedule="cosine", steps=config.steps)
     trace = descent.gradient_descent(loss, hidden, optimizer, config.steps, record_params=False)
     return trace.final_params
 
@@ -305,4 +297,4 @@ def _report(
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config, description=__doc__))
+    command(main, Config, __doc__)

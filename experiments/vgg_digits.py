@@ -19,22 +19,21 @@ import dataclasses
 import functools
 import pathlib
 import time
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tyro
 from rich.console import Console
 from rich.table import Table
+from settings import OnDigits, Repeated, command
 
-from chainrule import data, export, losses, runs, training
+from chainrule import data, losses, runs, training
 from chainrule.data.augment import shift
 from chainrule.data.batches import Batches
 from chainrule.data.digits.record import CLASSES
 from chainrule.models import stack, torchvision, vgg
-from chainrule.plots import classification, convolution
+from chainrule.plots import COLORS, classification, convolution
 
 AT_MOST = 0.005
 """Test error of the small one on the full set."""
@@ -44,7 +43,7 @@ TRAIN = "train, moved, during the epoch"
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(OnDigits, Repeated):
     """The settings of the run."""
 
     epochs: int = 10
@@ -65,27 +64,17 @@ class Config:
     """Test on the last so many training digits instead, and do not train on them."""
     seeds: int = 3
     """How many initialisations, each with its own batches."""
-    seed: int = 0
-    """The first of them; the others follow."""
     vgg16: bool = True
     """Whether VGG16 is trained a little."""
     steps: int = 10
     """Its steps."""
-    source: Literal["auto", "idx", "embedded", "tfds"] = "auto"
-    """Where the digits come from."""
-    data_dir: pathlib.Path | None = None
-    """The folder of that source."""
-    root: pathlib.Path = pathlib.Path("runs")
-    """Where run folders are kept."""
 
 
 def main(config: Config) -> pathlib.Path:
     """Run the experiment and return its run folder."""
-    runs.check_counts(seeds=config.seeds)
     console = Console()
     train, test = _digits(config)
-    arguments = dataclasses.asdict(config)
-    with runs.start("vgg_digits", seed=config.seed, arguments=arguments, root=config.root) as run:
+    with config.start("vgg_digits", about=__doc__) as run:
         run.note(data=train.provenance.to_dict())
         _small(config, run, console, train, test)
         if config.vgg16:
@@ -95,8 +84,8 @@ def main(config: Config) -> pathlib.Path:
 
 
 def _digits(config: Config) -> tuple[data.Digits, data.Digits]:
-    train = data.mnist("train", config.source, config.data_dir)
-    test = data.mnist("test", config.source, config.data_dir)
+    train = config.digits("train")
+    test = config.digits("test")
     if config.held_out:
         last = slice(-config.held_out, None)
         test = train._replace(images=train.images[last], labels=train.labels[last])
@@ -108,15 +97,6 @@ def _digits(config: Config) -> tuple[data.Digits, data.Digits]:
 def preprocessing_of(images: np.ndarray) -> torchvision.Preprocessing:
     """Return the mean and the standard deviation of all pixels, of values from 0 to 1."""
     return torchvision.Preprocessing((float(images.mean()) / 255,), (float(images.std()) / 255,))
-
-
-def schedule(config: Config, samples: int) -> optax.Schedule:
-    """Return the learning rate by the step: linearly up to the peak and down to 0."""
-    steps = config.epochs * (samples // config.batch)
-    rising = max(1, steps // 5)
-    up = optax.linear_schedule(0.0, config.peak, rising)
-    down = optax.linear_schedule(config.peak, 0.0, steps - rising)
-    return optax.join_schedules([up, down], [rising])
 
 
 def _small(config: Config, run, console: Console, train: data.Digits, test: data.Digits) -> None:
@@ -132,7 +112,15 @@ def _small(config: Config, run, console: Console, train: data.Digits, test: data
             hidden=(),
         )
     )
-    optimizer = optax.adam(schedule(config, len(train.labels)), b2=0.99)
+    steps = config.epochs * (len(train.labels) // config.batch)
+    optimizer = training.optimizer(
+        "adam",
+        config.peak,
+        schedule="linear",
+        steps=steps,
+        warmup=min(max(1, steps // 5), steps - 1),
+        b2=0.99,
+    )
 
     def loss(params, state, batch, key):
         inputs = torchvision.preprocess(batch["images"], preprocessing)
@@ -159,8 +147,9 @@ def _small(config: Config, run, console: Console, train: data.Digits, test: data
     run.result("small: parameters", described.parameters)
     run.result("small: multiply-adds", described.multiply_adds)
 
-    trace, ends, seconds, end = {}, [], [], None
-    for seed in range(config.seed, config.seed + config.seeds):
+    curves: dict[str, list[list[float]]] = {"loss": [], "error": [], "test_error": []}
+    ends, seconds, end = [], [], None
+    for seed in config.every_seed:
         clock = time.perf_counter()
         keys = jax.random.split(jax.random.key(seed), 3)
         params = init(keys[0])
@@ -188,24 +177,28 @@ def _small(config: Config, run, console: Console, train: data.Digits, test: data
         seconds.append(time.perf_counter() - clock)
         ends.append(records[-1]["test_error"])
         console.print(f"seed {seed}: {ends[-1]:.2%} wrong, {seconds[-1]:.0f} s")
-        for name in ("loss", "error", "test_error"):
-            trace[f"seed={seed}/{name}"] = [record[name] for record in records]
+        for name in curves:
+            curves[name].append([record[name] for record in records])
         end = trained if end is None else end
 
     full = len(train.labels) == 60_000
-    run.save_trace(trace)
-    at_most = f"at most {AT_MOST}" if full else None
-    run.result("small: test error by seed", ends, at_most)
+    run.save_trace(
+        {
+            f"seed={seed}/{name}": runs.Series(rows[i], loss=name == "loss")
+            for i, seed in enumerate(config.every_seed)
+            for name, rows in curves.items()
+        }
+    )
+    at_most = runs.AtMost(AT_MOST) if full else None
+    run.result("small: test error by seed", ends, at_most, per="seed")
     run.result("small: test error, mean", np.mean(ends), at_most)
     if len(ends) > 1:
         run.result("small: test error, standard deviation", np.std(ends, ddof=1))
-    run.result("small: seconds by seed", seconds, f"at most {SECONDS}" if full else None)
-    curves = {
-        label: np.stack([trace[f"seed={config.seed + i}/{name}"] for i in range(config.seeds)])
-        for label, name in ((TRAIN, "error"), ("test", "test_error"))
-    }
-    epochs = np.arange(1, config.epochs + 1)
-    run.save_figure("learning", classification.learning(epochs, curves))
+    limit = runs.AtMost(SECONDS) if full else None
+    run.result("small: seconds by seed", seconds, limit, per="seed")
+    drawn = {TRAIN: np.stack(curves["error"]), "test": np.stack(curves["test_error"])}
+    epochs, colors = np.arange(1, config.epochs + 1), (COLORS["train"], COLORS["test"])
+    run.save_figure("learning", classification.learning(epochs, drawn, colors=colors))
     _keep(run, console, end, preprocessing, test)
 
     table = Table(title=f"{config.epochs} epochs of {len(train.labels):,} digits")
@@ -232,8 +225,8 @@ def _keep(run, console: Console, end, preprocessing, test: data.Digits) -> None:
         return vgg.probabilities(params, inputs, state=state)
 
     images = test.images[..., None]
-    export.save(program, probabilities, images[:1])
-    call = export.load(program).call
+    training.export.save(program, probabilities, images[:1])
+    call = training.export.load(program).call
     found = np.concatenate(
         [np.asarray(call(images[first : first + 500])) for first in range(0, len(images), 500)]
     )
@@ -303,7 +296,7 @@ def few_steps(
         clock = time.perf_counter()
         found = jax.block_until_ready(classify(params, batch["inputs"][:1]))
         seconds.append(time.perf_counter() - clock)
-    run.result("VGG16: seconds for one image, median of 9 calls", np.median(seconds), "below 1")
+    run.result("VGG16: seconds for one image, median of 9 calls", np.median(seconds), runs.Below(1))
     run.result("VGG16: seconds for one image, least and most", [min(seconds), max(seconds)])
     run.result("VGG16: probability of the right class", found[0, digits.labels[0]])
     console.print(
@@ -314,4 +307,4 @@ def few_steps(
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config, description=__doc__))
+    command(main, Config, __doc__)

@@ -21,15 +21,15 @@ import functools
 import pathlib
 import time
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from settings import OnDigits, command
 from worked import errata
 from worked.claims import CLAIMS, jacobians
 from worked.examples import EXAMPLES
@@ -43,7 +43,7 @@ CONSOLE = Console()
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(OnDigits):
     """The settings of the run."""
 
     eta: float = 1e-2
@@ -58,23 +58,14 @@ class Config:
     """The first so many training digits."""
     digit: int = 5
     """The digit to tell from the others."""
-    seed: int = 0
-    """Of the initialisation."""
-    source: Literal["auto", "idx", "embedded", "tfds"] = "auto"
-    """Where the digits come from."""
-    data_dir: pathlib.Path | None = None
-    """The folder of that source."""
-    root: pathlib.Path = pathlib.Path("runs")
-    """Where run folders are kept."""
 
 
 def main(config: Config) -> pathlib.Path:
     """Run the experiment and return its run folder."""
     if config.steps % config.every:
         raise ValueError(f"steps {config.steps} is not a multiple of every {config.every}")
-    arguments = dataclasses.asdict(config)
     name = "worked_examples"
-    with runs.start(name, seed=config.seed, arguments=arguments, root=config.root) as run:
+    with config.start(name, about=__doc__) as run:
         marks = [*_examples(run), *_claims(run), *_errata(run)]
         run.result("rows that agree with what is expected", sum(marks), len(marks))
         CONSOLE.print(f"{sum(marks)} of {len(marks)} rows agree with what is expected")
@@ -160,7 +151,7 @@ def _row(table: Table, right: bool | None, *cells: Any) -> None:
 
 
 def _descents(config: Config, run: runs.Run) -> None:
-    digits = data.first(data.mnist("train", config.source, config.data_dir), config.samples)
+    digits = data.first(config.digits("train"), config.samples)
     run.note(data=digits.provenance.to_dict())
     inputs = jnp.asarray(data.standardize(digits.images).inputs)
     targets = jnp.asarray(digits.labels[:, None] == config.digit, jnp.float32)
@@ -198,13 +189,14 @@ def _descents(config: Config, run: runs.Run) -> None:
     ratios = np.divide(*seconds)
     lower, upper = np.quantile(ratios, (0.25, 0.75))
 
-    run.save_trace({"by hand/loss": hand, "jax.grad/loss": auto})
+    curves = {"by hand/loss": hand, "jax.grad/loss": auto}
+    run.save_trace({name: runs.Series(curve, loss=True) for name, curve in curves.items()})
     run.save_figure("traces", figures.traces(hand, auto))
     run.result("loss at the end, by hand", hand[-1], expected=auto[-1])
-    run.result("largest relative difference of the losses", gap, expected="below 1e-3")
+    run.result("largest relative difference of the losses", gap, runs.Below(1e-3))
     name = "processor time of a step by hand over one by jax.grad, median"
     run.result(name, np.median(ratios), expected=1.0)
-    run.result("the same, pair by pair", ratios)
+    run.result("the same, pair by pair", ratios, per="pair")
     CONSOLE.print(
         f"{config.steps} steps at {config.eta:g} from one start: loss {hand[0]:.5f} -> "
         f"{hand[-1]:.5f} by hand, {auto[-1]:.5f} by jax.grad, largest relative difference {gap:.1e}"
@@ -217,4 +209,4 @@ def _descents(config: Config, run: runs.Run) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config, description=__doc__))
+    command(main, Config, __doc__)

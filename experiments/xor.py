@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tyro
 from rich.console import Console
 from rich.table import Table
+from settings import Settings, command
 
 from chainrule import descent, features, losses, runs
 from chainrule.models import mlp, perceptron
@@ -33,7 +33,7 @@ LEARNABLE = 14  # of the 16: all but exclusive or and its negation
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """The settings of the run."""
 
     epochs: int = 50
@@ -42,10 +42,6 @@ class Config:
     """Learning rate of the descent on the cross-entropy."""
     steps: int = 1000
     """Steps of it."""
-    seed: int = 0
-    """Of its initialisation."""
-    root: pathlib.Path = pathlib.Path("runs")
-    """Where run folders are kept."""
 
 
 def with_product(inputs):
@@ -70,7 +66,6 @@ def cycle(weights: np.ndarray) -> tuple[int, int]:
 def main(config: Config) -> pathlib.Path:
     """Run the experiment and return its run folder."""
     console = Console()
-    arguments = dataclasses.asdict(config)
     functions = jnp.arange(16)
     truth = (functions[:, None] >> jnp.arange(4)[None, :]) & 1
 
@@ -86,7 +81,7 @@ def main(config: Config) -> pathlib.Path:
         start = mlp.init(jax.random.key(config.seed), (inputs.shape[1], 1))
         return descent.gradient_descent(loss, start, optax.sgd(config.eta), config.steps)
 
-    with runs.start("xor", seed=config.seed, arguments=arguments, root=config.root) as run:
+    with config.start("xor", about=__doc__) as run:
         table = Table(title="16 Boolean functions of u and v, and one of them in detail")
         for column in ("inputs", "learned", "XOR: loss", "XOR: P(1) at 00, 01, 10, 11"):
             table.add_column(column, justify="right")
@@ -97,7 +92,7 @@ def main(config: Config) -> pathlib.Path:
             trace = descend(inputs)
             fitted[name] = trace.final_params["layer1"]
             odds = jax.nn.sigmoid(mlp.apply(trace.final_params, inputs)[:, 0])
-            traces[f"{name}/loss"] = trace.loss
+            traces[f"{name}/loss"] = runs.Series(trace.loss, loss=True)
             table.add_row(
                 name,
                 f"{len(learned)} of 16",
@@ -132,4 +127,4 @@ def main(config: Config) -> pathlib.Path:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config, description=__doc__))
+    command(main, Config, __doc__)

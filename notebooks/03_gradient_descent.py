@@ -36,6 +36,7 @@ import optax
 from chainrule import data, descent, landscapes, losses
 from chainrule.models import mlp
 from chainrule.plots import descent as figures
+from chainrule.plots import rate_colors, trajectory
 
 # %% [markdown]
 # ## A parabola, where everything is known
@@ -82,15 +83,22 @@ for eta, path, lane in zip(etas, trace.params, descent.summary(trace), strict=Tr
 
 
 # %%
-def walk(eta, start, steps=11):
+points = jnp.linspace(-1.75, 1.3, 241)
+
+
+def walk(eta, start, count=11):
     loss = landscapes.two_well
-    trace = descent.gradient_descent(loss, jnp.asarray(start), optax.sgd(eta), steps)
-    slopes = jax.vmap(jax.grad(loss))(trace.params)
-    return figures.Series(eta, *(np.asarray(x) for x in (trace.params, trace.loss, slopes)))
+    trace = descent.gradient_descent(loss, jnp.asarray(start), optax.sgd(eta), count)
+
+    def at(w):
+        return jax.grad(loss)(w), jax.vmap(descent.quadratic_model(loss, w, eta))(points)
+
+    slopes, models = jax.vmap(at)(trace.params)
+    return trajectory.Trajectory(eta, *map(np.asarray, (trace.params, trace.loss, slopes, models)))
 
 
 series = [walk(0.125, -0.5), walk(0.125, 0.5), walk(0.5, -0.5)]
-figures.frames(series, jax.vmap(landscapes.two_well))
+trajectory.frames(series, np.asarray(points), np.asarray(jax.vmap(landscapes.two_well)(points)))
 
 # %% tags=["check"]
 # The numbers of the text: where one no longer holds, the notebook stops.
@@ -209,6 +217,7 @@ figures.losses(
         f"$\\eta$ = {eta:g}": np.asarray(lane)[None]
         for eta, lane in zip(etas, trace.loss, strict=True)
     },
+    colors=rate_colors(etas),
     floors={"constant predictor": float(targets.mean() * (1 - targets.mean()))},
 )
 

@@ -15,7 +15,7 @@ from chainrule import __version__
 
 
 class Argument(NamedTuple):
-    """An argument of a command, in the terms of `argparse.ArgumentParser.add_argument`."""
+    """An argument of a command, as ``argparse`` takes it."""
 
     names: tuple[str, ...]
     settings: Mapping[str, Any]

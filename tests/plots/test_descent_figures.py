@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from chainrule import descent, landscapes
-from chainrule.plots import COLORS
+from chainrule.plots import COLORS, CYCLE, RATES, rate_colors, trajectory
 from chainrule.plots import descent as figures
+
+POINTS = np.linspace(-1.7, 1.2, 30, dtype=np.float32)
 
 
 @pytest.fixture
@@ -17,31 +19,40 @@ def series():
         landscapes.two_well, jnp.asarray(-0.5), jnp.asarray([0.125, 0.5]), 11, record_params=True
     )
     slopes = jax.vmap(jax.vmap(jax.grad(landscapes.two_well)))(trace.params)
+
+    def models(params, eta):
+        def at(w):
+            return jax.vmap(descent.quadratic_model(landscapes.two_well, w, eta))(POINTS)
+
+        return np.asarray(jax.vmap(at)(params))
+
     return [
-        figures.Series(eta, *(np.asarray(x[i]) for x in (trace.params, trace.loss, slopes)))
+        trajectory.Trajectory(
+            eta,
+            *(np.asarray(x[i]) for x in (trace.params, trace.loss, slopes)),
+            models(trace.params[i], eta),
+        )
         for i, eta in enumerate((0.125, 0.5))
     ]
 
 
-def curve(w):
-    return (w * w - 1) ** 2 / 2 + w / 5
+CURVE = (POINTS * POINTS - 1) ** 2 / 2 + POINTS / 5
 
 
-def test_the_model_drawn_is_the_quadratic_model_and_its_minimum_the_next_iterate(series):
-    for one in series:
+def test_the_dot_drawn_as_the_minimum_lies_on_the_model_and_is_the_next_iterate(series):
+    axes = trajectory.frames(series, POINTS, CURVE).axes
+    for one, panels in zip(series, (axes[:12], axes[12:]), strict=True):
         for frame in (0, 4):
             model = descent.quadratic_model(landscapes.two_well, jnp.asarray(one.w[frame]), one.eta)
-            w = np.linspace(-1, 1, 5, dtype=np.float32)
-            np.testing.assert_allclose(
-                one.model(frame, w), [model(jnp.asarray(x)) for x in w], rtol=1e-4
-            )
-            dense = np.linspace(-2, 2, 40001)
-            lowest = dense[np.argmin(one.model(frame, dense))]
-            np.testing.assert_allclose(lowest, one.w[frame + 1], atol=2e-4)
+            lines = panels[frame].lines
+            np.testing.assert_array_equal(lines[1].get_ydata(), one.model[frame])
+            (w,), (height,) = lines[2].get_data()
+            np.testing.assert_allclose(w, one.w[frame + 1], rtol=1e-6)
+            np.testing.assert_allclose(height, model(jnp.asarray(w)), rtol=1e-4)
 
 
 def test_frames_draw_every_iterate_of_every_series_in_a_panel_of_its_own(series):
-    figure = figures.frames(series, curve)
+    figure = trajectory.frames(series, POINTS, CURVE)
     assert len(figure.axes) == 24
     drawn = [
         next(line.get_xdata()[0] for line in ax.lines if line.get_markersize() == 4.2)
@@ -51,7 +62,7 @@ def test_frames_draw_every_iterate_of_every_series_in_a_panel_of_its_own(series)
 
 
 def test_the_animation_opens_without_a_network_and_has_every_frame(series):
-    page = figures.animation([one._replace(w=one.w[:3]) for one in series], curve)
+    page = trajectory.animation([one._replace(w=one.w[:3]) for one in series], POINTS, CURVE)
     assert "http" not in re.sub(r"http://www\.w3\.org\S*", "", page)
     assert page.count("data:image/png;base64") == 3
     for icon in re.findall(r'class="fa (fa-[a-z-]+)', page):
@@ -97,7 +108,7 @@ def test_overlay_refuses_nothing_to_draw():
 
 def test_drawing_leaves_the_settings_of_the_caller_alone(series):
     before = dict(mpl.rcParams)
-    figures.frames(series, curve)
+    trajectory.frames(series, POINTS, CURVE)
     assert dict(mpl.rcParams) == before
 
 
@@ -111,19 +122,26 @@ def test_the_colours_can_be_told_apart():
 
 
 def test_a_rate_has_its_colour_in_every_figure_and_another_takes_none_of_theirs(series):
-    frames = figures.frames(series, curve)
+    frames = trajectory.frames(series, POINTS, CURVE)
     drawn = [
         next(line.get_color() for line in ax.lines if line.get_markersize() == 4.2)
         for ax in frames.axes
     ]
-    assert drawn == [COLORS["0.125"]] * 12 + [COLORS["0.5"]] * 12
-    lanes = {f"$\\eta$ = {eta:g}": np.ones((1, 2)) for eta in (0.01, 0.5, 0.125)}
-    legend = figures.losses(lanes).axes[0].get_legend()
+    assert drawn == [RATES[0.125]] * 12 + [RATES[0.5]] * 12
+    etas = (0.01, 0.5, 0.125)
+    lanes = {f"$\\eta$ = {eta:g}": np.ones((1, 2)) for eta in etas}
+    legend = figures.losses(lanes, colors=rate_colors(etas)).axes[0].get_legend()
     first, *others = (line.get_color() for line in legend.get_lines())
-    assert others == [COLORS["0.5"], COLORS["0.125"]]
+    assert others == [RATES[0.5], RATES[0.125]]
     assert first not in others
     sweep = figures.final_against_rate(
         np.ones(1), np.ones((1, 1)), edges={}, marked=[0.5, 0.125], stationary={}
     )
     marks = {line.get_xdata()[0]: line.get_color() for line in sweep.axes[0].lines[1:]}
-    assert marks == {0.5: COLORS["0.5"], 0.125: COLORS["0.125"]}
+    assert marks == {0.5: RATES[0.5], 0.125: RATES[0.125]}
+
+
+def test_more_lanes_than_colours_are_all_drawn():
+    lanes = {str(i): np.ones((1, 2)) for i in range(9)}
+    lines = figures.losses(lanes).axes[0].get_legend().get_lines()
+    assert [line.get_color() for line in lines] == [*CYCLE, *CYCLE[:2]]

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from chainrule.plots import COLORS, GREY, grid, styled
+from chainrule.plots.style import COLORS, GREY, grid, styled
 
 # Of the heat-maps, in inches.
 _GAP, _TITLE, _BAR, _EDGE = 0.3, 0.32, 0.12, 0.1

@@ -1,15 +1,16 @@
 """Pictures of what hidden units can do: errors against their number, fits, templates of digits."""
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from chainrule.plots import BLACK, BLUE, COLORS, CYCLE, GREY, VERMILLION, grid, styled
+from chainrule.plots.style import BLACK, BLUE, COLORS, CYCLE, GREY, VERMILLION, grid, styled
 
-LINES = tuple(zip(CYCLE, ("-", "--", ":", "-."), strict=False))  #: told apart where they coincide
+_DASHES = ("-", "--", ":", "-.")  # to tell lines apart where they coincide
 
 
 class Errors(NamedTuple):
@@ -50,7 +51,8 @@ def errors(units: Sequence[int], rows: Sequence[Sequence[Errors]]) -> Figure:
             ax.set_xscale("log", base=2)
             ax.set_yscale("log")
             ax.axhline(panel.affine, color=GREY, lw=0.9)
-            for color, (name, trained) in zip(CYCLE, panel.trained.items(), strict=False):
+            colors = itertools.cycle(CYCLE)
+            for (name, trained), color in zip(panel.trained.items(), colors, strict=False):
                 drawn = np.median(panel.drawn[name], axis=1)
                 ax.plot(units, drawn, "--", color=color, lw=0.9)
                 ax.plot(units, np.median(trained, axis=1), color=color)
@@ -65,11 +67,11 @@ def errors(units: Sequence[int], rows: Sequence[Sequence[Errors]]) -> Figure:
         ax.set_xlabel("hidden units")
     lines = [
         Line2D([], [], color=color, marker=".", ms=4, mew=0, label=f"{name}, trained")
-        for color, name in zip(CYCLE, rows[0][0].trained, strict=False)
+        for color, name in zip(itertools.cycle(CYCLE), rows[0][0].trained, strict=False)
     ]
     lines += [
         Line2D([], [], color=color, ls="--", lw=0.9, label=f"{name}, drawn")
-        for color, name in zip(CYCLE, rows[0][0].drawn, strict=False)
+        for color, name in zip(itertools.cycle(CYCLE), rows[0][0].drawn, strict=False)
     ]
     if any(panel.written is not None for panels in rows for panel in panels):
         lines.append(Line2D([], [], color=BLACK, ls=":", lw=1.2, label="ReLU, written down"))
@@ -107,7 +109,7 @@ def fits(
     for i, (title, values) in enumerate(targets.items()):
         for ax, size in zip(axes[i], sizes, strict=True):
             ax.plot(inputs, values, color=COLORS["landscape"], lw=3, alpha=0.5)
-            for (color, style), found in zip(LINES, outputs.values(), strict=False):
+            for (color, style), found in zip(_looks(), outputs.values(), strict=False):
                 ax.plot(inputs, found[size][i], style, color=color, lw=1)
         axes[i, 0].set_ylabel(title)
     for ax, size in zip(axes[0], sizes, strict=True):
@@ -115,7 +117,7 @@ def fits(
     for ax in axes[-1]:
         ax.set_xlabel("$x$")
     lines = [Line2D([], [], color=COLORS["landscape"], lw=3, alpha=0.5, label="function")]
-    for (color, style), name in zip(LINES, outputs, strict=False):
+    for (color, style), name in zip(_looks(), outputs, strict=False):
         lines.append(Line2D([], [], color=color, ls=style, lw=1, label=name))
     figure.legend(handles=lines, loc="outside lower center", ncols=len(lines))
     return figure
@@ -226,3 +228,7 @@ def templates(
         ax.spines[:].set_visible(False)
     axes[-1, 0].set_ylabel("output")
     return figure
+
+
+def _looks() -> Iterator[tuple[str, str]]:
+    return zip(itertools.cycle(CYCLE), itertools.cycle(_DASHES), strict=False)

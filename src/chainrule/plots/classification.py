@@ -1,12 +1,13 @@
 """Pictures of how a classifier learns and what it confuses."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from chainrule.plots import COLORS, CYCLE, GREY, VERMILLION, grid, styled
+from chainrule.plots.style import COLORS, CYCLE, GREY, VERMILLION, grid, styled
 
 
 @styled
@@ -14,14 +15,15 @@ def learning(
     epochs: np.ndarray,
     errors: Mapping[str, np.ndarray],
     *,
+    colors: Sequence[str] = CYCLE,
     targets: Mapping[str, float] | None = None,
 ) -> Figure:
     """Draw errors against epochs: a thin line a seed, a thick one through the means.
 
     Args:
       epochs: ``[epochs]``, how many were done.
-      errors: name to ``[seeds, epochs]`` errors, fractions above 0; what begins with "train" or
-        "test" has its colour.
+      errors: name to ``[seeds, epochs]`` errors, fractions above 0.
+      colors: of the names, in order and then again.
       targets: errors to compare with, by name.
 
     Returns:
@@ -35,8 +37,7 @@ def learning(
     figure, axes = grid(width=4.8, height=3.0)
     ax = axes[0, 0]
     marker = "o" if len(epochs) == 1 else "none"  # one point has no line
-    for index, (name, values) in enumerate(errors.items()):
-        color = COLORS.get(name.split(",")[0], CYCLE[index])
+    for color, (name, values) in zip(itertools.cycle(colors), errors.items(), strict=False):
         ax.plot(epochs, 100 * values.T, color=color, lw=0.6, alpha=0.6, marker=marker, ms=3)
         mean = 100 * values.mean(axis=0)
         ax.plot(epochs, mean, color=color, lw=1.8, marker=marker, label=name)

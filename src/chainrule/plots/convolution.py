@@ -1,5 +1,6 @@
 """Pictures of convolutions: what filters make of an image, what an output sees, what is learned."""
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from chainrule.plots import CYCLE, VERMILLION, grid, styled
+from chainrule.plots.style import CYCLE, VERMILLION, grid, styled
 
 _SIGNED: dict[str, Any] = {"cmap": "RdBu_r"}  # as in `chainrule.plots.features`
 
@@ -122,9 +123,10 @@ def spread(
     """
     figure, axes = grid(width=5.2, height=3.2)
     ax = axes[0, 0]
-    for color, (name, values) in zip(CYCLE, extents.items(), strict=False):
+    colors = itertools.cycle(CYCLE)
+    for (name, values), color in zip(extents.items(), colors, strict=False):
         ax.plot(layers, values, "-o", ms=3.5, color=color, label=name)
-    for color, (name, values) in zip(CYCLE[len(extents) :], deviations.items(), strict=False):
+    for (name, values), color in zip(deviations.items(), colors, strict=False):
         ax.plot(layers, values, "-s", ms=3.5, color=color, label=name)
     ax.set_yscale("log", base=2)
     ax.yaxis.set_major_formatter("{x:g}")

@@ -1,5 +1,6 @@
 """Pictures of what passes cost: seconds against the batch, backward against forward."""
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from chainrule.plots import BLACK, BLUE, COLORS, GREY, VERMILLION, grid, styled
+from chainrule.plots.style import BLACK, BLUE, COLORS, GREY, VERMILLION, grid, styled
 
 _WAYS: tuple[dict[str, Any], ...] = (  # batch, compiled loop, Python loop
     {"lw": 1, "marker": "o", "ms": 3.5},
@@ -64,10 +65,13 @@ def batches(passes: Sequence[Pass], machine: Machine) -> Figure:
     """
     figure, axes = grid(1, 2, width=7.2, height=3.6)
     left, right = axes[0]
-    colors = (COLORS["value"], COLORS["gradient"])
+    cycle = itertools.cycle((COLORS["value"], COLORS["gradient"]))
+    colors = {one.name: color for one, color in zip(passes, cycle, strict=False)}
     intensities = []
-    for color, one in zip(colors, passes, strict=False):
-        for way, (look, found) in enumerate(zip(_WAYS, one.seconds.values(), strict=False)):
+    for one in passes:
+        color = colors[one.name]
+        looks = itertools.cycle(_WAYS)
+        for way, (found, look) in enumerate(zip(one.seconds.values(), looks, strict=False)):
             sizes, times = np.asarray(list(found)), np.asarray(list(found.values()))
             low, middle, high = times.min(axis=1), np.median(times, axis=1), times.max(axis=1)
             left.plot(sizes, 1e6 * middle, color=color, **look)
@@ -96,10 +100,8 @@ def batches(passes: Sequence[Pass], machine: Machine) -> Figure:
     right.set_ylabel("GFLOP/s")
     computed, read = machine.operations / 1e9, machine.bytes / 1e9
     right.set_title(f"limit: {computed:.0f} GFLOP/s computed, {read:.0f} GB/s read")
-    lines = [
-        Line2D([], [], color=c, label=one.name) for c, one in zip(colors, passes, strict=False)
-    ]
-    for look, name in zip(_WAYS, passes[0].seconds, strict=False):
+    lines = [Line2D([], [], color=color, label=name) for name, color in colors.items()]
+    for look, name in zip(itertools.cycle(_WAYS), passes[0].seconds, strict=False):
         lines.append(Line2D([], [], color=GREY, label=name, **look))
     lines.append(Line2D([], [], color=GREY, ls="--", lw=0.8, label="limit"))
     figure.legend(handles=lines, loc="outside lower center", ncols=3)

@@ -1,6 +1,7 @@
 """Pictures of features made by hand: exclusive or, edges, histograms of gradients, error curves."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import NullLocator
 
-from chainrule.plots import BLACK, COLORS, CYCLE, GREY, grid, styled
+from chainrule.plots.style import BLACK, COLORS, CYCLE, GREY, grid, styled
 
 _CORNERS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 _MARKERS = "osD^v<>"
@@ -188,13 +189,15 @@ def error_by_features(
     features: np.ndarray,
     errors: Mapping[str, np.ndarray],
     *,
+    colors: Sequence[str] = CYCLE,
     floor: tuple[str, float] | None = None,
 ) -> Figure:
     """Draw errors against the number of features: a line through the means, a dot a seed.
 
     Args:
       features: ``[counts]``, how many.
-      errors: name to ``[seeds, counts]`` errors, fractions; "train" and "test" have their colours.
+      errors: name to ``[seeds, counts]`` errors, fractions.
+      colors: of the names, in order and then again.
       floor: an error to compare with, and its name.
 
     Returns:
@@ -208,7 +211,7 @@ def error_by_features(
     """
     figure, axes = grid(width=4.8, height=3.0)
     ax = axes[0, 0]
-    _error_curves(ax, features, errors)
+    _error_curves(ax, features, errors, colors)
     ax.set_xscale("log")
     ax.set_xticks(features, [f"{n:,}" for n in features])
     ax.xaxis.set_minor_locator(NullLocator())
@@ -240,7 +243,7 @@ def error_by_samples(samples: np.ndarray, errors: Mapping[str, np.ndarray]) -> F
     """
     figure, axes = grid(width=4.8, height=3.0)
     ax = axes[0, 0]
-    _error_curves(ax, samples, errors)
+    _error_curves(ax, samples, errors, CYCLE)
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xticks(samples, [f"{n:,}" for n in samples], rotation=30)
@@ -273,7 +276,8 @@ def shifts(
     """
     figure, axes = grid(1, 2, width=7.0, height=2.9)
     left, right = axes[0]
-    for color, marker, (name, distance) in zip(CYCLE, _MARKERS, distances.items(), strict=False):
+    looks = zip(itertools.cycle(CYCLE), itertools.cycle(_MARKERS), strict=False)
+    for (color, marker), (name, distance) in zip(looks, distances.items(), strict=False):
         left.plot(pixels, distance, color=color, marker=marker, ms=4, label=name)
         right.plot(pixels, 100 * errors[name], color=color, marker=marker, ms=4, label=name)
     left.axhline(1, color=COLORS["reference"], lw=0.9, ls="--")
@@ -306,7 +310,7 @@ def convergence(excess: Mapping[str, np.ndarray]) -> Figure:
     """
     figure, axes = grid(width=4.8, height=3.0)
     ax = axes[0, 0]
-    for color, (name, values) in zip(CYCLE, excess.items(), strict=False):
+    for color, (name, values) in zip(itertools.cycle(CYCLE), excess.items(), strict=False):
         ax.plot(np.where(values > 0, values, np.nan), color=color, label=name)
     ax.set_yscale("log")
     ax.set_xscale("symlog", linthresh=10)
@@ -317,9 +321,11 @@ def convergence(excess: Mapping[str, np.ndarray]) -> Figure:
     return figure
 
 
-def _error_curves(ax: Axes, numbers: np.ndarray, errors: Mapping[str, np.ndarray]) -> None:
-    for i, (marker, (name, values)) in enumerate(zip(_MARKERS, errors.items(), strict=False)):
-        color = COLORS.get(name, CYCLE[i])
+def _error_curves(
+    ax: Axes, numbers: np.ndarray, errors: Mapping[str, np.ndarray], colors: Sequence[str]
+) -> None:
+    looks = zip(itertools.cycle(colors), itertools.cycle(_MARKERS), strict=False)
+    for (color, marker), (name, values) in zip(looks, errors.items(), strict=False):
         ax.plot(numbers, 100 * values.mean(axis=0), "-", color=color)
         dots = np.broadcast_to(numbers, values.shape)
         style: dict[str, Any] = {"color": color, "ms": 4, "mew": 0, "alpha": 0.7}

@@ -1,5 +1,6 @@
 """Pictures of the flow through a network: layer after layer, and along a training run."""
 
+import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -8,7 +9,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from chainrule.plots import COLORS, CYCLE, ORANGE, PURPLE, grid, styled
+from chainrule.plots.style import COLORS, CYCLE, ORANGE, PURPLE, grid, styled
 
 if TYPE_CHECKING:
     from chainrule.xray.flow import Flow
@@ -84,7 +85,7 @@ def profiles(
     """
     figure, axes = grid(1, len(panels), width=3.6 * len(panels), height=3.2, sharey=True)
     names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
-    colors = dict(zip(names, CYCLE, strict=False))
+    colors = dict(zip(names, itertools.cycle(CYCLE), strict=False))
     for ax, (title, curves) in zip(axes[0], panels.items(), strict=True):
         for name, found in curves.items():
             x = 1 + np.arange(found.shape[1])

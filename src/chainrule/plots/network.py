@@ -1,12 +1,13 @@
 """Pictures of an architecture: the sizes of what its layers hand on, and what they cost."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from chainrule.plots import CYCLE, GREY, grid, styled
+from chainrule.plots.style import CYCLE, GREY, grid, styled
 
 
 @styled
@@ -46,7 +47,7 @@ def sizes(
         sharex=True,
         height_ratios=[2.2] + [1] * len(costs),
     )
-    colors = dict(zip(dict.fromkeys(kinds), (GREY, *CYCLE), strict=False))
+    colors = dict(zip(dict.fromkeys(kinds), itertools.cycle((GREY, *CYCLE)), strict=False))
     boxes = axes[0, 0]
     largest = max((shape[0] for shape in outputs.values() if len(shape) > 1), default=1)
     widest = max(shape[-1] for shape in outputs.values())

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from chainrule.plots import BLACK, COLORS, GREY, grid, styled
+from chainrule.plots.style import BLACK, COLORS, GREY, grid, styled
 
 _CLASSES = (
     (1, "o", COLORS["positive"], "$y = +1$"),

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from chainrule.plots import COLORS, CYCLE, grid, styled
+from chainrule.plots.style import COLORS, CYCLE, grid, styled
 
 
 @styled

@@ -1,0 +1,89 @@
+"""The colours and settings that all figures share, and the grid they are drawn on."""
+
+import functools
+import itertools
+from collections.abc import Callable, Iterable
+from typing import Any, ParamSpec, TypeVar
+
+import matplotlib as mpl
+import numpy as np
+from cycler import cycler
+from matplotlib.figure import Figure
+
+BLACK, GREY = "#000000", "#8c8c8c"
+"""For what is neither a line of its own nor a class."""
+BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+"""After Okabe and Ito."""
+PURPLE, SKY, YELLOW = "#CC79A7", "#56B4E9", "#F0E442"
+"""The others of Okabe and Ito."""
+
+COLORS = {
+    "value": BLUE,  # computed forward: losses, iterates, activations
+    "gradient": VERMILLION,  # computed backward
+    "model": ORANGE,  # the quadratic model, predictions
+    "landscape": GREY,
+    "reference": BLACK,  # floors, edges, the notes' numbers
+    "train": BLUE,
+    "test": VERMILLION,
+    "negative": BLUE,  # classes, weights and cells of heat-maps by their sign
+    "positive": VERMILLION,
+}
+"""What each colour means."""
+RATES = {0.125: BLUE, 0.5: VERMILLION}
+"""The colours of the two learning rates that are compared throughout."""
+CYCLE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+"""The colours of lines, lanes and classes, in this order."""
+
+STYLE = {
+    "axes.labelsize": 9,
+    "axes.prop_cycle": cycler(color=CYCLE),
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "figure.titlesize": 10,
+    "font.size": 8,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "lines.linewidth": 1.3,
+    "svg.hashsalt": "chainrule",  # the same figure is the same file
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+}
+"""The settings of matplotlib under which every figure is drawn: see `styled`."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
+    """Draw with the package's style, and leave the caller's settings as they were."""
+
+    @functools.wraps(draw)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        with mpl.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return wrapped
+
+
+def grid(
+    rows: int = 1, columns: int = 1, *, width: float = 7.0, height: float = 3.0, **options: Any
+) -> tuple[Figure, np.ndarray]:
+    """Return a figure and its axes ``[rows, columns]``; sizes in inches, 7 fill a book's page."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def rate_colors(etas: Iterable[float]) -> list[str]:
+    """Return a colour for each learning rate: its own, see `RATES`, or the next free one.
+
+    Example:
+      >>> rate_colors([0.5, 0.01]) == [VERMILLION, BLUE]
+      True
+    """
+    rates = list(etas)
+    taken = {RATES[eta] for eta in rates if eta in RATES}
+    free = itertools.cycle(color for color in CYCLE if color not in taken)
+    colors = {eta: RATES.get(eta) or next(free) for eta in dict.fromkeys(rates)}
+    return [colors[eta] for eta in rates]

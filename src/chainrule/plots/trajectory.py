@@ -1,0 +1,171 @@
+"""Pictures of descents in one dimension, step by step: as frames, or played."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.animation import FuncAnimation
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from chainrule.plots.style import BLACK, COLORS, grid, rate_colors, styled
+
+
+class Trajectory(NamedTuple):
+    """A descent in one dimension, ready to be drawn.
+
+    Attributes:
+      eta: the learning rate.
+      w: ``[frames]``, the iterates, the start first.
+      loss: ``[frames]``, the loss at each.
+      slope: ``[frames]``, its derivative at each.
+      model: ``[frames, points]``, the quadratic model at each, on the points of the landscape: see
+        `chainrule.descent.quadratic_model`.
+    """
+
+    eta: float
+    w: np.ndarray
+    loss: np.ndarray
+    slope: np.ndarray
+    model: np.ndarray
+
+
+@styled
+def frames(series: Sequence[Trajectory], points: np.ndarray, landscape: np.ndarray) -> Figure:
+    """Draw every frame of several descents in one dimension, twelve frames a series.
+
+    Each panel shows the landscape, the iterates so far, the quadratic model at the last of them,
+    and where its minimum, the next iterate, lies.
+
+    Args:
+      series: the descents, each drawn in rows of six panels.
+      points: ``[points]``, where the landscape and the models are drawn, in order.
+      landscape: ``[points]``, the loss there.
+
+    Returns:
+      The figure.
+    """
+    columns = 6
+    rows = sum(-(-len(one.w) // columns) for one in series)
+    figure, axes = grid(
+        rows, columns, width=7.2, height=1.12 * rows + 0.6, sharex=True, sharey=True
+    )
+    low, high = _limits(landscape)
+    row = 0
+    for color, one in zip(rate_colors(one.eta for one in series), series, strict=True):
+        for frame in range(-(-len(one.w) // columns) * columns):
+            ax = axes[row + frame // columns, frame % columns]
+            if frame >= len(one.w):
+                ax.set_axis_off()
+                continue
+            _frame(ax, one, frame, points, landscape, color)
+            ax.set_ylim(low, high)
+            ax.text(0.96, 0.05, f"{frame}", transform=ax.transAxes, ha="right", size=7)
+        axes[row, 0].set_title(f"$\\eta = {one.eta:g}$, from $w = {one.w[0]:g}$")
+        row += -(-len(one.w) // columns)
+    for ax in axes[:, 0]:
+        ax.set_ylabel("loss")
+    for ax in axes[-1]:
+        ax.set_xlabel("$w$")
+    figure.legend(
+        handles=[
+            Line2D([], [], color=COLORS["landscape"], label="loss"),
+            Line2D([], [], color=COLORS["model"], label="quadratic model"),
+            _dot("iterate $w_t$", mfc="white", mec=BLACK, ms=4.2, mew=0.8),
+            _dot("its minimum, $w_{t+1}$", mfc="white", mec=COLORS["model"], ms=3.2),
+        ],
+        loc="outside lower center",
+        ncols=4,
+    )
+    return figure
+
+
+@styled
+def animation(series: Sequence[Trajectory], points: np.ndarray, landscape: np.ndarray) -> str:
+    """Return a page that plays the same frames, one panel a series; it needs no network.
+
+    Args:
+      series: the descents, all of the same number of frames.
+      points: ``[points]``, where the landscape and the models are drawn, in order.
+      landscape: ``[points]``, the loss there.
+
+    Returns:
+      A self-contained HTML page with controls.
+    """
+    figure, axes = grid(1, len(series), width=3.2 * len(series), height=2.9, sharey=True)
+    low, high = _limits(landscape)
+
+    colors = rate_colors(one.eta for one in series)
+
+    def draw(frame: int) -> list[Any]:
+        for ax, color, one in zip(axes[0], colors, series, strict=True):
+            ax.clear()
+            _frame(ax, one, min(frame, len(one.w) - 1), points, landscape, color)
+            ax.set_ylim(low, high)
+            ax.set_xlabel("$w$")
+            ax.set_title(f"$\\eta = {one.eta:g}$, step {frame}: $w = {one.w[frame]:.4f}$")
+        axes[0, 0].set_ylabel("loss")
+        return []
+
+    count = max(len(one.w) for one in series)
+    player = FuncAnimation(figure, draw, frames=count, interval=600, blit=False)
+    body = player.to_jshtml(fps=2, default_mode="once")
+    return _page("Descent on the two-well landscape", _without_network(body))
+
+
+def _dot(label: str, **style: Any) -> Line2D:
+    return Line2D([], [], ls="", marker="o", label=label, **style)
+
+
+def _limits(landscape: np.ndarray) -> tuple[float, float]:
+    low, high = float(np.min(landscape)), float(np.max(landscape))
+    return low - 0.22 * (high - low), high + 0.05 * (high - low)
+
+
+def _frame(
+    ax: Axes, one: Trajectory, frame: int, points: np.ndarray, landscape: np.ndarray, color: str
+) -> None:
+    ax.plot(points, landscape, color=COLORS["landscape"], lw=1)
+    ax.plot(points, one.model[frame], color=COLORS["model"], lw=1)
+    # The minimum of the model: it falls by half of what its slope promises.
+    step = -one.eta * one.slope[frame]
+    lowest = one.w[frame] + step, one.loss[frame] + one.slope[frame] * step / 2
+    ax.plot(*lowest, "o", ms=3.2, mfc="white", mec=COLORS["model"])
+    ax.plot(one.w[:frame], one.loss[:frame], ".", ms=3, color=color, alpha=0.4)
+    ax.plot(one.w[frame], one.loss[frame], "o", ms=4.2, color=color, mec=BLACK, mew=0.4)
+    ax.set_xlim(points[0], points[-1])
+
+
+# matplotlib's player takes the icons of its buttons from a font on the network; these are text.
+_ICONS = {
+    "minus": "\\2212",
+    "plus": "+",
+    "fast-backward": "\\25C2\\25C2",
+    "step-backward": "\\25C2\\2758",
+    "play fa-flip-horizontal": "\\25C0",
+    "pause": "\\2759\\2759",
+    "play": "\\25B6",
+    "step-forward": "\\2758\\25B8",
+    "fast-forward": "\\25B8\\25B8",
+}
+
+
+def _without_network(player: str) -> str:
+    link = player.index("<link rel")
+    end = player.index(">", link) + 1
+    icons = "".join(
+        f".fa-{name.split()[0]}{'.fa-flip-horizontal' if ' ' in name else ''}::before"
+        f'{{content:"{glyph}";font-style:normal}}\n'
+        for name, glyph in sorted(_ICONS.items(), key=lambda item: len(item[0]))
+    )
+    return f"{player[:link]}<style>\n{icons}</style>{player[end:]}"
+
+
+def _page(title: str, body: str) -> str:
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>\n'
+        "<style>body{font-family:sans-serif;margin:1.5rem auto;max-width:64rem}"
+        ".animation img{max-width:100%}</style></head>\n"
+        f"<body><h1>{title}</h1>\n{body}</body></html>\n"
+    )
