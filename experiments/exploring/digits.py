@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from chainrule import descent, losses
-from chainrule.explorer.page import Problem, Sweep
+from chainrule.explorer import Problem, Sweep
 from chainrule.models import mlp
 from chainrule.ops.linear import linear
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from chainrule import descent, landscapes
-from chainrule.explorer.page import Problem, Sweep
+from chainrule.explorer import Problem, Sweep
 
 Optimizers = Mapping[str, descent.OptimizerFactory]
 

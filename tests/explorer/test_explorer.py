@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from chainrule import explorer
+from chainrule.explorer import block, build
 
 RATES = np.asarray([0.1, 0.25, 0.5, 1.6, 2.5], np.float32)
 STEPS = 6
@@ -115,7 +116,7 @@ def test_rounding_keeps_so_many_bits_and_leaves_what_is_not_finite(bits):
         [rng.normal(size=500) * 10.0 ** rng.integers(-30, 30, 500), [np.inf, -np.inf, np.nan, 0]]
     ).astype(np.float32)
     largest = np.float32([np.finfo(np.float32).max])
-    rounded = explorer._rounded(np.concatenate([values, largest]), bits)
+    rounded = block.rounded(np.concatenate([values, largest]), bits)
     np.testing.assert_allclose(rounded[:-1], values, rtol=2.0**-bits)
     assert np.isfinite(rounded[-1])  # not rounded up to infinity
     assert (rounded[:500].view(np.uint32) % 2 ** (24 - bits) == 0).all()
@@ -249,7 +250,7 @@ def test_planes_and_networks_and_what_the_pointer_tells(opened):
     one = plane().sweeps[0]
     opened.click("#forward")
     assert number(opened, "b", "v") == pytest.approx(one.params[2, 1, 1], rel=2e-5)
-    assert opened.get_attribute("#place .contour", "d").count("M") >= explorer.CONTOURS - 4
+    assert opened.get_attribute("#place .contour", "d").count("M") >= build.CONTOURS - 4
     radius = opened.eval_on_selector("#place circle.model.a", "c => Number(c.getAttribute('r'))")
     unit = opened.evaluate("views.place.x(1) - views.place.x(0)")
     assert radius == pytest.approx(unit * 0.25 * one.grad_norm[1, 1], rel=1e-3)

@@ -1,5 +1,10 @@
 """The descent explorer: a page on which one plays with learning rates, from recorded sweeps."""
 
-from chainrule.explorer.page import Problem, Sweep
+from chainrule.explorer.build import page
+from chainrule.explorer.problem import Problem, Sweep
 
-__all__ = ["Problem", "Sweep"]
+__all__ = ["Problem", "Sweep", "page"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,119 @@
+"""What the explorer shows: recorded sweeps over a problem, and whether they fit each other."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+VERDICTS = ("diverged", "converged", "oscillating", "descending")
+"""Those of `chainrule.descent.verdict`, in the order of their numbers in the page."""
+
+
+class Sweep(NamedTuple):
+    """The recorded descents of one optimizer from one start, a lane for each rate.
+
+    Attributes:
+      optimizer: what it is called.
+      start: what the start is called.
+      loss: ``[lanes, steps + 1]``.
+      grad_norm: ``[lanes, steps + 1]``.
+      verdicts: ``[lanes]``, of `VERDICTS`.
+      edges: predicted edges by what they are called; infinity for none, NaN for no prediction.
+      factor: the edge times the sharpness: 2 for plain descent; NaN where none is predicted.
+      params: ``[lanes, steps + 1, axes]``, or None.
+      slopes: the gradient at the same points, or None.
+      sharpness: ``[lanes, steps + 1]``, the largest eigenvalue of the Hessian there, or None.
+      counts: other things over the steps by name, each ``[lanes, steps + 1]``.
+    """
+
+    optimizer: str
+    start: str
+    loss: np.ndarray
+    grad_norm: np.ndarray
+    verdicts: Sequence[str]
+    edges: Mapping[str, float]
+    factor: float
+    params: np.ndarray | None = None
+    slopes: np.ndarray | None = None
+    sharpness: np.ndarray | None = None
+    counts: Mapping[str, np.ndarray] = {}
+
+
+class Problem(NamedTuple):
+    """What one descends on, with all sweeps over it: each optimizer from each start.
+
+    Attributes:
+      name: for file names.
+      title: for the reader.
+      about: a sentence or two.
+      rates: ``[lanes]``, ascending.
+      sweeps: every optimizer from every start, over these rates.
+      chosen: the rates that A and B begin with; the nearest of ``rates`` are taken.
+      floor: the lowest loss there is; losses are drawn above it, on a logarithmic scale.
+      axes: the names of the parameters: none, one or two.
+      grid: with one axis ``(w [n], loss [n])``, with two ``(u [n], v [m], loss [m, n])``.
+      minima: ``[k, axes]``, to be marked.
+    """
+
+    name: str
+    title: str
+    about: str
+    rates: np.ndarray
+    sweeps: Sequence[Sweep]
+    chosen: tuple[float, float]
+    floor: float = 0.0
+    axes: tuple[str, ...] = ()
+    grid: tuple[np.ndarray, ...] = ()
+    minima: Sequence[Sequence[float]] = ()
+
+
+def check(problem: Problem) -> None:
+    """Refuse a problem whose sweeps do not fit its rates, its steps, its axes or each other.
+
+    Raises:
+      ValueError: it says all that does not.
+    """
+    where = f"problem {problem.name!r}"
+    if not problem.sweeps or not (problem.axes or problem.sweeps[0].counts):
+        raise ValueError(
+            f"{where} has no sweep, or neither axes nor counts: there is nothing to draw"
+        )
+    if len(problem.axes) > 2 or len(problem.grid) != (0, 2, 3)[len(problem.axes)]:
+        raise ValueError(
+            f"{where} has {len(problem.axes)} axes and a grid of {len(problem.grid)} arrays: "
+            "none goes with 0, one with 2 (w, loss), two with 3 (u, v, loss)"
+        )
+    first = problem.sweeps[0]
+    points = (len(problem.rates), *np.shape(first.loss)[1:])
+    wrong = [text for one in problem.sweeps for text in _mismatches(one, first, points, problem)]
+    pairs = {(sweep.optimizer, sweep.start) for sweep in problem.sweeps}
+    full = len({optimizer for optimizer, _ in pairs}) * len({start for _, start in pairs})
+    if not len(pairs) == full == len(problem.sweeps):
+        wrong.append(f"{len(problem.sweeps)} sweeps, but each optimizer from each start is {full}")
+    if wrong:
+        raise ValueError(f"{where}: " + "; ".join(wrong))
+
+
+def _mismatches(
+    sweep: Sweep, first: Sweep, points: tuple[int, ...], problem: Problem
+) -> Iterator[str]:
+    """Say what of a sweep does not fit the rates, the steps, the axes and the first sweep."""
+    label = f"{sweep.optimizer} from {sweep.start}"
+    due: dict[str, tuple[Any, tuple[int, ...]]] = {
+        "loss": (sweep.loss, points),
+        "grad_norm": (sweep.grad_norm, points),
+        "verdicts": (sweep.verdicts, points[:1]),
+    }
+    due |= {name: (values, points) for name, values in sweep.counts.items()}
+    if first.sharpness is not None:
+        due["sharpness"] = (sweep.sharpness, points)
+    if problem.axes:
+        places = (*points, len(problem.axes))
+        due |= {"params": (sweep.params, places), "slopes": (sweep.slopes, places)}
+    for name, (values, shape) in due.items():
+        if values is None:
+            yield f"{label} has no {name}"
+        elif np.shape(values) != shape:
+            yield f"{name} of {label} has shape {np.shape(values)}, not {shape}"
+    if list(sweep.counts) != list(first.counts):
+        yield f"{label} counts {list(sweep.counts)}, not {list(first.counts)}"
