@@ -114,15 +114,7 @@ def main(config: Config) -> pathlib.Path:
     scale = float(images[:5000].mean()), float(images[:5000].std())
     apply = make_apply(*scale)
     loss, augment = make_loss(apply, recipe.smoothing), make_augment(recipe.pixels)
-    steps = recipe.epochs * (len(labels) // recipe.batch)
-    optimizer = training.optimizer(
-        "adam",
-        recipe.peak,
-        schedule="linear",
-        steps=steps,
-        warmup=min(max(1, round(recipe.rising * steps)), steps - 1),
-        b2=0.99,
-    )
+    optimizer = make_optimizer(recipe, len(labels))
     init = jax.jit(lenet.init)
     mesh = training.devices.mesh(config.devices) if config.devices > 1 else None
     saves = config.checkpoints or config.resume is not None
@@ -253,6 +245,15 @@ def make_augment(pixels: int):
     if pixels == 0:
         return None
     return lambda key, batch: batch | {"images": shift(key, batch["images"], pixels=pixels)}
+
+
+def make_optimizer(recipe: Recipe, samples: int) -> optax.GradientTransformation:
+    """Return Adam, whose learning rate rises linearly up to the peak and falls to 0."""
+    steps = recipe.epochs * (samples // recipe.batch)
+    warmup = min(max(1, round(recipe.rising * steps)), steps - 1)
+    return training.optimizer(
+        "adam", recipe.peak, schedule="linear", steps=steps, warmup=warmup, b2=0.99
+    )
 
 
 def _draw(run, before, after, logits, test, scale) -> None:

@@ -99,6 +99,15 @@ def preprocessing_of(images: np.ndarray) -> torchvision.Preprocessing:
     return torchvision.Preprocessing((float(images.mean()) / 255,), (float(images.std()) / 255,))
 
 
+def make_optimizer(config: Config, samples: int) -> optax.GradientTransformation:
+    """Return Adam, whose learning rate rises linearly up to the peak and falls to 0."""
+    steps = config.epochs * (samples // config.batch)
+    warmup = min(max(1, steps // 5), steps - 1)
+    return training.optimizer(
+        "adam", config.peak, schedule="linear", steps=steps, warmup=warmup, b2=0.99
+    )
+
+
 def _small(config: Config, run, console: Console, train: data.Digits, test: data.Digits) -> None:
     preprocessing = preprocessing_of(train.images)
     init = jax.jit(
@@ -112,15 +121,7 @@ def _small(config: Config, run, console: Console, train: data.Digits, test: data
             hidden=(),
         )
     )
-    steps = config.epochs * (len(train.labels) // config.batch)
-    optimizer = training.optimizer(
-        "adam",
-        config.peak,
-        schedule="linear",
-        steps=steps,
-        warmup=min(max(1, steps // 5), steps - 1),
-        b2=0.99,
-    )
+    optimizer = make_optimizer(config, len(train.labels))
 
     def loss(params, state, batch, key):
         inputs = torchvision.preprocess(batch["images"], preprocessing)

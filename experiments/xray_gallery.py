@@ -320,7 +320,14 @@ def main(config: Config) -> pathlib.Path:
     for column in ("drawing", "nodes", "seconds", "what", "expected", "measured"):
         table.add_column(column, overflow="fold")
     arguments = dataclasses.asdict(config)
-    with runs.start("xray_gallery", seed=config.seed, arguments=arguments, root=config.root) as run:
+    with runs.start(
+        "xray_gallery",
+        seed=config.seed,
+        arguments=arguments,
+        root=config.root,
+        about=__doc__,
+        keep_programs=True,
+    ) as run:
         for name in config.only or there:
             drawing, clock = there[name], time.perf_counter()
             args = drawing.args()

@@ -392,3 +392,12 @@ def _filled(values):
     for index, value in values.items():
         out[index] = value
     return out
+
+
+def rates_of(adam, steps):
+    """The rate of each step of Adam: where every gradient is 1, its update is the rate."""
+    state, rates = adam.init(np.zeros((), np.float32)), []
+    for _ in range(steps):
+        update, state = adam.update(np.ones((), np.float32), state)
+        rates.append(-float(update))
+    return rates

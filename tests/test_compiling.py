@@ -119,23 +119,21 @@ def test_the_folder_is_where_caches_are_expected(tmp_path, monkeypatch, fresh, n
         assert found == below / "chainrule" / "compiled"
 
 
-SCRIPT = '''"""A script of the name of its experiment."""
+SCRIPT = """
 import jax, jax.numpy as jnp
 from chainrule import compiling, runs
 
 hits = []
 jax.monitoring.register_event_listener(lambda name, **_: hits.append(name))
-with runs.start("{name}", seed=0, arguments={{}}, root="runs"):
+with runs.start("demo", seed=0, arguments={{}}, root="runs", keep_programs={keep}):
     jax.jit(jnp.sum)(jnp.ones(3))
 print(hits.count("/jax/compilation_cache/cache_hits"))
-'''
+"""
 
 
-def test_a_script_of_an_experiment_finds_what_its_last_run_compiled_and_others_keep_nothing(
-    tmp_path,
-):
-    def run(name):
-        (tmp_path / "demo.py").write_text(SCRIPT.format(name=name))
+def test_a_run_that_keeps_its_programs_finds_those_of_the_last_one_and_others_keep_none(tmp_path):
+    def run(keep):
+        (tmp_path / "demo.py").write_text(SCRIPT.format(keep=keep))
         environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
         command = [sys.executable, "demo.py"]
         done = subprocess.run(
@@ -144,10 +142,10 @@ def test_a_script_of_an_experiment_finds_what_its_last_run_compiled_and_others_k
         assert done.stderr == ""
         return int(done.stdout)
 
-    assert run("another") == 0
+    assert run(keep=False) == 0
     assert not (tmp_path / "cache").exists()
-    assert run("demo") == 0
-    assert run("demo") >= 1
+    assert run(keep=True) == 0
+    assert run(keep=True) >= 1
 
 
 def test_a_run_in_somebody_elses_program_changes_no_setting(tmp_path, fresh):

@@ -7,6 +7,7 @@ import pytest
 
 from chainrule import runs, training
 from experiments import lenet_mnist
+from tests import oracles
 
 
 @pytest.fixture(scope="module")
@@ -70,16 +71,18 @@ def test_a_number_of_digits_or_epochs_that_cannot_be_is_refused(tmp_path):
     config = lenet_mnist.Config(source="embedded", root=tmp_path)
     with pytest.raises(ValueError, match=r"70000 samples of the \d+ train digits of source embedd"):
         lenet_mnist.main(dataclasses.replace(config, samples=70_000))
-    with pytest.raises(ValueError, match="epochs=0: give at least 1"):
+    with pytest.raises(ValueError, match="epochs=0: give an int of at least 1"):
         lenet_mnist.main(dataclasses.replace(config, epochs=0))
     assert not any(tmp_path.iterdir())
 
 
 def test_the_rate_rises_to_its_peak_and_falls_to_zero():
     recipe = lenet_mnist.Recipe(3, 10, 0.5, rising=0.2, smoothing=0.0, pixels=0)
-    rate = lenet_mnist.schedule(recipe, samples=109)  # 10 steps an epoch
-    found = [float(rate(step)) for step in (0, 3, 6, 18, 30)]
-    np.testing.assert_allclose(found, [0, 0.25, 0.5, 0.25, 0], atol=1e-6)
+    rates = oracles.rates_of(
+        lenet_mnist.make_optimizer(recipe, samples=109), 31
+    )  # 10 steps an epoch
+    found = [rates[step] for step in (0, 3, 6, 18, 30)]
+    np.testing.assert_allclose(found, [0, 0.25, 0.5, 0.25, 0], atol=1e-5)
 
 
 def test_smoothing_spreads_a_share_of_each_target_over_all_classes():

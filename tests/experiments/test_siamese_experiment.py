@@ -48,8 +48,8 @@ def test_the_gradient_of_the_shared_weights_is_the_sum_of_its_branches(loaded):
 def test_turned_digits_are_new_classes_but_no_half_turn_is():
     images = jnp.zeros((400, 28, 28, 1), jnp.uint8)
     batch = {"images": images, "labels": jnp.arange(400) % 3}
-    *_, turned = siamese.trainings(siamese.Config())["unseen", "batch, turned"]
-    labels = np.asarray(turned(jax.random.key(0), batch)["labels"])
+    method = siamese.trainings(siamese.Config())["unseen", "batch, turned"]
+    labels = np.asarray(method.augment(jax.random.key(0), batch)["labels"])
     ones = {8 * digit + turn for digit in (0, 1) for turn in (0, 1)}
     twos = {16 + turn for turn in range(8) if turn != siamese.HALF_TURN}
     assert set(labels.tolist()) == ones | twos

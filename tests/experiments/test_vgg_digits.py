@@ -8,6 +8,7 @@ from rich.console import Console
 from chainrule import data, export, runs
 from chainrule.models import torchvision, vgg
 from experiments import vgg_digits
+from tests import oracles
 
 BLOCKS = ((4,),)
 
@@ -100,8 +101,8 @@ def test_held_out_digits_are_not_trained_on():
 
 
 def test_the_rate_rises_and_falls_once():
-    rate = vgg_digits.schedule(vgg_digits.Config(epochs=10, batch=10, peak=0.5), 100)
-    rates = [float(rate(step)) for step in range(101)]
+    config = vgg_digits.Config(epochs=10, batch=10, peak=0.5)
+    rates = oracles.rates_of(vgg_digits.make_optimizer(config, 100), 101)
     assert rates[0] == 0
     assert max(rates) == rates[20] == 0.5
     assert rates[100] == pytest.approx(0, abs=1e-6)

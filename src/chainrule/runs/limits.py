@@ -21,7 +21,7 @@ class Limit:
       bound: a finite number.
     """
 
-    bound: float
+    bound: int | float
     word: ClassVar[str]
     compares: ClassVar[Callable[[Any, Any], bool]]
     upper: ClassVar[bool]
