@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import numpy as np
 
 # --- features -------------------------------------------------------------------------------------
@@ -397,7 +398,8 @@ def _filled(values):
 def rates_of(adam, steps):
     """The rate of each step of Adam: where every gradient is 1, its update is the rate."""
     state, rates = adam.init(np.zeros((), np.float32)), []
-    for _ in range(steps):
-        update, state = adam.update(np.ones((), np.float32), state)
-        rates.append(-float(update))
+    with jax.numpy_dtype_promotion("standard"):  # the schedules of optax need it
+        for _ in range(steps):
+            update, state = adam.update(np.ones((), np.float32), state)
+            rates.append(-float(update))
     return rates

@@ -1,6 +1,8 @@
 """What the README shows is what runs."""
 
+import importlib
 import pathlib
+import pkgutil
 import re
 import subprocess
 import sys
@@ -49,10 +51,14 @@ def test_every_public_module_stands_in_the_readme():
     named = set(re.findall(r"`chainrule\.([a-z]\w*)`", section))
     assert named == set(chainrule._SUBMODULES)
     for package in ("ops", "models"):
-        folder = pathlib.Path(chainrule.__path__[0], package)
         (row,) = (line for line in section.splitlines() if f"`chainrule.{package}`" in line)
-        modules = {path.stem for path in folder.glob("[a-z]*.py")}
-        assert set(re.findall(r"`(\w+)`", row)) == modules
+        named = set(re.findall(r"`(\w+)`", row))
+        folder = pathlib.Path(chainrule.__path__[0], package)
+        there = {info.name for info in pkgutil.iter_modules([folder])}
+        assert {name for name in there - named if not name.startswith("_")} == set()
+        home = importlib.import_module(f"chainrule.{package}")
+        for name in named - there:
+            assert getattr(home, name)
 
 
 def test_every_picture_and_page_linked_from_the_readme_is_there():

@@ -7,7 +7,7 @@ import pytest
 
 from chainrule import runs, training
 from experiments import lenet_mnist
-from tests import oracles
+from tests.oracles import rates_of
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +78,7 @@ def test_a_number_of_digits_or_epochs_that_cannot_be_is_refused(tmp_path):
 
 def test_the_rate_rises_to_its_peak_and_falls_to_zero():
     recipe = lenet_mnist.Recipe(3, 10, 0.5, rising=0.2, smoothing=0.0, pixels=0)
-    rates = oracles.rates_of(
-        lenet_mnist.make_optimizer(recipe, samples=109), 31
-    )  # 10 steps an epoch
+    rates = rates_of(lenet_mnist.make_optimizer(recipe, samples=109), 31)  # 10 steps an epoch
     found = [rates[step] for step in (0, 3, 6, 18, 30)]
     np.testing.assert_allclose(found, [0, 0.25, 0.5, 0.25, 0], atol=1e-5)
 
