@@ -2,12 +2,12 @@ r"""Does the backward pass cost twice the forward pass?
 
 For a layer with an ``[in, out]`` kernel and a batch of N the forward pass is one product of
 matrices, of 2 N in out operations: a multiplication and an addition each. The backward pass is two
-of the same size: one for the gradient by the kernel, one for the gradient by what came in, which
-the layer below needs. Hence the notes' rule of thumb. But nothing is below the first layer: unless
-the gradient by the inputs is asked for, its second product is left out. With m_1, ..., m_L the
-sizes in times out of the layers,
+of the same size: one for the gradient with respect to the kernel, one for that with respect to the
+inputs, which the layer below needs. Hence the notes' rule of thumb. But nothing is below the first
+layer: unless the gradient with respect to the inputs is asked for, its second product is left out.
+With m_1, ..., m_L the sizes in times out of the layers,
 
-    backward / forward = 2                               with the gradient by the inputs,
+    backward / forward = 2                               with the gradient of the inputs,
                          2 - m_1 / (m_1 + ... + m_L)     without
 
 which is 2 - 1 / L for L layers of one size. In the notes' 784-200-1 the first layer is 99.9 % of
@@ -16,17 +16,17 @@ ratio is 1.0.
 
     python experiments/backward_cost.py
 
-These ratios are held against the operations that XLA counts in the compiled programs, and against
+These ratios are compared with the operations that XLA counts in the compiled programs, and with
 the clock, for several widths, depths and batches. Forward is the network and its mean squared
 error; backward is what `jax.value_and_grad` takes beyond that. The notes also say that the products
 of matrices are where the computation is: their share is counted, and timed with a program that has
 nothing else, no bias, no activation, no loss.
 
-What one sees: by operations the ratios are as predicted, but for a batch of 1, where the gradient
-by a kernel is an outer product, which has nothing to add up: one operation an element in place of
-two. By the clock it is a rule for large batches. The forward pass reads the parameters; the
-backward pass reads them again and writes as many gradients, and for a small batch that is what
-takes the time (see batch_processing.py).
+What one sees: by operations the ratios are as predicted, except for a batch of 1, where the
+gradient of a kernel is an outer product without sums: one operation an element instead of two. By
+the clock it is a rule for large batches. The forward pass reads the parameters; the backward pass
+reads them again and writes as many gradients, and for a small batch that is what takes the time
+(see batch_processing.py).
 """
 
 import dataclasses
@@ -187,7 +187,7 @@ def _report(
         "notes": f"batch {config.samples}",
     }
     console.print(
-        "Backward over forward, without and with the gradient by the inputs, and the share of the "
+        "Backward over forward, without and with the gradient of the inputs, and the share of the "
         f"matrix products; by the clock medians of {config.turns} turns (lowest to highest)"
     )
     for name, costs in found.items():
@@ -208,7 +208,7 @@ def _report(
                     _spread(cost.share_timed) if first else "",
                     end_section=not first,
                 )
-                what = f"{prefix}, {which} the gradient by the inputs: backward / forward"
+                what = f"{prefix}, {which} the gradient of the inputs: backward / forward"
                 run.result(f"{what}, operations", cost.counted[which], cost.predicted[which])
                 run.result(
                     f"{what}, time by turn", cost.timed[which], cost.predicted[which], per="turn"

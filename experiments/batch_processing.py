@@ -7,7 +7,7 @@ takes as many operations as before, and a part of the bytes. Three ways to the s
 
 - *batch*: all samples at once, as everywhere in the package;
 - *compiled loop*: sample after sample in one compiled program. There is no Python in it: what it
-  takes longer than the batch is the parameters' way from memory, made for every sample;
+  takes longer than the batch is the transfer of the parameters from memory, for every sample;
 - *Python loop*: a call of a compiled program for each sample.
 
     python experiments/batch_processing.py
@@ -18,12 +18,12 @@ a product of square matrices, and the bytes a second at which as many numbers as
 parameters are added up. No batch is computed faster than the first allows, and a small one hardly
 faster than its parameters are read (the "roofline" of Williams, Waterman and Patterson, 2009).
 
-Forward + backward is the squared error and its gradient by all parameters, as many bytes again,
-which are written once a batch; the loops add them up. (A batch of 1 is slower than a sample of the
-loops: it writes to memory that is fresh from the system, at some 200 page faults a call, the loops
-to memory that they have.) Everything is compiled beforehand, and timed in turns, each way at each
-size once a turn, by the fastest of a few calls: medians over the turns, with the lowest and the
-highest. The two speeds of the machine are those of the fastest turn, as limits are.
+Forward + backward is the squared error and its gradient with respect to all parameters, as many
+bytes again, which are written once a batch; the loops add them up. (A batch of 1 is slower than a
+sample of the loops: it writes to memory that is fresh from the system, at some 200 page faults a
+call, the loops to memory that they have.) Everything is compiled beforehand, and timed in turns,
+each way at each size once a turn, by the fastest of a few calls: medians over the turns, with the
+lowest and the highest. The two speeds of the machine are those of the fastest turn, as limits are.
 """
 
 import dataclasses
@@ -54,7 +54,7 @@ class Config(Settings):
     batches: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
     """How many samples are computed."""
     looped: int = 64
-    """At most so many one by one: a sample takes the loops equally long, however many there are."""
+    """At most so many one by one: in a loop, the time of a sample does not depend on how many."""
     side: int = 512
     """Of the square matrices whose product is the limit."""
     turns: int = 9
@@ -121,7 +121,7 @@ def forward(params, inputs):
 
 
 def forward_backward(params, inputs, targets):
-    """Return the sum of the samples' squared errors, and its gradient by the parameters."""
+    """Return the sum of the samples' squared errors, and its gradient."""
 
     def loss(params):
         return len(inputs) * losses.squared_error(mlp.apply(params, inputs), targets)

@@ -4,8 +4,8 @@
 
 **Filters**: the classical kernels on four digits.
 
-**Shifts**: pooling is said to make a network invariant to shifts. It is not, and it helps: edges of
-four orientations, pooled over cells of several sizes, are compared with those of the same digits
+**Shifts**: pooling is said to make a network invariant to shifts. It does not, but it helps: edges
+of four orientations, pooled over cells of several sizes, are compared with those of the same digits
 moved by a few pixels. The unit is the distance between two different digits, so that a small vector
 has no advantage; the errors are those of the nearest of the training digits, which were not moved.
 
@@ -53,7 +53,7 @@ POOLS = {
 }
 LARGEST_SHIFT = 4
 DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1))
-SIDE = 81  # of the image above the chain of blurs: its deepest outputs see 68 pixels
+SIDE = 81  # of the image that the chain of blurs sees: its deepest outputs see 68 pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,9 +61,9 @@ class Config(OnDigits):
     """The settings of the run."""
 
     samples: int = 3000
-    """The first so many training digits, among which the nearest is sought."""
+    """How many training digits, the first ones, among which the nearest is sought."""
     tests: int = 500
-    """The first so many test digits, which are moved."""
+    """How many test digits, the first ones, are moved."""
     draws: int = 100
     """How many untrained networks the gradients are averaged over."""
     depth: int = 8
@@ -107,7 +107,7 @@ def oriented_edges(images):
 
 
 def move(images, down: int, right: int):
-    """Move ``[N, H, W, C]`` by whole pixels; what comes in is paper."""
+    """Move ``[N, H, W, C]`` by whole pixels; what enters is background."""
     none = (0, 0, 0)
     return jax.lax.pad(images, 0.0, [none, (down, -down, 0), (right, -right, 0), none])
 

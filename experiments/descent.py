@@ -86,7 +86,7 @@ class Config(OnDigits, Repeated):
     seeds: int = 5
     """How many initialisations of the network."""
     samples: int = 1000
-    """The first so many training digits."""
+    """How many training digits: the first ones."""
     hidden: int = 200
     """Hidden units of the network."""
     explore: bool = False

@@ -2,15 +2,15 @@
 
 The perceptron learns from the 784 pixels alone and then from 1,000, 4,000 and 10,000 products of
 two pixels more, drawn at random. The features of all digits never exist at once: they are made
-block by block, as the perceptron walks, so that memory does not grow with their number.
+block by block, as the perceptron needs them, so that memory does not grow with their number.
 
     python experiments/eight_vs_rest.py
     python experiments/eight_vs_rest.py --data-dir <folder of the four MNIST files>
 
-The classes are not separable, and the last weights are as good as the last few mistakes let them
-be: what is reported is the *averaged* perceptron (Freund and Schapire, 1999), with the last weights
-beside it. An answer is wrong when its score is 0 or has the wrong sign. On the full test set,
-answering always no is wrong for 9.74 %.
+The classes are not separable, and the last weights depend on the last few mistakes: reported is the
+*averaged* perceptron (Freund and Schapire, 1999), with the last weights beside it. An answer is
+wrong when its score is 0 or has the wrong sign. On the full test set, always answering no is wrong
+for 9.74 %.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ from chainrule.models import perceptron
 from chainrule.plots import COLORS
 from chainrule.plots import features as figures
 
-AT_MOST = {0: 0.063, 1000: 0.038, 4000: 0.028}  # test errors on the full set that are to be reached
+AT_MOST = {0: 0.063, 1000: 0.038, 4000: 0.028}  # test errors to reach on the full set
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,9 +40,9 @@ class Config(OnDigits, Repeated):
     """The settings of the run."""
 
     counts: tuple[int, ...] = (0, 1000, 4000, 10000)
-    """How many products of pairs, one predictor each; the fewer are the first of the more."""
+    """How many products of pairs, one predictor each; a smaller set begins a larger one."""
     epochs: int = 5
-    """Walks over the training digits, each in an order of its own."""
+    """Passes over the training digits, each in its own order."""
     digit: int = 8
     """The digit to tell from the others."""
     seeds: int = 3
@@ -51,7 +51,7 @@ class Config(OnDigits, Repeated):
 
 @functools.partial(jax.jit, static_argnames="epochs")
 def learn(train, test, pairs, key, epochs):
-    """Return the errors of the averaged weights, ``[train, test]``, and the walk itself."""
+    """Return the errors of the averaged weights, ``[train, test]``, and the fit itself."""
 
     def with_products(pixels):
         x = pixels.astype(jnp.float32) / 255

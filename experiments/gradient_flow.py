@@ -1,10 +1,10 @@
-r"""Vanishing and exploding gradients: a network of twenty layers, drawn badly and well.
+r"""Vanishing and exploding gradients: twenty layers, initialised badly and well.
 
 Twenty layers of 100 units on standardised digits, kernels normal with the variance g**2 / fan-in,
 biases 0. Going back through one layer of ReLUs multiplies the mean square of the gradient by
 g**2 / 2, because half of the units pass it on (He et al., 2015): from the last hidden layer to the
 first the norm changes by (g**2 / 2)**((hidden - 1) / 2). With g = sqrt(2), He's, it stays; with
-g = 1, Xavier's, it shrinks to 0.0020 of it, with g = 0.5 it is gone, with g = 2 it explodes.
+g = 1, Xavier's, it shrinks to 0.0020 of it, with g = 0.5 it vanishes, with g = 2 it explodes.
 tanh has the slope 1 at 0, so that small kernels (g = 0.5) shrink the gradient by 0.5 a layer, while
 g = 1 nearly keeps it; for larger ones the units saturate, and yet the gradient grows.
 
@@ -46,7 +46,7 @@ class Config(OnDigits, Repeated):
     width: int = 100
     """Units of each."""
     samples: int = 2000
-    """The first so many training digits."""
+    """How many training digits: the first ones."""
     batch: int = 100
     """Size of a mini-batch, and of the fixed batch whose flow is recorded."""
     epochs: int = 10

@@ -163,7 +163,7 @@ class Config(OnDigits):
     """The settings of the run."""
 
     samples: int = 64
-    """The first so many training digits, for the networks."""
+    """How many training digits for the networks: the first ones."""
     blocks: int = 50
     """Of the graph whose cost is taken; a block is 4 nodes."""
     turns: int = 21

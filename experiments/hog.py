@@ -10,11 +10,11 @@ the notes' rough recipe (cells of 8 x 8 pixels, 9 orientations; the 28 x 28 digi
 
 * The predictor is trained on a squared hinge, one class against the rest, by L-BFGS; and once more
   by least squares in closed form. On the full set the full recipe is to reach 98.0 %.
-* Fewer things can be said with these features than with pixels, and few samples are enough to say
-  them: the error against the number of training samples.
-* Descent on the squared error comes to the closed form's answer, and takes its time.
-* A digit moved by a pixel is far from itself in pixels, and not so far in histograms; how far is in
-  units of the distance between two different test digits.
+* Histograms say less than pixels do, and fewer samples are enough to learn from them: the error
+  against the number of training samples.
+* Descent on the squared error reaches the answer of the closed form, slowly.
+* A digit moved by one pixel is far from itself in pixels and less far in histograms; the unit is
+  the distance between two different test digits.
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ RECIPES = {
     "HOG, rough": functools.partial(features.hog, **ROUGH),
     "HOG, full": features.hog,
 }
-AT_MOST = {"HOG, full": 0.02}  # the test error on the full set that is to be reached
+AT_MOST = {"HOG, full": 0.02}  # the test error to reach on the full set
 DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 LARGEST_SHIFT = 4
 CLASSES = 10
@@ -52,7 +52,7 @@ class Config(OnDigits, Repeated):
     """The settings of the run."""
 
     samples: tuple[int, ...] = (100, 300, 1000, 3000, 10000, 30000, 60000)
-    """Sizes of the training sets, at most all digits; the largest is the first so many digits."""
+    """Sizes of the training sets, at most all digits; the largest set is the first digits."""
     steps: int = 150
     """Steps of L-BFGS."""
     ridge: float = 4e-4
@@ -60,9 +60,9 @@ class Config(OnDigits, Repeated):
     3e-5, 1e-4, 4e-4 and 1e-3 the best by 10,000 training digits held out, where all were within
     0.1 %."""
     descent_steps: int = 3000
-    """Steps of the descents that are held against the closed form."""
+    """Steps of the descents that are compared with the closed form."""
     descent_samples: int = 6000
-    """The first so many of the training digits, for these."""
+    """How many training digits they descend on: the first ones."""
     seeds: int = 3
     """How many draws of each subset."""
 
@@ -86,8 +86,8 @@ def train(inputs, labels, ridge, steps):
 def least_squares(inputs, labels):
     """Return the linear predictor of least squared error, in closed form."""
     ones = jnp.ones((len(inputs), 1), inputs.dtype)
-    # The default cut-off grows with the number of rows: with 60,000 it would take half of the
-    # directions for noise.
+    # The default cut-off grows with the number of rows: with 60,000 it would treat half of the
+    # directions as noise.
     solution, *_ = jnp.linalg.lstsq(
         jnp.concatenate([inputs, ones], axis=1), _one_against_the_rest(labels), rcond=1e-6
     )
@@ -102,7 +102,7 @@ def error(params, inputs, labels):
 
 
 def shift(images, down: int, right: int):
-    """Move images by whole pixels; what comes in is paper."""
+    """Move images by whole pixels; what enters is background."""
     height, width = images.shape[1:]
     margin = max(abs(down), abs(right))
     wide = jnp.pad(images, [(0, 0), (margin, margin), (margin, margin)])
@@ -133,7 +133,7 @@ def main(config: Config) -> pathlib.Path:
         for name, recipe in RECIPES.items():
             clock = time.perf_counter()
             inputs = recipe(images)
-            # In units in which one strength of the ridge is the same to all of them.
+            # Scaled, so that one strength of the ridge means the same for all of them.
             scale = jnp.sqrt(jnp.mean(jnp.square(inputs)))
             inputs, describe = inputs / scale, lambda x, f=recipe, s=scale: f(x) / s
             test_inputs = describe(test_images)
@@ -216,7 +216,7 @@ def _pictures(run, images):
 
 
 def _converge(config, run, images, labels):
-    """Hold descents on the squared error against the closed form; return their losses."""
+    """Compare descents on the squared error with the closed form; return their losses."""
     inputs = RECIPES["HOG, rough"](images[: config.descent_samples])
     inputs = inputs / jnp.sqrt(jnp.mean(jnp.square(inputs)))
     labels = labels[: config.descent_samples]

@@ -13,7 +13,7 @@ then falls linearly to 0, smoothed labels.
 99.0 % in the least time on two cores, process start and compilation included: two thirds of an
 epoch. Its rate, its smoothing and the network's initialisation were compared on the last 10,000
 training digits, held out, and not on the test digits. The cut at 40,000 digits was not: it was
-chosen after the test errors of several cuts had been seen, so that its result is the better for it.
+chosen after the test errors of several cuts had been seen, so that its result is optimistic.
 
 It draws the filters, before and after, what they make of one digit, the table of confusions and the
 mistakes of the first seed.
@@ -54,7 +54,7 @@ class Recipe(NamedTuple):
       rising: the share of the steps in which the rate rises.
       smoothing: how much of each target is spread over all classes.
       pixels: how far a digit is moved at most.
-      samples: the first so many training digits, or all.
+      samples: how many training digits, the first ones; None for all.
     """
 
     epochs: int
@@ -89,9 +89,9 @@ class Config(OnDigits, Repeated):
     devices: int = 1
     """Over how many the batches are spread."""
     checkpoints: bool = False
-    """Whether the run can be resumed when it was stopped."""
+    """Whether the run can be resumed after it was stopped."""
     resume: pathlib.Path | None = None
-    """The folder of a run with checkpoints that was stopped, to go on with the same settings."""
+    """The folder of a stopped run with checkpoints, to resume with the same settings."""
 
 
 def main(config: Config) -> pathlib.Path:
@@ -108,9 +108,9 @@ def main(config: Config) -> pathlib.Path:
     if config.samples is not None:
         recipe = recipe._replace(samples=config.samples)
         train = data.first(train, config.samples)
-    # A recipe makes do with fewer digits, where a source has no more.
+    # A source may have fewer digits than the recipe asks for.
     images, labels = train.images[: recipe.samples, ..., None], train.labels[: recipe.samples]
-    # Of a part: over all pixels they would take most of a second.
+    # From a part: over all pixels they would take most of a second.
     scale = float(images[:5000].mean()), float(images[:5000].std())
     apply = make_apply(*scale)
     loss, augment = make_loss(apply, recipe.smoothing), make_augment(recipe.pixels)
@@ -134,7 +134,7 @@ def main(config: Config) -> pathlib.Path:
 
     def fit(run, seed):
         """Return the parameters before and after, and a record an epoch."""
-        # XLA's own generator: to compile four draws by the usual one takes 2 seconds longer.
+        # XLA's own generator: compiling four draws of the usual one takes 2 seconds longer.
         keys = jax.random.split(jax.random.key(seed, impl="rbg"), 3)
         start = training.create(init(keys[0]), optimizer, key=keys[2])
 
@@ -159,7 +159,7 @@ def main(config: Config) -> pathlib.Path:
                 checkpoints=checkpoints,
                 mesh=mesh,
             )
-        # To the host and back: from several devices, or processes, to the one that draws.
+        # To the host and back: from several devices or processes to the one that draws.
         after = jax.tree.map(jnp.asarray, jax.device_get(end.params))
         return start.params, after, [record for record in run.records if record["seed"] == seed]
 
@@ -214,7 +214,7 @@ def main(config: Config) -> pathlib.Path:
 def _checkpoints(run, seed, recipe) -> training.Checkpoints:
     folder = run.path / "checkpoints" / f"seed{seed}"
     identity = {"recipe": recipe._asdict(), "seed": seed}
-    # A seed whose turn had not come when the run was stopped begins now.
+    # A seed that had not begun when the run was stopped begins now.
     return training.Checkpoints(folder, resume=any(folder.glob("step-*")), identity=identity)
 
 
@@ -283,7 +283,7 @@ def _draw(run, before, after, logits, test, scale) -> None:
 
     probabilities = np.asarray(jax.nn.softmax(logits)).max(axis=1)
     wrong = np.flatnonzero(answers != test.labels)
-    # The surest first.
+    # The most confident first.
     worst = wrong[np.argsort(-probabilities[wrong])][:32]
     if len(worst):
         shown = (test.images, test.labels, answers, probabilities)

@@ -50,7 +50,7 @@ class Config(OnDigits, Repeated):
     hidden: int = 200
     """Hidden units."""
     samples: int = 1000
-    """The first so many training digits."""
+    """How many training digits: the first ones."""
     digit: int = 5
     """The digit to tell from the others."""
     seeds: int = 5

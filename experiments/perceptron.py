@@ -1,9 +1,9 @@
 """Rosenblatt's perceptron on real digits: 0 against 1.
 
 The rule of the notes on raw pixels, without a bias, in the order of the files: start from w = 0,
-walk the examples, and where y (w . x) <= 0 add y x to w; stop after an epoch without a change. Then
-the same in shuffled orders, for the spread, and a toy set of points in the plane whose line is
-drawn after every change.
+visit the examples in turn, and where y (w . x) <= 0 add y x to w; stop after an epoch without a
+change. Then the same in shuffled orders, for the spread, and a toy set of points in the plane whose
+line is drawn after every change.
 
     python experiments/perceptron.py
     python experiments/perceptron.py --data-dir FOLDER         # the full set
@@ -43,7 +43,7 @@ class Config(OnDigits):
     max_epochs: int = 100
     """When to give up on a set that is not separable."""
     shuffles: int = 10
-    """How many shuffled orders to walk besides the order of the files."""
+    """How many shuffled orders to train in besides the order of the files."""
 
 
 def main(config: Config) -> pathlib.Path:

@@ -75,7 +75,7 @@ class Config(OnDigits, Repeated):
     temperature: float = 0.1
     """Of the supervised contrastive loss."""
     samples: int | None = None
-    """The first so many training digits, instead of all; a twelfth of them is held out."""
+    """How many training digits, the first ones, instead of all; a twelfth of them is held out."""
     pairs: int = 20_000
     """Pairs to choose the threshold on, and pairs to judge; fixed."""
     plane_steps: int = 1500
@@ -351,7 +351,7 @@ def draw_plane(run, config: Config, task: Task, params) -> None:
 
 
 def show_shares(run, config: Config, task: Task, params) -> Table:
-    """Show the gradient by the shared weights for one real pair as the sum of its two uses."""
+    """Show the gradient of the shared weights for one real pair as the sum over its two uses."""
     images, indices, _ = task.test
     pair = jnp.asarray(images[indices[:1]][..., None], jnp.float32) / 255  # of one class
     graph = {
@@ -395,11 +395,11 @@ def show_shares(run, config: Config, task: Task, params) -> Table:
 
 
 def report(run, config: Config, task: str, rows: dict[str, list[Judged]], targets) -> Table:
-    """Write the results of one task down, and return them as a table."""
+    """Write down the results of one task, and return them as a table."""
     names = list(next(iter(rows.values()))[0].numbers)
     short = {"equal error rate": "EER", "changed by swapping": "swapped", "dimensions": "dims"}
     table = Table(
-        title=f"{task} digits, {runs.counted(config.seeds, 'seed')} (all spreads in the run folder)"
+        title=f"{task} digits, {runs.counted(config.seeds, 'seed')} (spreads in the run folder)"
     )
     for column in ("method", *(short.get(name, name) for name in names)):
         table.add_column(column, justify="right")

@@ -6,8 +6,8 @@ square [0, 1]^2: a smooth one, one with a kink, and one that oscillates. The net
     f(x) = sum over units u of  v_u sigma(w_u . x + b_u) + c
 
 with tanh or ReLU for sigma. The theorem (Cybenko 1989; Leshno, Lin, Pinkus and Schocken 1993: any
-sigma but a polynomial) promises weights as good as one likes; it says neither how many units they
-take nor how to find them. How they are found decides what one sees, so three ways are shown:
+sigma but a polynomial) promises weights for any accuracy; it says neither how many units they take
+nor how to find them. How they are found decides what one sees, so three ways are shown:
 
 - *drawn*: every unit gets a direction, a steepness and a place in the domain at random. The outputs
   are linear in v and c, so that the best v and c are the solution of one linear system;

@@ -59,9 +59,9 @@ class Config(OnDigits, Repeated):
     blocks: tuple[tuple[int, ...], ...] = ((16,), (32, 32), (64, 64))
     """Channels of the small network's convolutions."""
     samples: int | None = None
-    """The first so many training digits; all unless given."""
+    """How many training digits, the first ones; all unless given."""
     held_out: int = 0
-    """Test on the last so many training digits instead, and do not train on them."""
+    """How many training digits, the last ones, to test on instead of training on them."""
     seeds: int = 3
     """How many initialisations, each with its own batches."""
     vgg16: bool = True
@@ -277,7 +277,7 @@ def few_steps(
     params = jax.jit(functools.partial(vgg.init, image_size=image_size, **settings))(keys[0])
     run.result("VGG16: parameters", sum(leaf.size for leaf in jax.tree.leaves(params)), 138_357_544)
     train_state = training.create(params, optimizer, key=keys[1])
-    # The old weights make room for the new ones.
+    # The new weights take the memory of the old ones.
     step = jax.jit(training.make_step(loss, optimizer), donate_argnums=0)
     step = run.compile(step, train_state, batch)
     values, seconds = [], []

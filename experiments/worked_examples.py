@@ -55,7 +55,7 @@ class Config(OnDigits):
     hidden: int = 200
     """Hidden units of their network."""
     samples: int = 1000
-    """The first so many training digits."""
+    """How many training digits: the first ones."""
     digit: int = 5
     """The digit to tell from the others."""
 

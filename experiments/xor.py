@@ -6,9 +6,9 @@ the two sums are the same number, whatever f is. With the product uv as a third 
     python experiments/xor.py
 
 The perceptron says the same without the algebra. Of the 16 Boolean functions of two inputs it
-learns 14; on the other two, exclusive or and its negation, its weights come back to where they have
-been, and so go round for ever. With the product it learns all 16, and a sigmoid of a linear
-function of (u, v, uv), trained by descent, fits exclusive or as well as one likes.
+learns 14; on the other two, exclusive or and its negation, its weights return to earlier values and
+repeat for ever. With the product it learns all 16, and a sigmoid of a linear function of (u, v,
+uv), trained by descent, fits exclusive or to any accuracy.
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ class Config(Settings):
     eta: float = 4.0
     """Learning rate of the descent on the cross-entropy."""
     steps: int = 1000
-    """Steps of it."""
+    """Steps of the descent."""
 
 
 def with_product(inputs):
@@ -51,16 +51,16 @@ def with_product(inputs):
 
 
 def cycle(weights: np.ndarray) -> tuple[int, int]:
-    """Return the first epoch whose weights come back, and after how many epochs they do.
+    """Return the first epoch whose weights return, and after how many epochs they do.
 
-    The rule looks at nothing but the weights: once back, it goes round for ever.
+    The rule depends on the weights alone: once they return, they repeat for ever.
     """
     seen: dict[bytes, int] = {}
     for epoch, row in enumerate(weights):
         if row.tobytes() in seen:
             return seen[row.tobytes()], epoch - seen[row.tobytes()]
         seen[row.tobytes()] = epoch
-    raise ValueError(f"no weights come back within {len(weights) - 1} epochs: take more")
+    raise ValueError(f"no weights return within {len(weights) - 1} epochs: take more")
 
 
 def main(config: Config) -> pathlib.Path:
@@ -116,7 +116,7 @@ def main(config: Config) -> pathlib.Path:
         run.result("epochs after which the perceptron's weights come back on XOR", period)
         console.print(
             f"on XOR the perceptron's weights are {epochs[first].tolist()} after epoch {first} and "
-            f"again after epoch {first + period}: it goes round for ever"
+            f"again after epoch {first + period}: they repeat for ever"
         )
         weights = np.append(fitted["u, v, uv"]["kernel"][:, 0], fitted["u, v, uv"]["bias"])
         run.save_figure("xor", figures.exclusive_or(weights))

@@ -1,4 +1,4 @@
-"""What many devices say to each other in a step of training, and what the saying costs here.
+"""What devices communicate in a step of training, and what that costs here.
 
     XLA_FLAGS=--xla_force_host_platform_device_count=8 python experiments/benchmarks/devices.py
 
@@ -6,14 +6,14 @@ The collectives are read from the compiled program of a step of VGG16 on 224 x 2
 device, which is compiled and not run. The times are those of a small perceptron on devices that one
 CPU is divided into: they share its cores, so that what is seen is the overhead, and no speed-up.
 
-On eight devices there is one collective, an all-reduce of 553.4 MB: the gradient by all parameters,
+On eight devices there is one collective, an all-reduce of 553.4 MB: the gradient of all parameters,
 whatever the batch. A ring brings 2 (n - 1) / n of it over every link: 0.97 GB with n = 8 devices,
 1.09 GB with 64. The arithmetic is 93 GFLOP an image (3 passes of 15.47 G multiply-adds). On devices
 of F FLOP/s with links of B bytes/s the links are the first to saturate below 0.97e9 F / (93e9 B)
-images a device. Take F = 1e14 and B = 1e11 (to calculate with, nothing here was run on such):
-that is 10 images a device with 8, and 12 with 64. A batch of 256 leaves 32 to each of 8 devices,
-which compute three times as long as they send; to each of 64 it leaves 4, and these wait for their
-links. Nine tenths of what is sent belongs to the three dense layers.
+images a device. Take F = 1e14 and B = 1e11 (to calculate with, nothing here was run on such): that
+is 10 images a device with 8, and 12 with 64. A batch of 256 leaves 32 to each of 8 devices, which
+compute three times as long as they send; to each of 64 it leaves 4, and these wait for their links.
+Nine tenths of what is sent belongs to the three dense layers.
 
 With ``--no-plain``, the convolution for CPUs, there are 26 all-gathers of 714.5 MB beside 522.9 MB
 of all-reduces: it goes through the batch in chunks, which XLA does not divide.

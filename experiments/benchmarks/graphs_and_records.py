@@ -28,7 +28,7 @@ def graph_of_operators(scale: Scale) -> Iterator[Row]:
         return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(grads)])
 
     yield Row(
-        "graph: 200 nodes, the gradients by 5 shared layers, 50 times",
+        "graph: 200 nodes, the gradients of 5 shared layers, 50 times",
         lambda: run(compiled[0]),
         {"jax.jit(jax.grad) of the flat function": lambda: run(compiled[1])},
         close,

@@ -53,7 +53,7 @@ WHY: dict[str, str] = {
         "place of 8, 0.97 to 1.02."
     ),
     "VGG16: step of training": (
-        "a gradient by a kernel takes 1.45 times as long as forward ([4, 56, 56, 256] by 3 x 3, "
+        "the gradient of a kernel takes 1.45 times as long as forward ([4, 56, 56, 256] by 3 x 3, "
         "109 and 75 ms), as inputs are unfolded for a product. Tried, parts of the step's time: a "
         "chunk worked out again on the way back, 0.93 (and half the memory), so that is what it "
         "does; chunks of 2 to 64 MB in place of 8, 1.00 to 1.03; autodiff of XLA's convolution, "

@@ -127,16 +127,16 @@ def siamese_epoch(scale: Scale) -> Iterator[Row]:
     count, config = 3000 if scale.quick else len(digits.labels), Config()
     images = digits.images[:count, ..., None].astype(np.float32) / 255
     labels = digits.labels[:count]
-    loss, init, _ = trainings(config)["seen", "pairs"]
+    method = trainings(config)["seen", "pairs"]
     pairs = Tuples(
         {"images": images, "labels": labels}, labels, config.batch // 2, key=jax.random.key(0)
     )
-    params, optimizer = init(jax.random.key(1)), optax.adam(config.eta)
+    params, optimizer = method.init(jax.random.key(1)), optax.adam(config.eta)
     start = training.create(params, optimizer, key=jax.random.key(2))
 
     def ours() -> np.ndarray:
         records: list[dict[str, Any]] = []
-        training.fit(start, loss, optimizer, pairs, 1, report=records.append)
+        training.fit(start, method.loss, optimizer, pairs, 1, report=records.append)
         return np.asarray(records[0]["loss"])
 
     named = layouts.to_torch(params, {}, lenet.TORCH_NAMES, ROWS, lenet.INPUT_SHAPE)

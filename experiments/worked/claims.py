@@ -45,7 +45,7 @@ def _largest(tree: Any, other: Any) -> float:
 
 
 def linear_map(fan_in: int, fan_out: int, rows: int) -> tuple[str, str]:
-    """Name the shapes of the outputs, and of the gradients by the kernel and the bias."""
+    """Name the shapes of the outputs, and of the gradients of the kernel and the bias."""
 
     def hand(*arrays: jax.Array) -> Any:
         outputs = linear(*arrays)
@@ -142,7 +142,7 @@ def loop_uses() -> tuple[list[int], list[int]]:
 
 
 def loop_sharing() -> tuple[float, float]:
-    """Hold the gradient by w[i], used in u and in v, against the sum of those by two copies."""
+    """Compare the gradient of w[i], used in u and in v, with the sum over two copies of it."""
     inputs = _loop_inputs()
     copies = {f"copy[{i}]": inputs[f"w[{i}]"] for i in range(3)}
 
@@ -207,7 +207,7 @@ def write() -> tuple[None, str]:
 
 
 def integer() -> tuple[None, str]:
-    """Name the error of asking for the gradient by an integer."""
+    """Name the error of asking for the gradient with respect to an integer."""
     return _raised(lambda: jax.grad(lambda x: x * x)(3))
 
 
@@ -223,7 +223,7 @@ def several_outputs() -> tuple[jax.Array, jax.Array]:
 
 @functools.cache
 def jacobians() -> Values:
-    """Return the Jacobian of every step of |W x|^2 by its last input, in full."""
+    """Return the Jacobian of every step of |W x|^2 with respect to its last input, in full."""
     values = forward(SQUARED_LENGTH.steps, SQUARED_LENGTH.arrays)
     return {
         name: jax.jacobian(operator, argnums=len(names) - 1)(*(values[n] for n in names))
@@ -232,14 +232,14 @@ def jacobians() -> Values:
 
 
 def jacobian_product() -> tuple[jax.Array, jax.Array]:
-    """Return the gradient by x from the backward pass, and as the product of all Jacobians."""
+    """Return the gradient of x from the backward pass, and as the product of all Jacobians."""
     hand = by_hand(SQUARED_LENGTH.steps, SQUARED_LENGTH.arrays)["x"]
     product = functools.reduce(lambda above, below: below @ above, jacobians().values())
     return hand, product
 
 
 def mini_batches() -> tuple[float, float]:
-    """Hold the gradient of a sum over 12 samples against the sum over mini-batches of 4."""
+    """Compare the gradient of a sum over 12 samples with the sum over mini-batches of 4."""
     inputs, targets = _normal(0, 12, 4), _normal(1, 12, 2)
     params = {
         "layer1": {"kernel": _normal(2, 4, 6), "bias": _normal(3, 6)},
@@ -276,15 +276,15 @@ CLAIMS = (
     Claim("10-100-50-2: how many parameters", "6252", nested_parameters),
     Claim("two-layer tanh network: sum over mean, loss and gradient", "5 5", tanh_network),
     Claim("loop: how many w[i] have a gradient after 1, 2, 3 turns", "1 2 3", loop_uses),
-    Claim("loop: gradient by the shared w[i] less the sum over copies", "0.00000", loop_sharing),
+    Claim("loop: gradient of the shared w[i] less the sum over copies", "0.00000", loop_sharing),
     Claim("sum x^3: the gradient accumulated twice", "54 24 150", accumulated),
     Claim(
         "y = sin x, y *= y in one buffer: a wrong gradient", "0.7651 -0.6882 -0.0394", overwritten
     ),
     Claim("y = sin x, kept, after y += 1 and y *= y", "0.8415 0.9093 0.1411", kept),
     Claim("y[0] = 1 on an array", "TypeError", write),
-    Claim("the gradient by an integer", "TypeError", integer),
+    Claim("the gradient with respect to an integer", "TypeError", integer),
     Claim("outputs x^2 and x^3 at (1, 2): the sum of their gradients", "5 16", several_outputs),
-    Claim("|W x|^2: gradient by x as a product of Jacobians", "-0.112 0.636", jacobian_product),
+    Claim("|W x|^2: gradient of x as a product of Jacobians", "-0.112 0.636", jacobian_product),
     Claim("a sum over 12 samples less that over mini-batches", "0.00000", mini_batches),
 )

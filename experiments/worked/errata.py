@@ -47,7 +47,7 @@ def untransposed(matrix, vector):
 
 
 def untransposed_backward(g, matrix, vector):
-    """Return the gradient by W as it is, and W g where that by x is W^T g."""
+    """Return the gradient of W as it is, and W g where that of x is W^T g."""
     by_matrix, _ = matvec_backward(g, matrix, vector)
     return by_matrix, matrix @ g
 
@@ -67,7 +67,7 @@ def graph(product: Callable[..., Any] = matvec) -> tuple[Steps, Values]:
 
 
 def transposes() -> tuple[jax.Array, jax.Array]:
-    """Return the gradient by x0 without the transposes, and with them."""
+    """Return the gradient of x0 without the transposes, and with them."""
     return by_hand(*graph(untransposed))["x0"], by_hand(*graph())["x0"]
 
 
@@ -86,7 +86,7 @@ def stray_square() -> tuple[jax.Array, jax.Array]:
 
 
 def rounded() -> tuple[float, float]:
-    """Return the neuron's gradient by x0 from a rounded incoming one, and from that itself."""
+    """Return the neuron's gradient of x0 from a rounded incoming one, and from the exact one."""
     _, grads, _ = NEURON.run()
     return NEURON.inputs["w0"] * float(jnp.round(grads["w0 x0"], 2)), float(grads["x0"])
 
@@ -143,7 +143,7 @@ def unrecorded() -> tuple[float, float]:
 
 
 def detached() -> tuple[float, float]:
-    """Differentiate the coupled loss by a with the coupling taken into account, and without."""
+    """Differentiate the coupled loss with respect to a, with its coupling and detached."""
     params = {"a": jnp.array(0.5), "b": jnp.array(-0.5)}
     slopes = [jax.grad(landscapes.coupled)(params, detach=stop)["a"] for stop in (False, True)]
     return float(slopes[0]), float(slopes[1])
@@ -277,7 +277,7 @@ ERRATA = (
         map_sizes,
     ),
     Slip(
-        "the course: the neuron's gradient by x0 is 0.40",
+        "the course: the neuron's gradient of x0 is 0.40",
         "0.39; twice 0.20 is 0.40, but that 0.20 was rounded on the way",
         "0.39",
         rounded,

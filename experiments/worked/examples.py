@@ -110,7 +110,7 @@ class Example(NamedTuple):
         return (*self.inputs, *self.steps)
 
     def run(self) -> tuple[Values, Values, Values]:
-        """Return all values, and the gradients by all of them by hand and by `jax.grad`."""
+        """Return all values, and the gradients of all of them by hand and by `jax.grad`."""
         ways = forward, by_hand, by_jax
         return jax.jit(lambda arrays: tuple(way(self.steps, arrays) for way in ways))(self.arrays)
 

@@ -23,7 +23,7 @@ def forward(steps: Steps, inputs: Values) -> Values:
 
 
 def by_hand(steps: Steps, inputs: Values) -> Values:
-    """Return the gradient of the (summed) result by every value, by the operators' rules.
+    """Return the gradient of the (summed) result with respect to every value, by the rules.
 
     Raises:
       LookupError: an operator has no rule.
@@ -40,7 +40,7 @@ def by_hand(steps: Steps, inputs: Values) -> Values:
 def by_jax(steps: Steps, inputs: Values) -> Values:
     """Return the same gradients by `jax.grad`, which never looks at the rules.
 
-    The gradient by an intermediate value is the gradient by a zero that is added to it.
+    The gradient with respect to an intermediate value is that of a zero that is added to it.
     """
     probed: dict[str, Node] = {}
     for name, node in _graph(steps).items():

@@ -39,14 +39,14 @@ def test_by_operations_the_ratio_is_twice_the_forward_pass_without_the_first_pro
     costs, what, without, tolerance
 ):
     for which, expected in (("without", without), ("with", 2)):
-        name = f"{what}, {which} the gradient by the inputs: backward / forward, operations"
+        name = f"{what}, {which} the gradient of the inputs: backward / forward, operations"
         result = costs.record["results"][name]
         assert result["expected"] == pytest.approx(expected, rel=1e-6)
         assert result["value"] == pytest.approx(expected, abs=tolerance)
 
 
 def test_times_are_recorded_by_turn_and_drawn(costs):
-    name = "depth 3, with the gradient by the inputs: backward / forward, time by turn"
+    name = "depth 3, with the gradient of the inputs: backward / forward, time by turn"
     assert len(costs.record["results"][name]["value"]) == 2
     assert (costs.path / "backward.png").is_file()
 

@@ -171,9 +171,9 @@ def templates(
 ) -> Figure:
     """Draw what the hidden units of a network with one output look for, and what each adds to it.
 
-    The units with the largest output weights, in the order of their size. An image is what the unit
-    puts on the pixels, red where it wants ink and blue where it wants none; the bar below is its
-    weight in the output.
+    The units with the largest output weights, in the order of their size. An image shows the
+    weights of a unit on the pixels, red where ink excites it and blue where ink inhibits it; the
+    bar below is its weight in the output.
 
     Args:
       kernels: what is drawn, a row each on a scale of its own, symmetric about 0: title to

@@ -72,7 +72,7 @@ def fields(
     gradients: Mapping[str, np.ndarray],
     boxes: Mapping[str, tuple[tuple[int, int], tuple[int, int]]],
 ) -> Figure:
-    """Draw the gradient of one output by the image, and the field that the output can see.
+    """Draw the gradient of one output with respect to the image, and the field that it can see.
 
     Args:
       gradients: name of a layer to ``[height, width]``, how large the gradient is at every pixel.

@@ -1,4 +1,4 @@
-"""Pictures of what passes cost: seconds against the batch, backward against forward."""
+"""Pictures of what a pass costs: seconds against the batch, backward against forward."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ _WAYS: tuple[dict[str, Any], ...] = (  # batch, compiled loop, Python loop
     {"lw": 1, "ls": ":", "marker": "s", "ms": 3.5, "mfc": "w"},
     {"lw": 1, "ls": ":", "marker": "^", "ms": 3.5, "mfc": "w"},
 )
-_WHICH = {"without": BLUE, "with": VERMILLION}  # the gradient by the inputs
+_WHICH = {"without": BLUE, "with": VERMILLION}  # the gradient of the inputs
 _LOOKS: dict[str, dict[str, Any]] = {
     "predicted": {"ls": "-", "lw": 0.9},
     "counted": {"ls": "", "marker": "_", "ms": 8, "mew": 1.6},
@@ -116,11 +116,11 @@ def _ends(rows: Iterable[Iterable[Any]]) -> tuple[float, float]:
 class Cost(NamedTuple):
     """The cost of a backward pass, in units of the forward pass.
 
-    The mappings have the keys ``"without"`` and ``"with"``: the gradient by the inputs.
+    The mappings have the keys ``"without"`` and ``"with"``: the gradient of the inputs.
 
     Attributes:
-      predicted: by the products of matrices.
-      counted: by the operations of the compiled program.
+      predicted: from the products of matrices.
+      counted: from the operations of the compiled program.
       timed: by the clock, ``[turns]``.
       share_counted: of the products in the operations, forward and backward.
       share_timed: of the products in the time, ``[turns]``.
@@ -175,7 +175,7 @@ def ratios(costs: Mapping[str, Mapping[str, Cost]]) -> Figure:
     axes[1, 0].set_ylim(0, 115)
     axes[1, 0].set_ylabel("share of the products, %")
     lines = [
-        Line2D([], [], color=color, label=f"{which} the gradient by the inputs")
+        Line2D([], [], color=color, label=f"{which} the gradient of the inputs")
         for which, color in _WHICH.items()
     ]
     lines += [

@@ -19,11 +19,11 @@ _MARKERS = "osD^v<>"
 
 @styled
 def exclusive_or(weights: np.ndarray) -> Figure:
-    r"""Draw why no line tells when exactly one of two inputs is 1, and how their product does.
+    r"""Draw why no line separates exclusive or, and how the product of its inputs helps.
 
-    Left, the two classes in the plane: an affine function that had the right sign at its corners
-    would have it along both diagonals, and these cross. In the middle, the product as height, on
-    the surface ``uv``, and the plane that separates the corners there. Right, the sigmoid of that
+    Left, the two classes in the plane: an affine function with the right signs at the corners would
+    have them along both diagonals, and these cross. In the middle, the product as height, on the
+    surface ``uv``, and the plane that separates the corners there. Right, the sigmoid of that
     linear function seen from above: it is one half where the plane cuts the surface.
 
     Args:
@@ -147,7 +147,7 @@ def histograms(images: np.ndarray, votes: Mapping[int, np.ndarray]) -> Figure:
     Args:
       images: ``[n, height, width]``, black where largest.
       votes: side of a cell in pixels to ``[n, rows, columns, orientations]``; cells that reach
-        beyond the image do so alike on both sides.
+        beyond the image do so equally on both sides.
 
     Returns:
       The figure, an image a row and a size of cells a column.
