@@ -111,7 +111,7 @@ def deep(blocks: int, width: int = 64, batch: int = 64):
     """Return a network of 4 nodes a block: as a graph and flat, both with what they are called on.
 
     The blocks take five layers in turn and share them. Each function returns the gradients of the
-    sum of its outputs by the layers.
+    layers, for the sum of its outputs.
     """
     affine, bend, join = layer(linear), layer(tanh), layer(add)
     graph = {}
