@@ -147,6 +147,8 @@ def path(name: str, value: object) -> pathlib.Path:
     """Return a path that is given as text or as a path."""
     if not isinstance(value, str | os.PathLike):
         raise ValueError(f"{name} must be a path, a str or a pathlib.Path, not {kind(value)}")
+    if "\0" in str(value):
+        raise ValueError(f"{name} must be a path without a zero byte, not {value!r}")
     return pathlib.Path(value)
 
 

@@ -87,7 +87,7 @@ def main():
                 "shard": kernel.sharding.shard_shape(kernel.shape),
             }
         for step in set(checkpoints.steps()) - {7}:
-            checkpoints._set_aside(step)
+            checkpoints._folder.set_aside(step)
         checkpoints.close()
         with training.Checkpoints(folder, resume=True) as checkpoints:
             found["resumed on one"] = gap(fit(checkpoints=checkpoints), one)

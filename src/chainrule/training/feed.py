@@ -37,6 +37,13 @@ class Feed:
         if batches.in_memory:
             self._data = self._copy(jax.tree.map(jnp.asarray, batches.data))
 
+    def shapes(self, step: int) -> PyTree:
+        """Return the shapes and dtypes of a batch, those of any step."""
+        data, order, _ = self(step, step)
+        return jax.eval_shape(
+            lambda data, rows: jax.tree.map(lambda leaf: leaf[rows], data), data, order[0]
+        )
+
     def __call__(self, step: int, stop: int) -> tuple[PyTree, jax.Array, int]:
         """Return samples, the indices of each batch among them, and the step they suffice for.
 

@@ -17,6 +17,7 @@ from chainrule import _require
 from chainrule.data.batches import Batches
 from chainrule.training import devices, interrupt
 from chainrule.training.carry import Carry
+from chainrule.training.checkpoints import identity
 from chainrule.training.checkpoints.session import Session
 from chainrule.training.checkpoints.store import Checkpoints
 from chainrule.training.feed import Feed
@@ -116,32 +117,22 @@ def fit(
       >>> int(end.step), float(end.params)
       (4, 3.8125)
     """
-    if not isinstance(train_state, TrainState):
-        raise ValueError(
-            "train_state must be what training.create returns, not "
-            f"{_require.kind(train_state)}: the order is train_state, loss, optimizer, batches, "
-            "epochs"
-        )
+    _check(train_state, batches, checkpoints, evaluate, report, tick)
     _require.counts(epochs=epochs, accumulate=accumulate)
     _require.count("skip_nonfinite", skip_nonfinite, least=0)
-    run = functools.partial(
-        _run,
-        loss=loss,
-        optimizer=optimizer,
-        augment=augment,
-        accumulate=accumulate,
-        skip_nonfinite=skip_nonfinite,
-        mesh=mesh,
-    )
+    what = {"loss": loss, "optimizer": optimizer, "augment": augment, "accumulate": accumulate}
+    run = functools.partial(_run, **what, skip_nonfinite=skip_nonfinite, mesh=mesh)
+    step, steps = int(train_state.step), epochs * batches.per_epoch
     feed = Feed(batches, mesh)
-    session = Session(checkpoints, batches, train_state.key)
-    carry = _begin(train_state, loss, augment, feed, batches)
+    batch = feed.shapes(step)
+    carry = _begin(train_state, loss, augment, batch, batches.per_epoch)
     if mesh is not None:
         carry = devices.replicate(carry, mesh)
-    first = int(carry.train_state.step) % batches.per_epoch
+    first = step % batches.per_epoch
+    known = identity.describe(train_state, batch, batches, **what) if checkpoints else {}
+    session = Session(checkpoints, known, batches.per_epoch)
     if (resumed := session.resume(carry)) is not None:
         carry, first = resumed, 0
-    steps = epochs * batches.per_epoch
     if (step := int(carry.train_state.step)) > steps:
         raise ValueError(
             f"the state is at step {step}, past the {steps} steps of {epochs} epochs of "
@@ -164,9 +155,38 @@ def fit(
             record |= _evaluation(evaluate, carry.train_state, record)
             if report is not None:
                 report(record)
-            # After the report: if it is interrupted the epoch is run again, and no record is lost.
+            # After the report: if it is interrupted the epoch runs again, and no record is lost.
             session.save(carry, _agreed(caught), record)
+    # After signals have got their handlers back: one that came until then was noted.
+    session.end(carry, _agreed(caught))
     return carry.train_state
+
+
+def _check(
+    train_state: object,
+    batches: object,
+    checkpoints: object,
+    evaluate: object,
+    report: object,
+    tick: object,
+) -> None:
+    for name, value, kind, maker in (
+        ("train_state", train_state, TrainState, "training.create"),
+        ("batches", batches, Batches, "Batches(samples, size, key=key)"),
+        ("checkpoints", checkpoints, Checkpoints | None, "training.Checkpoints(folder)"),
+    ):
+        if not isinstance(value, kind):
+            raise ValueError(
+                f"{name} must be what {maker} returns, not {_require.kind(value)}: the order is "
+                "train_state, loss, optimizer, batches, epochs"
+            )
+    for name, function, what in (
+        ("evaluate", evaluate, "(train_state) -> dict"),
+        ("report", report, "of a record"),
+        ("tick", tick, "(step, steps)"),
+    ):
+        if function is not None:
+            _require.function(name, function, what)
 
 
 def _epoch(
@@ -219,21 +239,15 @@ def _begin(
     train_state: TrainState,
     loss: TrainingLoss,
     augment: Augment | None,
-    feed: Feed,
-    batches: Batches,
+    batch: PyTree,
+    per_epoch: int,
 ) -> Carry:
     # Every call consumes its carry: a copy, so that the caller's state stays valid.
     train_state = jax.tree.map(jnp.copy, train_state)
-    step = int(train_state.step)
-    data, order, _ = feed(step, step)
-
-    def metrics(train_state: TrainState, data: PyTree) -> Any:
-        batch = jax.tree.map(lambda leaf: leaf[order[0]], data)
-        return make_step(loss, optax.set_to_zero(), augment=augment)(train_state, batch)[1]
-
-    state = train_state.replace(opt_state=optax.set_to_zero().init(train_state.params))
-    names = jax.eval_shape(metrics, state, data)
-    log = {name: jnp.full(batches.per_epoch, jnp.nan) for name in names}
+    still = optax.set_to_zero()
+    state = train_state.replace(opt_state=still.init(train_state.params))
+    _, names = jax.eval_shape(make_step(loss, still, augment=augment), state, batch)
+    log = {name: jnp.full(per_epoch, jnp.nan) for name in names}
     return Carry(train_state, log, jnp.int32(0), jnp.asarray(False))
 
 
@@ -282,7 +296,10 @@ def _run(
         stopped = failures > skip_nonfinite
         return Carry(
             TrainState(before.step + jnp.where(stopped, 0, 1), *kept, before.key),
-            {name: carry.log[name].at[at].set(metrics[name]) for name in carry.log},
+            {
+                name: values.at[at].set(jnp.asarray(metrics[name], values.dtype))
+                for name, values in carry.log.items()
+            },
             failures,
             stopped,
         )

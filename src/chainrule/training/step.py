@@ -76,9 +76,9 @@ def create(
     """
     _require.one_key(key)
     params = _require.floating(params)
-    with jax.numpy_dtype_promotion("standard"):  # some optimizers mix dtypes
-        opt_state = updates.init(updates.checked(optimizer), params)
-    return TrainState(jnp.int32(0), params, opt_state, {} if state is None else state, key)
+    return TrainState(
+        jnp.int32(0), params, _init(optimizer, params), {} if state is None else state, key
+    )
 
 
 def make_step(
@@ -118,9 +118,14 @@ def make_step(
       >>> float(end.params), float(metrics["loss"]), float(metrics["grad_norm"])
       (2.0, 5.0, 4.0)
     """
+    _require.function("loss", loss, "(params, state, batch, key) -> (scalar, (state, metrics))")
+    if augment is not None:
+        _require.function("augment", augment, "(key, batch) -> batch")
+    _require.count("accumulate", accumulate)
     optimizer = updates.checked(optimizer)
 
     def step(train_state: TrainState, batch: PyTree) -> tuple[TrainState, Metrics]:
+        _check_opt_state(train_state, optimizer)
         keys = jax.random.split(jax.random.fold_in(train_state.key, train_state.step))
         if augment is not None:
             batch = augment(keys[0], batch)
@@ -156,7 +161,7 @@ def _by_parts(
 ) -> Any:
     """Return the mean (loss, metrics) and gradient over the parts of a batch, and the new state."""
     size = jax.tree.leaves(batch)[0].shape[0]
-    if parts < 1 or size % parts:
+    if size % parts:
         raise ValueError(f"accumulate={parts} does not divide the batch size {size}")
     cut = jax.tree.map(lambda leaf: leaf.reshape(parts, size // parts, *leaf.shape[1:]), batch)
 
@@ -173,6 +178,36 @@ def _by_parts(
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), ((value, metrics), params))
     (state, total), _ = jax.lax.scan(part, (state, zeros), (cut, jnp.arange(parts)))
     return *jax.tree.map(lambda x: x / parts, total), state
+
+
+def _check_opt_state(train_state: TrainState, optimizer: optax.GradientTransformation) -> None:
+    found = train_state.opt_state
+    wanted = jax.eval_shape(lambda params: _init(optimizer, params), train_state.params)
+    same: Any = jax.tree.structure(found) == jax.tree.structure(wanted)
+    if not same or not jax.tree.all(
+        jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), found, wanted)
+    ):
+        raise ValueError(
+            f"train_state was created with another optimizer: its opt_state is {_names(found)}, "
+            f"this optimizer's is {_names(wanted)}: give create and the training the same one"
+        )
+
+
+def _init(optimizer: optax.GradientTransformation, params: PyTree) -> PyTree:
+    with jax.numpy_dtype_promotion("standard"):  # some optimizers mix dtypes
+        return updates.init(updates.checked(optimizer), params)
+
+
+def _names(opt_state: PyTree) -> str:
+    """Return the kinds of states that an optimizer's state is made of, and its arrays."""
+    kinds, nodes = [], [opt_state]
+    while nodes:
+        node = nodes.pop(0)
+        if isinstance(node, tuple):
+            kinds += [type(node).__name__] if hasattr(node, "_fields") else []
+            nodes[:0] = node
+    leaves = jax.tree.leaves(opt_state)
+    return f"{', '.join(kinds) or 'empty'} with {len(leaves)} arrays"
 
 
 def _check_result(result: object, state: PyTree) -> None:

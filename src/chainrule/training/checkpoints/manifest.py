@@ -1,8 +1,9 @@
 """What a checkpoint holds and whether it is complete: its files, its arrays, its training.
 
 Orbax restores a flipped byte without an error, casts dtypes, and takes an empty folder for the
-latest checkpoint. So every checkpoint has a ``manifest.json``, written last. It lists the SHA-256
-of every file and of itself, and what the training was, so that no other training resumes from it.
+latest checkpoint. So every checkpoint has a ``manifest.json``, written last. It lists the size and
+the SHA-256 of every file, its own SHA-256, and what the training was, so that no other training
+resumes from it.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from chainrule._files import JSON
 
 __all__ = [
     "FORMAT",
+    "MAX_BYTES",
     "NAME",
     "DamagedError",
     "Manifest",
@@ -29,10 +31,12 @@ __all__ = [
     "write",
 ]
 
-FORMAT = 1
-"""The version of the format; a newer one is refused."""
+FORMAT = 2
+"""The version of the format; any other is refused."""
 NAME = "manifest.json"
 """The name of the file in every checkpoint."""
+MAX_BYTES = 2**28
+"""No manifest is longer: it holds a number a metric and step of one epoch, and no arrays."""
 
 
 class DamagedError(ValueError):
@@ -48,7 +52,7 @@ class Manifest(NamedTuple):
       arrays: ``[dtype, shape]`` of every array, by its path in the tree.
       progress: what the loop needs to resume beside the arrays.
       record: that of the epoch that ended here, if one did.
-      files: the SHA-256 of every file, by its path in the folder.
+      files: ``[bytes, SHA-256]`` of every file, by its path in the folder.
     """
 
     step: int
@@ -56,7 +60,7 @@ class Manifest(NamedTuple):
     arrays: dict[str, JSON]
     progress: dict[str, JSON]
     record: dict[str, JSON] | None
-    files: dict[str, str]
+    files: dict[str, JSON]
 
 
 def write(folder: pathlib.Path, manifest: Manifest) -> None:
@@ -64,7 +68,8 @@ def write(folder: pathlib.Path, manifest: Manifest) -> None:
     files = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file():
-            files[path.relative_to(folder).as_posix()] = _files.sha256(path)
+            entry = [path.stat().st_size, _files.sha256(path)]
+            files[path.relative_to(folder).as_posix()] = entry
             _files.sync(path)
     # The digest is that of the plain JSON which will be read.
     content = _files.plain({"format": FORMAT, **manifest._replace(files=files)._asdict()})
@@ -76,21 +81,23 @@ def read(folder: pathlib.Path) -> Manifest:
 
     Raises:
       DamagedError: it is missing, or differs from what was written.
-      ValueError: a newer version of this package wrote it.
+      ValueError: another version of this package wrote it.
     """
+    path = folder / NAME
     try:
-        whole = json.loads((folder / NAME).read_bytes())
+        whole = _files.loads(_files.read(path, most=MAX_BYTES))
         content, expected = whole["content"], whole["sha256"]
+        if _digest(content) != expected:
+            raise DamagedError("its content is not what was written")
+        _check(content)
     except FileNotFoundError:
         raise DamagedError(f"{folder} has no {NAME}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise DamagedError(f"{folder / NAME} is damaged: {error}") from None
-    if _digest(content) != expected:
-        raise DamagedError(f"{folder / NAME} is damaged: its content is not what was written")
-    if content["format"] > FORMAT:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DamagedError(f"{path} is damaged: {error}") from None
+    if content["format"] != FORMAT:
         raise ValueError(
-            f"{folder} has the format {content['format']}, and this version reads up to {FORMAT}: "
-            "use a newer version of chainrule"
+            f"{folder} has the format {content['format']}, and this version reads {FORMAT}: use "
+            f"{'a newer' if content['format'] > FORMAT else 'the older'} version of chainrule"
         )
     return Manifest(**{name: content[name] for name in Manifest._fields})
 
@@ -102,13 +109,14 @@ def check_files(folder: pathlib.Path, manifest: Manifest) -> None:
       DamagedError: files are missing or differ from what was written; all of them are listed.
     """
     wrong = []
-    for name, expected in manifest.files.items():
+    for name, (size, digest) in manifest.files.items():
         path = folder / name
         if not path.is_file():
             wrong.append(f"{name} is missing")
-            continue
-        if _files.sha256(path) != expected:
-            wrong.append(f"{name} ({path.stat().st_size} bytes) is not what was written")
+        elif (found := path.stat().st_size) != size:
+            wrong.append(f"{name} has {found} bytes, not {size}")
+        elif _files.sha256(path) != digest:
+            wrong.append(f"{name} ({size} bytes) is not what was written")
     if wrong:
         raise DamagedError(f"{folder} is damaged: " + "; ".join(wrong))
 
@@ -131,6 +139,36 @@ def differences(saved: Mapping[str, JSON], wanted: Mapping[str, JSON]) -> list[s
         for name in sorted({*saved, *wanted})
         if saved.get(name) != wanted.get(name)
     ]
+
+
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "step": int,
+    "identity": dict,
+    "arrays": dict,
+    "progress": dict,
+    "record": (dict, type(None)),
+    "files": dict,
+}
+
+
+def _check(content: JSON) -> None:
+    """Refuse what no version wrote, though its digest is right."""
+    if not _is_count(content["format"]):
+        raise ValueError(f"format {content['format']!r}")
+    if content["format"] != FORMAT:
+        return
+    wrong = [name for name, kind in _KINDS.items() if not isinstance(content[name], kind)]
+    if wrong or not _is_count(content["step"]):
+        raise ValueError(f"of another kind: {', '.join(wrong or ['step'])}")
+    for name, entry in content["files"].items():
+        size, digest = entry
+        outside = pathlib.PurePosixPath(name).is_absolute() or ".." in name.split("/")
+        if outside or not _is_count(size) or not isinstance(digest, str):
+            raise ValueError(f"the entry of the file {name!r} is {entry!r}")
+
+
+def _is_count(value: JSON) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _flat(tree: Mapping[str, JSON], path: str = "") -> Iterator[tuple[str, JSON]]:

@@ -1,7 +1,6 @@
 """When the loop saves its checkpoints, and how it resumes from one."""
 
 import contextlib
-import hashlib
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -10,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from chainrule.data.batches import Batches
+from chainrule._files import JSON
 from chainrule.training import interrupt
 from chainrule.training.carry import Carry
+from chainrule.training.checkpoints.manifest import Manifest
 from chainrule.training.checkpoints.store import Checkpoints
 
 __all__ = ["Session"]
@@ -25,21 +25,16 @@ class Session:
 
     Args:
       checkpoints: where they are, or None.
-      batches: those of the training.
-      key: that of its steps.
+      identity: what the training is, see `chainrule.training.checkpoints.identity`.
+      per_epoch: the number of steps in an epoch.
     """
 
-    def __init__(self, checkpoints: Checkpoints | None, batches: Batches, key: jax.Array):
+    def __init__(
+        self, checkpoints: Checkpoints | None, identity: Mapping[str, JSON], per_epoch: int
+    ):
         self._checkpoints = checkpoints
-        self._per_epoch = batches.per_epoch
-        if checkpoints is not None:
-            self._identity = {
-                "batch size": batches.size,
-                "samples": batches.samples,
-                "key of the batches": jax.random.key_data(batches.key).tolist(),
-                "key of the steps": jax.random.key_data(key).tolist(),
-                "sha256 of the data": _sha256(batches),
-            }
+        self._identity = dict(identity)
+        self._per_epoch = per_epoch
 
     def __enter__(self) -> "Session":
         return self
@@ -88,6 +83,15 @@ class Session:
         )
         if signal is not None:
             self._checkpoints.wait()
+            self.end(carry, signal)
+
+    def end(self, carry: Carry, signal: int | None) -> None:
+        """End the training if a signal came; its state has been saved.
+
+        Raises:
+          Interrupted: a signal came.
+        """
+        if self._checkpoints is not None and signal is not None:
             ended = interrupt.Interrupted(signal)
             print(
                 f"{ended.signal.name}: saved step {int(carry.train_state.step)} in "
@@ -100,23 +104,31 @@ class Session:
         """Return what was saved, in the form of ``carry``; None if the training is a new one."""
         if self._checkpoints is None or not self._checkpoints.resume:
             return None
-        state, manifest = self._checkpoints.restore(carry.train_state, identity=self._of(carry))
-        log = {}
-        for name, values in carry.log.items():
-            known = np.asarray([float(x) for x in manifest.progress["log"][name]], np.float32)
-            log[name] = values.at[: len(known)].set(known)
-        return Carry(state, log, jnp.int32(manifest.progress["failures"]), carry.stopped)
+        state, manifest = self._checkpoints.restore(
+            carry.train_state,
+            identity=self._of(carry),
+            verify=lambda manifest: self._progress(manifest, carry),
+        )
+        log, failures = self._progress(manifest, carry)
+        filled = {name: carry.log[name].at[: len(known)].set(known) for name, known in log.items()}
+        return Carry(state, filled, failures, carry.stopped)
 
-
-def _sha256(batches: Batches) -> dict[str, str]:
-    # A source may be larger than the memory: a thousand samples of it, evenly spaced.
-    rows = np.unique(np.linspace(0, batches.samples - 1, 1000).astype(int))
-    data = batches.data if batches.in_memory else batches.read(rows)
-    leaves = jax.tree_util.tree_leaves_with_path(data)
-    return {
-        f"data{jax.tree_util.keystr(path)}": hashlib.sha256(np.asarray(leaf).tobytes()).hexdigest()
-        for path, leaf in leaves
-    }
+    def _progress(
+        self, manifest: Manifest, carry: Carry
+    ) -> tuple[dict[str, np.ndarray], jax.Array]:
+        """Return the log up to the step and the failures, and refuse what `save` did not write."""
+        try:
+            said = manifest.progress["log"]
+            log = {
+                name: np.asarray([float(x) for x in said[name]], np.float32) for name in carry.log
+            }
+            failures = np.asarray(manifest.progress["failures"], np.int32)
+            lengths = {len(known) for known in log.values()}
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"its progress is {error!r}") from None
+        if lengths != {manifest.step % self._per_epoch} or failures.shape or failures < 0:
+            raise ValueError(f"its progress has {lengths} steps and {failures} failures")
+        return log, jnp.asarray(failures)
 
 
 def __dir__() -> list[str]:

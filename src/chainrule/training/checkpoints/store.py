@@ -10,20 +10,20 @@ import contextlib
 import functools
 import logging
 import os
-import pathlib
-import re
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from chainrule import _files, _require
+from chainrule import _require
 from chainrule._files import JSON
+from chainrule.training.checkpoints import identity as identities
 from chainrule.training.checkpoints import manifest
+from chainrule.training.checkpoints.folder import ARRAYS, Folder
 from chainrule.training.checkpoints.manifest import DamagedError, Manifest
 from chainrule.training.step import TrainState, unwrap_key, wrap_key
 
@@ -59,8 +59,11 @@ class Checkpoints:
       every: steps; None saves at the end of each epoch only.
       resume: resume from the newest complete checkpoint, bit for bit. Without it the folder must
         hold none: what is there is neither overwritten nor mixed with another training.
-      identity: settings that define the training, as JSON: the learning rate, for example, which
-        nothing else records. `fit` adds the data, the batches and the keys.
+      identity: settings that define the training and that `fit` cannot see, as JSON. What it sees
+        is listed in `chainrule.training.checkpoints.identity`.
+      accept: what may differ from the checkpoint that is resumed: ``"optimizer"``, for example to
+        lower the learning rate after a spike, ``"loss"``, ``"augment"``, ``"accumulate"``, or a
+        name in ``identity``.
 
     Raises:
       ValueError: a setting is out of range, there are checkpoints and ``resume`` is not set, or
@@ -89,21 +92,21 @@ class Checkpoints:
         every: int | None = None,
         resume: bool = False,
         identity: Mapping[str, JSON] | None = None,
+        accept: Iterable[str] = (),
     ):
-        _require.count("keep", keep)
-        if every is not None:
-            _require.count("every", every)
-        _require.one_of("mode", mode, ("min", "max"))
-        self.folder = pathlib.Path(folder).absolute()
-        self.every = every
+        self.folder = _require.path("folder", folder).absolute()
+        self.every = every if every is None else _require.count("every", every)
         self.resume = resume
-        self._keep, self._best, self._mode = keep, best, mode
+        self._keep, self._best, self._mode = _require.count("keep", keep), best, mode
+        _require.one_of("mode", mode, ("min", "max"))
         self._identity = dict(identity or {})
+        self._accept = tuple(accept)
+        for name in self._accept:
+            _require.one_of("accept", name, (*identities.CHANGEABLE, *self._identity))
         self._writer = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
         self._pending: concurrent.futures.Future[None] | None = None
-        self.folder.mkdir(parents=True, exist_ok=True)
         self._leads = jax.process_index() == 0
-        self._lock = _files.Lock(self.folder) if self._leads else None
+        self._folder = Folder(self.folder, writes=self._leads)
         if resume and not self.steps():
             self.close()
             raise FileNotFoundError(
@@ -116,8 +119,7 @@ class Checkpoints:
                 "name another folder"
             )
         if self._leads:
-            for left in self.folder.glob("*.partial"):
-                shutil.rmtree(left)
+            self._folder.clear()
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -131,20 +133,18 @@ class Checkpoints:
             self.wait()
         finally:
             self._writer.shutdown()
-            if self._lock is not None:
-                self._lock.release()
+            self._folder.release()
 
     def steps(self) -> list[int]:
         """Return the steps that have a checkpoint, in order."""
-        names = (re.fullmatch(r"step-(\d{8,})", path.name) for path in self.folder.iterdir())
-        return sorted(int(name[1]) for name in names if name)
+        return self._folder.steps()
 
     def best(self) -> int | None:
         """Return the step of the best checkpoint; None if there is none, or without ``best``."""
         values = {}
         for step in self.steps():
-            with contextlib.suppress(DamagedError):
-                record = manifest.read(self._path(step)).record or {}
+            with contextlib.suppress(ValueError):
+                record = manifest.read(self._folder.checkpoint(step)).record or {}
                 # NaN is text in JSON, and never the best.
                 if isinstance(value := record.get(self._best or ""), int | float):
                     values[step] = value
@@ -176,8 +176,6 @@ class Checkpoints:
             raise ValueError(f"best={self._best!r} is no entry of the records: {sorted(record)}")
         self.wait()
         step = int(train_state.step)
-        if step in self.steps():
-            return
         # A copy: the next step consumes the buffers of the state.
         tree = jax.tree.map(lambda leaf: jnp.copy(unwrap_key(leaf)), train_state)
         says = Manifest(
@@ -188,13 +186,16 @@ class Checkpoints:
             None if record is None else dict(record),
             files={},
         )
-        partial = self._path(step).with_suffix(".partial")
         try:
+            if step in self.steps():
+                return
             self._check_space(tree)
-            self._orbax.save(partial / "arrays", tree)
+            if self._leads:
+                self._folder.begin(step)
+            self._orbax.save(self._folder.partial(step) / ARRAYS, tree)
         except Exception as error:
             raise self._failed(step, error) from error
-        self._pending = self._writer.submit(self._finish, partial, says)
+        self._pending = self._writer.submit(self._finish, says)
 
     def wait(self) -> None:
         """Wait until nothing is being written any more.
@@ -211,6 +212,7 @@ class Checkpoints:
         like: TrainState,
         *,
         identity: Mapping[str, JSON] | None = None,
+        verify: Callable[[Manifest], object] = bool,
         step: int | None = None,
     ) -> Restored:
         """Load a state, all of it verified.
@@ -218,6 +220,8 @@ class Checkpoints:
         Args:
           like: a state of the same training, for the structure, shapes, dtypes and sharding.
           identity: as in `save`.
+          verify: looks at the manifest; it raises a ValueError if its ``progress`` is not what was
+            saved, and the checkpoint counts as damaged.
           step: which checkpoint; None takes the newest, and the one before if that is damaged, with
             a warning. The damaged one is renamed to ``.damaged``.
 
@@ -229,47 +233,52 @@ class Checkpoints:
         damage: dict[int, str] = {}
         for at in self.steps()[::-1] if step is None else [step]:
             try:
-                says = manifest.read(self._path(at))
-                manifest.check_files(self._path(at), says)
+                restored = self._read(at, like, identity or {}, verify)
             except DamagedError as error:
                 damage[at] = str(error)
                 continue
-            state = self._read(self._path(at), says, like, identity or {})
             for newer, problem in damage.items():
                 warnings.warn(f"{problem}: going back to step {at}", stacklevel=2)
-                self._set_aside(newer)
-            return Restored(state, says)
+                if self._leads:
+                    self._folder.set_aside(newer)
+            return restored
         raise ValueError("no checkpoint is complete: " + "; ".join(damage.values()))
 
     def _read(
-        self, path: pathlib.Path, says: Manifest, like: TrainState, identity: Mapping[str, JSON]
-    ) -> TrainState:
-        tree = jax.tree.map(unwrap_key, like)
-        wrong = manifest.differences(says.identity, self._identity | dict(identity))
+        self,
+        step: int,
+        like: TrainState,
+        identity: Mapping[str, JSON],
+        verify: Callable[[Manifest], object],
+    ) -> Restored:
+        path, tree = self._folder.checkpoint(step), jax.tree.map(unwrap_key, like)
+        says = manifest.read(path)
+        if says.step != step:
+            raise DamagedError(f"{path} is the checkpoint of step {says.step} under another name")
+        manifest.check_files(path, says)
+        here = self._identity | dict(identity)
+        wrong = identities.differences(says.identity, here, self._accept)
         wrong += manifest.differences(says.arrays, manifest.describe(tree))
         if wrong:
             raise ValueError(f"{path} belongs to another training: " + "; ".join(wrong))
         wanted = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), tree
         )
-        restored = self._orbax.restore(path / "arrays", wanted)
-        return jax.tree.map(wrap_key, restored, like)
+        try:
+            verify(says)
+            restored = self._orbax.restore(path / ARRAYS, wanted)
+        except Exception as error:  # of crafted files: Orbax and TensorStore raise their own
+            raise DamagedError(f"{path} is damaged: {_reason(error)}") from error
+        return Restored(jax.tree.map(wrap_key, restored, like), says)
 
-    def _set_aside(self, step: int) -> None:
-        """Make room for a new checkpoint of this step."""
-        if self._leads:
-            aside = self._path(step).with_suffix(".damaged")
-            shutil.rmtree(aside, ignore_errors=True)
-            self._path(step).rename(aside)
-
-    def _finish(self, partial: pathlib.Path, says: Manifest) -> None:
+    def _finish(self, says: Manifest) -> None:
         try:
             self._orbax.wait_until_finished()
             if self._leads:
-                manifest.write(partial, says)
-                partial.rename(self._path(says.step))
-                _files.sync(self.folder)
-                self._prune()
+                manifest.write(self._folder.partial(says.step), says)
+                self._folder.publish(says.step)
+                for step in {*self.steps()[: -self._keep]} - {self.best()}:
+                    self._folder.remove(step)
         except Exception as error:
             raise self._failed(says.step, error) from error
 
@@ -282,22 +291,14 @@ class Checkpoints:
 
     def _failed(self, step: int, error: Exception) -> OSError:
         self.__dict__.pop("_orbax", None)  # a checkpointer that failed raises the error again
-        for left in self.folder.glob("*.partial"):
-            shutil.rmtree(left, ignore_errors=True)
-        # The libraries below prefix the names of files; the reason comes last.
-        reason = str(error).splitlines()[0].rsplit(": ", 1)[-1] if str(error) else repr(error)
+        there: object = "before"
+        with contextlib.suppress(OSError):  # the folder may be gone
+            self._folder.clear()
+            there = self.steps()
         return OSError(
-            f"the checkpoint of step {step} could not be written to {self.folder} ({reason}); "
-            f"those of steps {self.steps()} are unchanged"
+            f"the checkpoint of step {step} could not be written to {self.folder} "
+            f"({_reason(error)}); those of steps {there} are unchanged"
         )
-
-    def _prune(self) -> None:
-        steps = self.steps()
-        for step in {*steps[: -self._keep]} - {self.best()}:
-            # Renamed first: a folder called step-* is complete at every moment.
-            gone = self._path(step).with_suffix(".partial")
-            self._path(step).rename(gone)
-            shutil.rmtree(gone)
 
     @functools.cached_property
     def _orbax(self) -> Any:
@@ -308,8 +309,14 @@ class Checkpoints:
         logging.getLogger("absl").addFilter(_not_of_orbax)
         return orbax.checkpoint.StandardCheckpointer()
 
-    def _path(self, step: int) -> pathlib.Path:
-        return self.folder / f"step-{step:08d}"
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong in one line, without the names of files that libraries add."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    first = next(iter(str(error).splitlines()), "") or repr(error)
+    parts = [part for part in first.split(": ") if not part.lstrip("'\"").startswith("/")]
+    return parts[-1] if parts else first
 
 
 def _not_of_orbax(record: logging.LogRecord) -> bool:
