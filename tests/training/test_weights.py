@@ -1,3 +1,4 @@
+import concurrent.futures
 import os
 import pickle
 
@@ -129,6 +130,9 @@ def test_everything_that_does_not_fit_is_listed_at_once(tmp_path, kind):
         ({"a": 1.0}, r"params\['a'\] is a float"),
         ({"a": {"b/c": np.ones(1)}}, r"params\['a'\] has the name 'b/c'"),
         ({"a": {1: np.ones(1)}}, r"params\['a'\] has the name 1: expected text"),
+        ({"__metadata__": np.ones(1)}, r"an array '__metadata__' .*: the file has these names for"),
+        ({"\ud800": np.ones(1)}, r"must be text in Unicode, not '\\ud800'"),
+        ({"a": np.array(["b"])}, r"an \.npz cannot hold \['a'\]"),
     ],
 )
 def test_what_a_file_cannot_hold_is_refused(tmp_path, params, message):
@@ -151,7 +155,7 @@ def test_every_flipped_byte_of_the_numbers_is_noticed(tmp_path, kind):
         broken = bytearray(content)
         broken[offset] ^= 0x10
         file.write_bytes(broken)
-        with pytest.raises(ValueError, match=r"is damaged"):
+        with pytest.raises(ValueError, match=r"is damaged|cannot be read as .*CRC"):
             load_weights(file)
 
 
@@ -161,7 +165,7 @@ def test_a_truncated_file_is_refused_by_name(tmp_path, kind, length):
     file = tmp_path / f"w{kind}"
     save_weights(file, PARAMS)
     file.write_bytes(file.read_bytes()[:length])
-    with pytest.raises(ValueError, match=rf"w\{kind} is damaged, or no \{kind} file"):
+    with pytest.raises(ValueError, match=rf"w\{kind} cannot be read as \{kind}: "):
         load_weights(file)
 
 
@@ -187,6 +191,37 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, kind, monkeypatch):
         save_weights(file, {"other": np.ones(1000, np.float32)})
     assert file.read_bytes() == before
     assert os.listdir(tmp_path) == [file.name]
+
+
+@KINDS
+@pytest.mark.parametrize("names", [("a", "a/b"), ("a/b", "a"), ("a/b", "a/b/c")])
+def test_leaves_below_other_leaves_are_refused_in_any_order(tmp_path, kind, names):
+    tensors.write(tmp_path / f"w{kind}", {name: np.ones(1, np.float32) for name in names})
+    with pytest.raises(ValueError, match=r"'a(/b)*(/c)?' is below or above another leaf"):
+        load_weights(tmp_path / f"w{kind}")
+
+
+@KINDS
+def test_six_threads_save_to_one_path(tmp_path, kind):
+    file = tmp_path / f"w{kind}"
+    params = {"leaf": np.arange(10_000, dtype=np.float32)}
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda _: save_weights(file, params), range(60)))
+    equal(load_weights(file), params)
+    assert os.listdir(tmp_path) == [file.name]
+
+
+@KINDS
+def test_a_link_is_replaced_and_not_followed(tmp_path, kind):
+    other = tmp_path / "other"
+    other.write_text("of somebody")
+    file = tmp_path / f"w{kind}"
+    for link in (file, *(tmp_path / f"w{kind}.{pid}.partial" for pid in (os.getpid(), 0))):
+        link.symlink_to(other)
+    save_weights(file, PARAMS)
+    equal(load_weights(file), PARAMS)
+    assert not file.is_symlink()
+    assert other.read_text() == "of somebody"
 
 
 def test_weights_that_others_pickled_are_refused(tmp_path):

@@ -11,19 +11,36 @@ import os
 import pathlib
 import zipfile
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
+import ml_dtypes
 import numpy as np
 import safetensors
 import safetensors.numpy
 
-from chainrule import _files
+from chainrule import _files, _require
 
 __all__ = ["Tensors", "read", "write"]
 
 _METADATA = "__metadata__"
 """The member of an ``.npz`` with the metadata as JSON; ``.safetensors`` has a field for it."""
 _SHA256 = "sha256"
+_DTYPES = {
+    "BOOL": np.bool_,
+    **{
+        f"{kind[0].upper()}{8 * n}": f"{kind}{8 * n}"
+        for kind in ("int", "uint")
+        for n in (1, 2, 4, 8)
+    },
+    **{"F16": np.float16, "F32": np.float32, "F64": np.float64, "C64": np.complex64},
+    "BF16": ml_dtypes.bfloat16,
+    "F8_E4M3": ml_dtypes.float8_e4m3fn,
+    "F8_E5M2": ml_dtypes.float8_e5m2,
+    "F8_E8M0": ml_dtypes.float8_e8m0fnu,
+    "F8_E4M3FNUZ": ml_dtypes.float8_e4m3fnuz,
+    "F8_E5M2FNUZ": ml_dtypes.float8_e5m2fnuz,
+}
+"""What the dtypes of ``.safetensors`` are in NumPy."""
 
 
 class Tensors(NamedTuple):
@@ -51,7 +68,8 @@ def write(
       metadata: text by name.
 
     Raises:
-      ValueError: the path has another ending, or a dtype is one that such a file cannot hold.
+      ValueError: the path has another ending, such a file cannot hold one of the dtypes, or a name
+        is no text, or one that the file needs for itself.
 
     Example:
       >>> import tempfile
@@ -64,11 +82,13 @@ def write(
     # Not np.ascontiguousarray, which adds an axis to scalars; safetensors garbles strided arrays.
     host = {name: _native(np.asarray(array, order="C")) for name, array in arrays.items()}
     words = dict(metadata or {})
+    _check_names(host, words)
     words[_SHA256] = _digest(host, words)
     if path.suffix == ".npz":
-        # NumPy has no bfloat16: it would write two bytes without a dtype.
-        if strange := sorted(n for n, a in host.items() if a.dtype.kind not in "biufc"):
-            raise ValueError(f"{path}: an .npz cannot hold {strange}: take .safetensors")
+        # Of a dtype that NumPy lacks, such as bfloat16, it would write bytes without their meaning.
+        kinds = {name: array.dtype for name, array in host.items()}
+        if lacks := [n for n, d in kinds.items() if d.isbuiltin == 2 or d.kind not in "biufc"]:
+            raise ValueError(f"{path}: an .npz cannot hold {sorted(lacks)}: take .safetensors")
         with _files.replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
             # Not np.savez: no array could have the name of one of its arguments.
             for name, array in {_METADATA: np.array(json.dumps(words)), **host}.items():
@@ -93,15 +113,17 @@ def read(path: str | os.PathLike[str]) -> Tensors:
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: the path has another ending, or the file is damaged, of another kind, or a pickle.
+      ValueError: the path has another ending, or the file is damaged, of another kind, a pickle, or
+        larger than the memory.
     """
     path = _checked(path)
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"no file {path}")
     try:
-        arrays, words = _read_npz(path) if path.suffix == ".npz" else _read_safetensors(path)
-    except (safetensors.SafetensorError, zipfile.BadZipFile, EOFError, OSError) as error:
-        raise ValueError(f"{path} is damaged, or no {path.suffix} file: {error}") from error
+        with _files.open_regular(path) as file:
+            arrays, words = _read_npz(file) if path.suffix == ".npz" else _read_safetensors(file)
+    except Exception as error:  # zip, zlib, json, NumPy and safetensors raise their own
+        raise ValueError(f"{path} cannot be read as {path.suffix}: {error}") from error
     expected = words.pop(_SHA256, None)
     if expected is not None and expected != (found := _digest(arrays, words)):
         raise ValueError(f"{path} is damaged: its content has the SHA-256 {found}, not {expected}")
@@ -109,7 +131,7 @@ def read(path: str | os.PathLike[str]) -> Tensors:
 
 
 def _checked(path: str | os.PathLike[str]) -> pathlib.Path:
-    path = pathlib.Path(path)
+    path = _require.path("path", path)
     if path.suffix not in (".safetensors", ".npz"):
         raise ValueError(
             f"{path} ends in {path.suffix!r}: arrays are kept in .safetensors or .npz files, and "
@@ -118,30 +140,69 @@ def _checked(path: str | os.PathLike[str]) -> pathlib.Path:
     return path
 
 
-def _read_safetensors(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    with open(path, "rb") as file:
-        start = file.read(4)
-    if start == b"PK\x03\x04":
-        raise ValueError(f"{path} is no .safetensors file but an archive, as of pickles: refused")
-    with safetensors.safe_open(path, framework="np") as file:
-        return file.get_tensors(), file.metadata() or {}
+def _check_names(arrays: Mapping[str, Any], words: Mapping[str, str]) -> None:
+    for text in (*arrays, *words, *words.values()):
+        if not isinstance(text, str) or not _is_utf8(text):
+            raise ValueError(f"names and metadata must be text in Unicode, not {text!r}")
+    if _METADATA in arrays or _SHA256 in words:
+        raise ValueError(
+            f"an array {_METADATA!r} or a metadata entry {_SHA256!r}: the file has these names for "
+            "itself, take others"
+        )
 
 
-def _read_npz(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    with zipfile.ZipFile(path) as archive:
-        if strange := [name for name in archive.namelist() if not name.endswith(".npy")]:
-            raise ValueError(
-                f"{path} is no .npz file but an archive of {strange[:3]}, as of pickles: refused"
-            )
-    with np.load(path, allow_pickle=False) as archive:
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _read_safetensors(file: BinaryIO) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    if file.read(4) == b"PK\x03\x04":
+        raise ValueError("it is an archive, as of pickles")
+    with safetensors.safe_open(file.name, framework="np") as checked:  # all sizes and offsets
+        words = checked.metadata() or {}
+    _fits(os.fstat(file.fileno()).st_size)
+    file.seek(0)
+    header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    start, arrays = file.tell(), {}
+    for name, entry in header.items():
+        if name != _METADATA:
+            if entry["dtype"] not in _DTYPES:
+                raise ValueError(f"{name!r} is {entry['dtype']}, which NumPy does not have")
+            begin, end = entry["data_offsets"]
+            file.seek(start + begin)
+            content = np.fromfile(file, np.uint8, end - begin)
+            arrays[name] = content.view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    return arrays, words
+
+
+def _read_npz(file: BinaryIO) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    with zipfile.ZipFile(file) as archive:
+        names = archive.namelist()
+        if strange := [name for name in names if not name.endswith(".npy")]:
+            raise ValueError(f"it is an archive of {strange[:3]}, as of pickles")
+        if len(set(names)) < len(names):
+            raise ValueError("it holds two arrays of one name")
+        _fits(sum(member.file_size for member in archive.infolist()))
         arrays = {}
-        for name in archive.files:
-            try:
-                arrays[name] = archive[name]
-            except ValueError as error:
-                raise ValueError(f"{path}: {name!r} is refused: {error}") from error
-    words = arrays.pop(_METADATA, None)
-    return arrays, {} if words is None else json.loads(str(words))
+        for name in names:
+            with archive.open(name) as member:
+                try:
+                    array = np.lib.format.read_array(member, allow_pickle=False)
+                except (ValueError, MemoryError) as error:
+                    raise ValueError(f"{name!r} is refused: {error}") from error
+            arrays[name.removesuffix(".npy")] = array
+    words = json.loads(str(arrays.pop(_METADATA, "{}")))
+    return arrays, {str(name): str(text) for name, text in words.items()}
+
+
+def _fits(size: int) -> None:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size > memory:
+        raise ValueError(f"its arrays take {size} bytes, and this machine has {memory}")
 
 
 def _native(array: np.ndarray) -> np.ndarray:

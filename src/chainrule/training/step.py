@@ -183,8 +183,9 @@ def _by_parts(
 def _check_opt_state(train_state: TrainState, optimizer: optax.GradientTransformation) -> None:
     found = train_state.opt_state
     wanted = jax.eval_shape(lambda params: _init(optimizer, params), train_state.params)
-    same: Any = jax.tree.structure(found) == jax.tree.structure(wanted)
-    if not same or not jax.tree.all(
+    before: Any = jax.tree.structure(found)
+    here: Any = jax.tree.structure(wanted)
+    if before != here or not jax.tree.all(
         jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), found, wanted)
     ):
         raise ValueError(

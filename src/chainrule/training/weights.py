@@ -109,7 +109,9 @@ def _unflatten(leaves: Mapping[str, np.ndarray]) -> PyTree:
         for part in path:
             node = node.setdefault(part, {})
             if not isinstance(node, dict):
-                raise ValueError(f"{name} lies below another leaf: these are no nested dicts")
+                break
+        if not isinstance(node, dict) or last in node:
+            raise ValueError(f"{name!r} is below or above another leaf: these are no nested dicts")
         node[last] = jnp.asarray(leaf)
     return tree
 
