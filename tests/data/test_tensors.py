@@ -68,7 +68,11 @@ def test_narrow_floats_are_read_as_they_were_written_or_refused(dtype, tmp_path)
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
 @pytest.mark.parametrize(
-    "dtype", ["bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "complex64", "float64"]
+    "dtype",
+    [
+        *("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"),
+        *("float16", "float32", "float64", "complex64"),
+    ],
 )
 def test_every_dtype_is_read_as_it_was_written(suffix, dtype, tmp_path):
     numbers = np.arange(6).reshape(2, 3).astype(dtype)

@@ -1,6 +1,7 @@
 import contextlib
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -133,17 +134,47 @@ def test_a_taken_port_is_said_before_anything_starts(run):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-        with pytest.raises(ValueError, match=rf"port {port} on 127\.0\.0\.1 is taken"):
+        with pytest.raises(
+            ValueError, match=rf"port {port} on 127\.0\.0\.1 cannot be used \(Address"
+        ):
             run("raise ValueError", port=port)
 
 
 def test_what_cannot_be_launched_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no script .*nothing\.py"):
         launch(tmp_path / "nothing.py", processes=2)
-    for settings in ({"processes": 0}, {"timeout": 0.0}, {"linger": -1.0}, {"join": -1}):
-        ((name, value),) = settings.items()
-        with pytest.raises(ValueError, match=rf"{name} must be .*, not {value}"):
-            launch(__file__, **{"processes": 2} | settings)
+    with pytest.raises(FileNotFoundError, match=r"no script "):
+        launch(tmp_path, processes=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("processes", 0),
+        ("processes", 1.5),
+        ("timeout", 0.0),
+        ("timeout", float("nan")),
+        ("linger", -1.0),
+        ("linger", float("inf")),
+        ("join", -1),
+        ("port", 0),
+        ("port", 99_999),
+        ("port", "80"),
+        ("script", 3),
+        ("arguments", "--verbose"),
+        ("arguments", [1]),
+    ],
+)
+def test_settings_out_of_range_are_refused_with_their_value(name, value, unchecked):
+    with pytest.raises(ValueError, match=rf"{name} must be .*, not {re.escape(repr(value))}"):
+        launch(**{"script": __file__, "processes": 2} | {name: value})
+
+
+def test_standard_input_is_empty(run):
+    code, _, err = run("print(sys.stdin.read() == '', file=sys.stderr); input()")
+    assert code == 1
+    assert "[0] True" in err
+    assert "with code 1 (EOFError: EOF when reading a line)" in err.splitlines()[-1]
 
 
 def test_only_the_first_process_writes_a_run(tmp_path, monkeypatch):
@@ -155,7 +186,7 @@ def test_only_the_first_process_writes_a_run(tmp_path, monkeypatch):
 
 
 TWO = """
-import sys
+import os, sys
 import jax
 import numpy as np
 from chainrule.training import devices
@@ -167,6 +198,10 @@ end = killed.fit(2, mesh=mesh)
 if jax.process_index() == 0:
     np.save(sys.argv[1], end.params["kernel"])
 assert devices.agree(3 + jax.process_index()) == 4
+port = int(os.environ["CHAINRULE_COORDINATOR"].rpartition(":")[2])
+rows = [line.split() for name in ("tcp", "tcp6") for line in open(f"/proc/self/net/{name}")]
+listening = [row[1] for row in rows if row[3] == "0A" and row[1].endswith(f":{port:04X}")]
+assert listening and all(f"0100007F:{port:04X}" in one for one in listening), listening  # 127.0.0.1
 """
 
 

@@ -25,8 +25,10 @@ DONE = b"d"
 
 def main() -> None:
     """Run the script that the command line names; never returns."""
-    told_to_end = threading.Event()
-    threading.Thread(target=_listen, args=(told_to_end,), daemon=True).start()
+    told_to_end, launcher = threading.Event(), os.dup(0)
+    # The script must not read what the launcher says: it finds its standard input empty.
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    threading.Thread(target=_listen, args=(launcher, told_to_end), daemon=True).start()
     said, sys.argv = int(sys.argv[1]), sys.argv[2:]
     code = 1
     try:
@@ -57,6 +59,8 @@ def join() -> None:
     jax.config.update("jax_platforms", "cpu")
     jax.distributed.initialize(
         os.environ[COORDINATOR],
+        # By default it listens on all interfaces, to anybody.
+        coordinator_bind_address=os.environ[COORDINATOR],
         num_processes=int(os.environ[PROCESSES]),
         process_id=int(os.environ[RANK]),
         initialization_timeout=int(os.environ[JOIN_SECONDS]),
@@ -64,9 +68,9 @@ def join() -> None:
     )
 
 
-def _listen(told_to_end: threading.Event) -> None:
+def _listen(launcher: int, told_to_end: threading.Event) -> None:
     # One byte is permission to exit; the end of the file means that the launcher is gone.
-    if not os.read(0, 1):
+    if not os.read(launcher, 1):
         os._exit(1)
     told_to_end.set()
 

@@ -8,7 +8,6 @@ scheduler starts the processes, and the script calls ``jax.distributed.initializ
 import collections
 import contextlib
 import os
-import pathlib
 import selectors
 import signal
 import socket
@@ -40,7 +39,8 @@ def launch(
     """Run a script in several processes until all of them have ended, or the first one fails.
 
     Standard output is that of rank 0; standard error is that of all, with the rank before each
-    line. If a process fails, its rank and the cause are printed at once, and all are killed.
+    line; standard input is empty. If a process fails, its rank and the cause are printed at once,
+    and all are killed. The processes listen on the loopback interface only.
 
     Args:
       script: a Python file.
@@ -57,12 +57,14 @@ def launch(
       0 if all ended well, else 1, with the reason in one line on standard error.
 
     Raises:
-      ValueError: a number is out of range, or the port is taken.
+      ValueError: a number is out of range, the port is taken, or an argument is no string.
       FileNotFoundError: there is no such script.
     """
-    script = pathlib.Path(script)
+    script = _require.path("script", script)
     if not script.is_file():
         raise FileNotFoundError(f"no script {script}")
+    if isinstance(arguments, str) or not all(isinstance(one, str) for one in arguments):
+        raise ValueError(f"arguments must be a list of strings, not {arguments!r}")
     _require.count("processes", processes)
     _require.real("timeout", timeout, above=0.0)
     _require.real("linger", linger, above=0.0)
@@ -208,12 +210,14 @@ def _ending(workers: Sequence[_Worker]) -> str | None:
 
 def _port(asked: int | None) -> int:
     """Return a port that rank 0 can listen on: on one that is taken it crashes silently."""
+    if asked is not None:
+        _require.count("port", asked, most=65_535)
     with socket.socket() as probe:
         try:
             probe.bind(("127.0.0.1", asked or 0))
         except OSError as error:
             raise ValueError(
-                f"port {asked} on 127.0.0.1 is taken ({error.strerror}): name another, or none"
+                f"port {asked} on 127.0.0.1 cannot be used ({error.strerror}): name another or none"
             ) from None
         return int(probe.getsockname()[1])
 
