@@ -140,11 +140,13 @@ def test_a_taken_port_is_said_before_anything_starts(run):
             run("raise ValueError", port=port)
 
 
-def test_what_cannot_be_launched_is_refused(tmp_path):
+def test_what_cannot_be_launched_is_refused(tmp_path, unchecked):
     with pytest.raises(FileNotFoundError, match=r"no script .*nothing\.py"):
         launch(tmp_path / "nothing.py", processes=2)
     with pytest.raises(FileNotFoundError, match=r"no script "):
         launch(tmp_path, processes=2)
+    with pytest.raises(ValueError, match=r"script must be a path, .* not a int"):
+        launch(3, processes=2)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +162,6 @@ def test_what_cannot_be_launched_is_refused(tmp_path):
         ("port", 0),
         ("port", 99_999),
         ("port", "80"),
-        ("script", 3),
         ("arguments", "--verbose"),
         ("arguments", [1]),
     ],

@@ -96,6 +96,7 @@ class Checkpoints:
     ):
         self.folder = _require.path("folder", folder).absolute()
         self.every = every if every is None else _require.count("every", every)
+        _require.flag("resume", resume)
         self.resume = resume
         self._keep, self._best, self._mode = _require.count("keep", keep), best, mode
         _require.one_of("mode", mode, ("min", "max"))
