@@ -167,7 +167,7 @@ def arrays(**values: object) -> None:
     for name, value in values.items():
         dtype = getattr(value, "dtype", None)
         array = dtype is not None and hasattr(value, "shape")
-        if not array or not any(jax.dtypes.issubdtype(dtype, t) for t in (np.number, np.bool_)):
+        if not array or not any(jax.numpy.issubdtype(dtype, t) for t in (np.number, np.bool_)):
             found = f"of {dtype}" if array else kind(value)
             raise ValueError(
                 f"{name} must be an array of numbers, not {found}: give jnp.asarray({name})"
