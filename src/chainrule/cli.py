@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 from chainrule import __version__
 
+__all__ = ["COMMANDS", "Argument", "Command", "main"]
+
 
 class Argument(NamedTuple):
     """An argument of a command, as ``argparse`` takes it."""
@@ -214,6 +216,10 @@ def _add(commands: Any, name: str, command: Command) -> None:
     parser.set_defaults(function=command.function)
     for names, settings in command.arguments:
         parser.add_argument(*names, **settings)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
 
 
 if __name__ == "__main__":

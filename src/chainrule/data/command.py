@@ -4,6 +4,8 @@ import pathlib
 
 from chainrule import data
 
+__all__ = ["fetch", "prepare", "show"]
+
 
 def fetch(folder: pathlib.Path) -> None:
     """Download the four files of MNIST."""
@@ -21,3 +23,7 @@ def show(*, source: str = "auto", data_dir: pathlib.Path | None = None) -> None:
     """Describe the digits of a source, both splits."""
     for split in ("train", "test"):
         print(data.describe(data.mnist(split, source, data_dir)))
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

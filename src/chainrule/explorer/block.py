@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+__all__ = ["EXACT", "GUIDE", "SLOPE", "VALUE", "Block", "rounded"]
+
 VALUE, SLOPE, GUIDE, EXACT = 16, 12, 8, 24  #: significant bits
 
 
@@ -46,3 +48,7 @@ def rounded(values: np.ndarray, bits: int) -> np.ndarray:
     up = (whole.astype(np.uint64) + (1 << (spare - 1))) >> spare << spare
     kept = np.where(np.isfinite(values), up.astype(np.uint32), whole).view(np.float32)
     return np.where(np.isfinite(kept), kept, values)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

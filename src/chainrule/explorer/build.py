@@ -18,6 +18,8 @@ from chainrule._html import resource
 from chainrule.explorer.block import EXACT, GUIDE, SLOPE, VALUE, Block
 from chainrule.explorer.problem import VERDICTS, Problem, Sweep, check
 
+__all__ = ["CONTOURS", "page"]
+
 CONTOURS = 16
 """How many level lines of a landscape are drawn."""
 
@@ -137,3 +139,7 @@ def _number(value: float) -> float | str | None:
     if math.isnan(value):
         return None
     return "inf" if math.isinf(value) else float(value)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+__all__ = ["VERDICTS", "Problem", "Sweep", "check"]
+
 VERDICTS = ("diverged", "converged", "oscillating", "descending")
 """Those of `chainrule.descent.verdict`, in the order of their numbers in the page."""
 
@@ -117,3 +119,7 @@ def _mismatches(
             yield f"{name} of {label} has shape {np.shape(values)}, not {shape}"
     if list(sweep.counts) != list(first.counts):
         yield f"{label} counts {list(sweep.counts)}, not {list(first.counts)}"
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

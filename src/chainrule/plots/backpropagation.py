@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 
 from chainrule.plots.style import COLORS, GREY, grid, styled
 
+__all__ = ["heatmaps", "traces"]
+
 # Of the heat-maps, in inches.
 _GAP, _TITLE, _BAR, _EDGE = 0.3, 0.32, 0.12, 0.1
 
@@ -105,3 +107,7 @@ def traces(by_hand: np.ndarray, by_jax: np.ndarray) -> Figure:
     right.set_xlim(0, len(gap) - 1)
     right.set_ylim(bottom=2.0**-23 / 12)  # room for the name of the lower line
     return figure
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -10,6 +10,8 @@ from matplotlib.lines import Line2D
 
 from chainrule.plots.style import BLACK, BLUE, COLORS, CYCLE, GREY, VERMILLION, grid, styled
 
+__all__ = ["Errors", "errors", "fits", "surfaces", "templates"]
+
 _DASHES = ("-", "--", ":", "-.")  # to tell lines apart where they coincide
 
 
@@ -232,3 +234,7 @@ def templates(
 
 def _looks() -> Iterator[tuple[str, str]]:
     return zip(itertools.cycle(CYCLE), itertools.cycle(_DASHES), strict=False)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

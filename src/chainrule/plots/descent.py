@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 
 from chainrule.plots.style import COLORS, CYCLE, GREY, grid, rate_colors, styled
 
+__all__ = ["draw_edges", "final_against_rate", "losses", "outcomes", "overlay"]
+
 
 @styled
 def final_against_rate(
@@ -210,3 +212,7 @@ def draw_edges(ax: Axes, edges: Mapping[str, float]) -> None:
             ax.text(
                 eta, 0.97, f"{name}: {eta:.3g} ", transform=beside, ha="right", va="top", size=7
             )
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -8,13 +8,25 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import NullLocator
 
 from chainrule.plots.style import BLACK, COLORS, CYCLE, GREY, grid, styled
 
+__all__ = [
+    "convergence",
+    "edges",
+    "error_by_features",
+    "error_by_samples",
+    "exclusive_or",
+    "histograms",
+    "shifts",
+]
+
 _CORNERS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 _MARKERS = "osD^v<>"
+_SPAN = (-0.35, 1.35)  # of u and v in the picture of exclusive or
 
 
 @styled
@@ -41,70 +53,69 @@ def exclusive_or(weights: np.ndarray) -> Figure:
     panels: dict[str, Any] = figure.subplot_mosaic(
         [["plane", "lifted", "above"]], per_subplot_kw={"lifted": {"projection": "3d"}}
     )
-    low, high = -0.35, 1.35
-    a, b, c, d = weights
-
-    def height(u: Any, v: Any) -> Any:
-        return -(a * u + b * v + d) / c
-
-    plane = panels["plane"]
+    plane, lifted, above = panels["plane"], panels["lifted"], panels["above"]
     plane.plot([0, 1], [0, 1], color=COLORS["negative"], lw=2, alpha=0.6)
     plane.plot([0, 1], [1, 0], color=COLORS["positive"], lw=2, alpha=0.6)
     plane.annotate(
         "0 and 1 at once", (0.5, 0.5), (0.5, 1.15), ha="center", arrowprops={"arrowstyle": "->"}
     )
     plane.set_title("no line separates them")
+    _lifted(lifted, weights)
+    image = _from_above(above, weights)
+    figure.colorbar(image, ax=above, label="sigmoid", shrink=0.75)
+    for value, marker, color in ((0, "s", COLORS["negative"]), (1, "o", COLORS["positive"])):
+        corners = _CORNERS[_CORNERS.sum(axis=1) % 2 == value]
+        style = {"ls": "", "marker": marker, "mfc": color, "mec": BLACK, "mew": 0.5, "ms": 7}
+        for ax in (plane, above):
+            ax.plot(*corners.T, **style, label=f"{value}")
+        lifted.plot(*corners.T, corners.prod(axis=1), **style)
+    for ax in (plane, above):
+        ax.set(xlim=_SPAN, ylim=_SPAN, xticks=(0, 1), yticks=(0, 1), aspect="equal")
+        ax.set_xlabel("$u$")
+        ax.set_ylabel("$v$")
+    figure.legend(*plane.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
 
-    lifted = panels["lifted"]
+
+def _lifted(ax: Any, weights: np.ndarray) -> None:
+    """Draw the product as height, and the plane on which the linear function is 0."""
+    a, b, c, d = weights
+
+    def height(u: Any, v: Any) -> Any:
+        return -(a * u + b * v + d) / c
+
     u, v = np.meshgrid(np.linspace(0, 1, 6), np.linspace(0, 1, 6))
-    lifted.plot_wireframe(u, v, u * v, color=GREY, lw=0.5)
-    lifted.plot_surface(u, v, height(u, v), color=COLORS["model"], alpha=0.3)
+    ax.plot_wireframe(u, v, u * v, color=GREY, lw=0.5)
+    ax.plot_surface(u, v, height(u, v), color=COLORS["model"], alpha=0.3)
     for corner in _CORNERS:
         ends = corner.prod(), height(*corner)
-        lifted.plot(*corner[:, None].repeat(2, axis=1), ends, ":", color=BLACK, lw=1)
-    lifted.view_init(elev=16, azim=-72)
-    lifted.set_xlabel("$u$", labelpad=-10)
-    lifted.set_ylabel("$v$", labelpad=-10)
-    lifted.set_zlabel("$uv$", labelpad=-10)
-    lifted.set(xticks=(0, 1), yticks=(0, 1), zticks=(0, 1))
-    lifted.tick_params(pad=-4)
-    lifted.set_title("a plane does, with $uv$ as height")
+        ax.plot(*corner[:, None].repeat(2, axis=1), ends, ":", color=BLACK, lw=1)
+    ax.view_init(elev=16, azim=-72)
+    ax.set_xlabel("$u$", labelpad=-10)
+    ax.set_ylabel("$v$", labelpad=-10)
+    ax.set_zlabel("$uv$", labelpad=-10)
+    ax.set(xticks=(0, 1), yticks=(0, 1), zticks=(0, 1))
+    ax.tick_params(pad=-4)
+    ax.set_title("a plane does, with $uv$ as height")
 
-    above = panels["above"]
-    u, v = np.meshgrid(*[np.linspace(low, high, 201)] * 2)
+
+def _from_above(ax: Axes, weights: np.ndarray) -> AxesImage:
+    """Draw the sigmoid of the linear function over the plane of the inputs."""
+    a, b, c, d = weights
+    u, v = np.meshgrid(*[np.linspace(*_SPAN, 201)] * 2)
     probability = 1 / (1 + np.exp(-(a * u + b * v + c * u * v + d)))
-    image = above.imshow(
+    image = ax.imshow(
         probability,
-        extent=(low, high, low, high),
+        extent=(*_SPAN, *_SPAN),
         origin="lower",
         cmap="RdBu_r",
         vmin=0,
         vmax=1,
         alpha=0.75,
     )
-    above.contour(u, v, probability, [0.5], colors=BLACK, linewidths=1.2)
-    figure.colorbar(image, ax=above, label="sigmoid", shrink=0.75)
-    above.set_title("the plane's sigmoid, from above")
-
-    for value, marker, color in ((0, "s", COLORS["negative"]), (1, "o", COLORS["positive"])):
-        corners = _CORNERS[_CORNERS.sum(axis=1) % 2 == value]
-        style: dict[str, Any] = {
-            "ls": "",
-            "marker": marker,
-            "mfc": color,
-            "mec": BLACK,
-            "mew": 0.5,
-            "ms": 7,
-        }
-        for ax in (plane, above):
-            ax.plot(*corners.T, **style, label=f"{value}")
-        lifted.plot(*corners.T, corners.prod(axis=1), **style)
-    for ax in (plane, above):
-        ax.set(xlim=(low, high), ylim=(low, high), xticks=(0, 1), yticks=(0, 1), aspect="equal")
-        ax.set_xlabel("$u$")
-        ax.set_ylabel("$v$")
-    figure.legend(*plane.get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    return figure
+    ax.contour(u, v, probability, [0.5], colors=BLACK, linewidths=1.2)
+    ax.set_title("the plane's sigmoid, from above")
+    return image
 
 
 @styled
@@ -336,3 +347,7 @@ def _error_curves(
 def _frame(ax: Axes) -> None:
     ax.set(xticks=(), yticks=())
     ax.spines[["top", "right"]].set_visible(True)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -14,6 +14,8 @@ from chainrule.plots.style import COLORS, CYCLE, ORANGE, PURPLE, grid, styled
 if TYPE_CHECKING:
     from chainrule.xray.flow import Flow
 
+__all__ = ["along", "flow", "profiles"]
+
 
 @styled
 def flow(flow: "Flow") -> Figure:
@@ -145,3 +147,7 @@ def along(
     ]
     figure.legend(handles=lines, loc="outside lower center", ncols=2)
     return figure
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

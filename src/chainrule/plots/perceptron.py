@@ -7,6 +7,8 @@ from matplotlib.figure import Figure
 
 from chainrule.plots.style import BLACK, COLORS, GREY, grid, styled
 
+__all__ = ["changes", "weight_images"]
+
 _CLASSES = (
     (1, "o", COLORS["positive"], "$y = +1$"),
     (-1, "s", COLORS["negative"], "$y = -1$"),
@@ -141,3 +143,7 @@ def _line(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     length = np.hypot(*weights[:2])
     normal = weights[:2] / length
     return -weights[2:].sum() / length * normal, np.array([-normal[1], normal[0]]), normal
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

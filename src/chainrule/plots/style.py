@@ -10,6 +10,25 @@ import numpy as np
 from cycler import cycler
 from matplotlib.figure import Figure
 
+__all__ = [
+    "BLACK",
+    "BLUE",
+    "COLORS",
+    "CYCLE",
+    "GREEN",
+    "GREY",
+    "ORANGE",
+    "PURPLE",
+    "RATES",
+    "SKY",
+    "STYLE",
+    "VERMILLION",
+    "YELLOW",
+    "grid",
+    "rate_colors",
+    "styled",
+]
+
 BLACK, GREY = "#000000", "#8c8c8c"
 """For what is neither a line of its own nor a class."""
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -87,3 +106,7 @@ def rate_colors(etas: Iterable[float]) -> list[str]:
     free = itertools.cycle(color for color in CYCLE if color not in taken)
     colors = {eta: RATES.get(eta) or next(free) for eta in dict.fromkeys(rates)}
     return [colors[eta] for eta in rates]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

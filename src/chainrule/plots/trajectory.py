@@ -11,6 +11,8 @@ from matplotlib.lines import Line2D
 
 from chainrule.plots.style import BLACK, COLORS, grid, rate_colors, styled
 
+__all__ = ["Trajectory", "animation", "frames"]
+
 
 class Trajectory(NamedTuple):
     """A descent in one dimension, ready to be drawn.
@@ -169,3 +171,7 @@ def _page(title: str, body: str) -> str:
         ".animation img{max-width:100%}</style></head>\n"
         f"<body><h1>{title}</h1>\n{body}</body></html>\n"
     )
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -7,6 +7,8 @@ from matplotlib.figure import Figure
 
 from chainrule.plots.style import COLORS, CYCLE, grid, styled
 
+__all__ = ["error_rates", "plane", "shares"]
+
 
 @styled
 def error_rates(panels: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]]) -> Figure:
@@ -90,3 +92,7 @@ def shares(
         ax.set_title(f"kernel {k}")
     figure.colorbar(picture, ax=axes, label="gradient", shrink=0.8)
     return figure
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -8,6 +8,8 @@ from rich.console import Console
 
 from chainrule import runs
 
+__all__ = ["compare", "listing", "report", "xray"]
+
 
 def compare(
     a: pathlib.Path,
@@ -99,3 +101,7 @@ def xray(
             run.save_text(name, text)
         run.result("births of NaN and Inf", len(made.nonfinite().births))
     print(f"page: {run.path / 'xray.html'}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

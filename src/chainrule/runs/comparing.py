@@ -11,6 +11,8 @@ from chainrule._files import JSON
 from chainrule.runs.read import Loaded, load
 from chainrule.runs.trace import Series
 
+__all__ = ["Comparison", "Gap", "compare", "text"]
+
 
 class Gap(NamedTuple):
     """How one series of two runs compares.
@@ -173,3 +175,7 @@ def text(comparison: Comparison, containing: str = "") -> str:
         if names:
             lines.append(f"only in {which}: {', '.join(names)}")
     return "\n".join(lines)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -16,6 +16,8 @@ from chainrule._files import JSON
 from chainrule.runs.limits import LIMITS
 from chainrule.runs.trace import Series
 
+__all__ = ["FORMAT", "series", "upgraded"]
+
 FORMAT = 2
 """Of the ``run.json`` that is written now."""
 
@@ -69,3 +71,7 @@ def _of_name(name: str, values: np.ndarray) -> Series:
     except ValueError:
         eta = None
     return Series(values, loss, eta, None if eta is None else _RATE.sub("eta", name))
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -12,6 +12,8 @@ from typing import Any, ClassVar
 from chainrule import _require
 from chainrule._files import JSON
 
+__all__ = ["LIMITS", "Above", "AtLeast", "AtMost", "Below", "Limit", "from_json", "to_json"]
+
 
 @dataclasses.dataclass(frozen=True)
 class Limit:
@@ -90,3 +92,7 @@ def from_json(expected: JSON) -> JSON | Limit:
         if word in LIMITS and known and math.isfinite(bound):
             return LIMITS[word](bound)
     return expected
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -12,6 +12,8 @@ from chainrule.runs.wording import counted, short, wanted
 if TYPE_CHECKING:  # rich takes its time to be imported
     from rich.table import Table
 
+__all__ = ["Listing", "find", "table"]
+
 _WIDEST = 80  # of a result, in characters
 
 
@@ -108,3 +110,7 @@ def _results(results: JSON) -> list[str]:
         line = f"{name}: {short(result.get('value'))}{beside}"
         lines.append(line if len(line) <= _WIDEST else f"{line[: _WIDEST - 3]}...")
     return lines
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -10,6 +10,8 @@ from typing import NamedTuple
 from chainrule import _files
 from chainrule._files import JSON
 
+__all__ = ["Log", "Metrics", "Record", "numbers", "read"]
+
 Record = dict[str, JSON]
 """One line of the file."""
 
@@ -128,3 +130,7 @@ def numbers(record: Mapping[str, JSON]) -> Record:
         name: _WORDS.get(value, value) if isinstance(value, str) else value
         for name, value in record.items()
     }
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -13,6 +13,8 @@ from chainrule.runs import formats, metrics, trace
 from chainrule.runs.metrics import Record
 from chainrule.runs.trace import Series
 
+__all__ = ["Loaded", "load", "read_record"]
+
 
 class Loaded(NamedTuple):
     """A finished run, read back.
@@ -67,3 +69,7 @@ def read_record(path: pathlib.Path) -> dict[str, JSON]:
     if not isinstance(record, dict) or "experiment" not in record:
         raise ValueError(f"{file} names no experiment: it was not written as a run")
     return formats.upgraded(record)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -12,6 +12,8 @@ import sys
 
 from chainrule._files import JSON
 
+__all__ = ["VERSIONS_OF", "surroundings"]
+
 VERSIONS_OF = ("chainrule", "jax", "jaxlib", "flax", "optax", "numpy", "matplotlib")
 """The packages whose versions ``run.json`` names."""
 
@@ -54,3 +56,7 @@ def _device() -> dict[str, JSON] | None:
         return None
     devices = sys.modules["jax"].devices()
     return {"platform": devices[0].platform, "kind": devices[0].device_kind, "count": len(devices)}
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -11,6 +11,8 @@ import numpy as np
 from chainrule import _files, _require
 from chainrule._files import JSON
 
+__all__ = ["Series", "read", "write"]
+
 
 class Series(NamedTuple):
     """One column of a trace, and what `chainrule.runs.compare` must know of it.
@@ -92,3 +94,7 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
                 except ValueError:
                     raise ValueError(f"{path} line {number}: {cell!r} is no number") from None
     return {name: np.asarray(values) for name, values in columns.items() if values}
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -8,6 +8,8 @@ from typing import TypeGuard
 from chainrule._files import JSON
 from chainrule.runs.limits import Limit, from_json
 
+__all__ = ["counted", "difference", "is_list", "is_number", "short", "spread", "wanted"]
+
 
 def short(value: JSON) -> str:
     """Return a JSON value in a few words: six digits of a number, a list with commas.
@@ -107,3 +109,7 @@ def is_number(value: JSON) -> bool:
     """Tell whether a JSON value is a finite number."""
     known = isinstance(value, int | float) and not isinstance(value, bool)
     return known and math.isfinite(value)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -21,6 +21,8 @@ from chainrule.runs.limits import Limit
 from chainrule.runs.pages.run import write_report
 from chainrule.runs.surroundings import surroundings
 
+__all__ = ["Run", "check_counts", "start"]
+
 
 class Run:
     """A run folder that is being written; see `start`.
@@ -212,3 +214,7 @@ def start(
         lock.release()
         if not first:
             shutil.rmtree(root)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

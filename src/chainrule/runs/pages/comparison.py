@@ -11,6 +11,8 @@ from chainrule.runs.comparing import Comparison
 from chainrule.runs.pages.cells import measured
 from chainrule.runs.wording import short, wanted
 
+__all__ = ["page"]
+
 _A, _B = Column("A", numeric=True), Column("B", numeric=True)
 
 
@@ -88,3 +90,7 @@ def _results(results_a: dict[str, JSON], results_b: dict[str, JSON]) -> list[Ele
 
 def _expected(result: JSON) -> JSON:
     return result.get("expected") if isinstance(result, dict) else None
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -14,6 +14,8 @@ from chainrule.runs.pages.cells import measured, shown
 from chainrule.runs.read import read_record
 from chainrule.runs.wording import difference
 
+__all__ = ["MANY", "report", "write_report"]
+
 MANY = 20
 """Up to so many results stand before the figures; more of them stand behind."""
 
@@ -182,3 +184,7 @@ def _value(value: JSON) -> Element:
         return element("span", shown(value))
     rows = [(str(name), _value(item)) for name, item in value.items()]
     return _html.table(("", ""), rows)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
