@@ -207,6 +207,32 @@ def test_a_loop_that_no_gradient_reaches_stops_nothing(f):
     assert xray.xray(f, 3.0).grads == (jax.grad(f)(3.0),)
 
 
+@pytest.mark.parametrize("stop", [jax.lax.stop_gradient, jnp.round, jnp.floor, jnp.sign])
+def test_a_derivative_that_jax_grad_never_computes_is_blamed_for_nothing(stop):
+    def f(x):
+        return jnp.sum(x * jnp.sqrt(stop(x)))
+
+    report = xray.xray(f, jnp.zeros(3))
+    np.testing.assert_array_equal(report.grads[0], jax.grad(f)(jnp.zeros(3)))
+    assert report.node("sqrt_2").cotangent is None
+    assert not report.nonfinite()
+
+
+def test_an_operator_whose_rule_refuses_a_gradient_is_asked_for_none_behind_a_stop():
+    @jax.custom_jvp
+    def fixed(x):
+        return 2 * x
+
+    @fixed.defjvp
+    def refuse(primals, tangents):
+        raise AssertionError("this has no derivative")
+
+    def f(x):
+        return x * fixed(jax.lax.stop_gradient(x))
+
+    assert xray.xray(f, 3.0).grads == (jax.grad(f)(3.0),)
+
+
 def test_the_parts_of_a_value_that_is_also_a_result_add_up():
     report = xray.xray(
         lambda x: (jnp.sin(x), 2 * jnp.sin(x)), 0.5, cotangent=(np.float32(10), np.float32(3))

@@ -245,7 +245,8 @@ def active(graph: Graph, wanted: Sequence[int]) -> set[Slot]:
     """Return the slots between the wanted inputs and the results, where gradients flow."""
     forward = {Slot(i, 0) for i in wanted}
     for i, node in enumerate(graph.nodes):
-        if any(slot in forward for slot in node.inputs):
+        # jax.grad stops there, and so never asks what lies before for a derivative.
+        if not node.known.flat and any(slot in forward for slot in node.inputs):
             forward |= {Slot(i, k) for k, a in enumerate(node.avals) if differentiable(a)}
     needed = set(graph.outputs) & forward
     for i in reversed(range(len(graph.nodes))):

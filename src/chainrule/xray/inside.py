@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from chainrule.xray import _jax
-from chainrule.xray.graph import Graph, build, differentiable
+from chainrule.xray.graph import Graph, Vertex, build, differentiable
 from chainrule.xray.passes import Numbers, of_operators, run
 from chainrule.xray.record import LEAF, Entry, Record, Trees, entries
 from chainrule.xray.stats import is_number
 
-__all__ = ["TooLargeError", "can_enter", "enter", "runs_backward", "scan_constants"]
+__all__ = ["TooLargeError", "body_graph", "can_enter", "enter", "runs_backward", "scan_constants"]
 
 _LARGEST = 4 * 2**30  # bytes of all steps of a loop together
 
@@ -145,7 +145,8 @@ def _look(node: Entry, arrays: list[Any]) -> _Inside:
     return _once(_jax.close(branches[which]), arrays[1:], node.cotangents, wanted, node)
 
 
-def _graph(body: _jax.ClosedJaxpr, node: Entry) -> Graph:
+def body_graph(body: _jax.ClosedJaxpr, node: Vertex) -> Graph:
+    """Return the graph of a body of a node."""
     names = [f"input {k}" for k in range(len(body.in_avals))]
     return build(body, names, node.line if _jax.is_library(body) else "")
 
@@ -157,7 +158,7 @@ def _once(
     wanted: Sequence[int],
     node: Entry,
 ) -> _Inside:
-    graph = _graph(body, node)
+    graph = body_graph(body, node)
     notes: dict[int, str] = {}
     numbers = _jax.compile_whole(lambda x, g: run(graph, x, g, wanted, notes))(
         arrays, list(cotangents)
@@ -168,7 +169,7 @@ def _once(
 def _steps(node: Entry, arrays: list[Any]) -> _Inside:
     """Replay a scan: forward for the carries, backward for the gradient of every step."""
     body, consts, carries, length, reverse = _jax.scan_layout(node.equation)
-    graph = _graph(body, node)
+    graph = body_graph(body, node)
     _check_size(node, graph, length, 2)
     notes: dict[int, str] = {}
     avals = body.out_avals
@@ -211,7 +212,7 @@ def _steps(node: Entry, arrays: list[Any]) -> _Inside:
 def _trips(node: Entry, arrays: list[Any]) -> _Inside:
     """Replay a while, forward only: once to count its trips, once to keep what they make."""
     condition, body, asked, consts = _jax.while_layout(node.equation)
-    graph = _graph(body, node)
+    graph = body_graph(body, node)
     settings, fixed, start = arrays[:asked], arrays[asked:][:consts], arrays[asked + consts :]
     nothing = [None] * len(start)
 

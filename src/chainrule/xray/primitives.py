@@ -32,6 +32,7 @@ class Primitive:
       symbol: what a card shows; "" for the name of the operator.
       groups: whether it only groups operators, as jit does, and is looked into.
       elementwise: whether an element of the result depends on that element of the inputs alone.
+      flat: whether its derivative is 0 wherever there is one, so that no gradient passes.
       copies: whether the result has the elements of its first input, rearranged or each repeated
         equally often.
       part: whether the result is a part of its first input, or the same in another type.
@@ -50,6 +51,7 @@ class Primitive:
     symbol: str = ""
     groups: bool = False
     elementwise: bool = False
+    flat: bool = False
     copies: bool = False
     part: bool = False
     keeps_squares: bool = False
@@ -157,7 +159,7 @@ PRIMITIVES: dict[str, Primitive] = {
     "rem": Primitive(elementwise=True, singular=True, forward=(_DIVISION,)),
     "neg": Primitive("−a", ("−g",), "−x", elementwise=True),
     "abs": Primitive("|a|", ("g · sign a",), "|x|", elementwise=True),
-    "sign": Primitive("sign a", ("0",), elementwise=True),
+    "sign": Primitive("sign a", ("0",), elementwise=True, flat=True),
     "max": Primitive("max(a, b)", ("g where a > b, g/2 where equal",
         "g where b > a, g/2 where equal"), elementwise=True),
     "min": Primitive("min(a, b)", ("g where a < b, g/2 where equal",
@@ -169,9 +171,9 @@ PRIMITIVES: dict[str, Primitive] = {
         forward=(
             Case(born_nan, "jnp.where chose a NaN that the program writes out",
                 "choose a finite number there, or make sure that the condition holds"),)),
-    "floor": Primitive(elementwise=True),
-    "ceil": Primitive(elementwise=True),
-    "round": Primitive(elementwise=True),
+    "floor": Primitive("⌊a⌋", ("0",), elementwise=True, flat=True),
+    "ceil": Primitive("⌈a⌉", ("0",), elementwise=True, flat=True),
+    "round": Primitive("a, rounded", ("0",), elementwise=True, flat=True),
     "nextafter": Primitive(elementwise=True),
 
     # powers, roots, exponentials, logarithms
@@ -244,7 +246,7 @@ PRIMITIVES: dict[str, Primitive] = {
     "convert_element_type": Primitive("a, as another type", ("g",), "as type", elementwise=True,
         part=True, keeps_squares=True),
     "reduce_precision": Primitive(elementwise=True),
-    "stop_gradient": Primitive("a, its gradient stopped", ("0",), elementwise=True),
+    "stop_gradient": Primitive("a, its gradient stopped", ("0",), elementwise=True, flat=True),
     "slice": Primitive("some of a", ("g in that part, 0 elsewhere",), part=True),
     "dynamic_slice": Primitive("some of a", ("g in that part, 0 elsewhere",), part=True),
     "gather": Primitive("elements of a, at b",

@@ -1,0 +1,229 @@
+"""Run a record again with some of its operators changed, loops and branches included.
+
+Every question of the kind "what if" is asked of this engine: what if this operator had not made
+the NaN, what if that branch had not been rejected. What a change cannot reach is taken from the
+record; everything else is computed anew, forward and backward, the way the record was computed.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from chainrule.xray import _jax
+from chainrule.xray.graph import Graph, Vertex
+from chainrule.xray.inside import body_graph
+from chainrule.xray.passes import Numbers, Operator, apart, of_operators, run
+from chainrule.xray.record import Record, entries
+
+__all__ = ["Change", "Place", "constant", "prepare", "rerun"]
+
+Place = tuple[int, ...]
+"""An operator: its number in the record; inside a loop or a branch, after the numbers around it.
+
+``(4,)`` is node 4, ``(4, 2)`` node 2 in the body of the loop at node 4, and ``(4, 1, 2)`` node 2 in
+branch number 1 of the cond at node 4.
+"""
+
+Change = Callable[[Operator, Any], Operator]
+"""From an operator, and a setting that each run chooses, to the operator that stands in for it."""
+
+
+def rerun(
+    record: Record,
+    changes: Mapping[Place, Change],
+    *,
+    setting: Any = None,
+    arguments: Mapping[int, Any] | None = None,
+) -> Record:
+    """Run a record again, changed.
+
+    Args:
+      record: the record; it must keep values, and not be the inside of a loop.
+      changes: what stands in for which operator. Gradients are those of the stand-in.
+      setting: what the changes are given besides the operator, a pytree of arrays.
+      arguments: other arrays for some of the arguments, by their numbers.
+
+    Returns:
+      The record of the changed program.
+
+    Raises:
+      ValueError: only statistics are kept, the record is the inside of a loop, or there is no
+        operator at a place.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from chainrule import xray
+      >>> record = xray.xray(lambda x: jnp.log(x) * x, 2.0).record
+      >>> [node.label for node in record.nodes]
+      ['x', 'log_1', 'mul_2']
+      >>> changed = rerun(record, {(1,): constant([3.0])})
+      >>> float(changed.output), float(changed.grads[0])
+      (6.0, 3.0)
+    """
+    return prepare(record, changes, arguments=arguments)(setting)
+
+
+def prepare(
+    record: Record, changes: Mapping[Place, Change], *, arguments: Mapping[int, Any] | None = None
+) -> Callable[[Any], Record]:
+    """Return `rerun` as a function of the setting, which compiles only once."""
+    _check(record, changes)
+    arguments = arguments or {}
+    taken = [arguments.get(node.index, node.value) for node in record.nodes if node.is_argument]
+    before = Numbers(
+        [node.values for node in record.nodes],
+        [node.cotangents for node in record.nodes],
+        [node.contributions for node in record.nodes],
+    )
+    notes: dict[int, str] = {}
+    # Where gradients are unknown, or an argument is another, nothing is known beforehand.
+    reused = not arguments and not any(node.note for node in record.nodes)
+
+    def numbers(taken: Sequence[Any], starts: Sequence[Any], before: Any, setting: Any) -> Numbers:
+        operators = _stand_ins(record, changes, setting)
+        found = run(record, taken, starts, record.wanted, notes, operators=operators, before=before)
+        return of_operators(record, found)
+
+    whole = _jax.compile_whole(numbers) if record.compiled else _jax.quiet(numbers)
+    arrays = [x if hasattr(x, "size") else jnp.asarray(x) for x in taken]
+    parameters = [node.index for node in record.nodes if node.kind == "parameter"]
+
+    def once_more(setting: Any) -> Record:
+        found = whole(arrays, list(record.starts), before if reused else None, setting)
+        nodes = entries(record, found, taken, keep="values", notes=notes, parameters=parameters)
+        return dataclasses.replace(record, nodes=nodes)
+
+    return once_more
+
+
+def constant(outputs: Sequence[Any]) -> Change:
+    """Return the change that puts arrays in the place of what an operator makes.
+
+    Args:
+      outputs: one array for each output, None for those that stay as they are.
+    """
+
+    def change(operator: Operator, setting: Any) -> Operator:
+        def stand_in(*inputs: Any) -> list[Any]:
+            made = operator(*inputs)
+            pairs = zip(outputs, made, strict=True)
+            return [x if new is None else jnp.asarray(new, x.dtype) for new, x in pairs]
+
+        return stand_in
+
+    return change
+
+
+def _check(record: Record, changes: Mapping[Place, Change]) -> None:
+    if record.keep != "values":
+        raise ValueError(
+            "only statistics are kept: call xray with keep='values' to run a record again"
+        )
+    if record.steps is not None:
+        raise ValueError(
+            f"{record.function} is the inside of a loop: run the record around it again, and name "
+            "the operator by its place there"
+        )
+    for place in changes:
+        if not place or not 0 <= place[0] < len(record.nodes):
+            raise ValueError(f"no operator stands at {place}: there are {len(record.nodes)} nodes")
+
+
+def _stand_ins(graph: Graph, changes: Mapping[Place, Change], setting: Any) -> dict[int, Operator]:
+    """Return what stands in for the operators of one graph, by their numbers."""
+    inner: dict[int, dict[Place, Change]] = {}
+    for place, change in changes.items():
+        inner.setdefault(place[0], {})[place[1:]] = change
+    found = {}
+    for i, there in inner.items():
+        node = graph.nodes[i]
+        if node.kind != "operator":
+            raise ValueError(f"node {i} is no operator, but {node.kind} {node.name}".rstrip())
+        deeper = {place: change for place, change in there.items() if place}
+        operator = _opened(node, deeper, setting) if deeper else _jax.function(node.equation)
+        found[i] = there[()](operator, setting) if () in there else operator
+    return found
+
+
+def _opened(node: Vertex, changes: Mapping[Place, Change], setting: Any) -> Operator:
+    """Return a loop or a cond as an operator in whose body some operators are changed."""
+    build = {"scan": _scan, "while": _while, "cond": _cond}.get("" if node.custom else node.op)
+    if build is None:
+        raise ValueError(f"{node.op} has no operators inside that could be changed")
+    return build(node, changes, setting)
+
+
+def _scan(node: Vertex, changes: Mapping[Place, Change], setting: Any) -> Operator:
+    body, consts, carries, length, reverse = _jax.scan_layout(node.equation)
+    run_body = _body(body, node, changes, setting)
+
+    def loop(*inputs: Any) -> list[Any]:
+        fixed, start, xs = inputs[:consts], inputs[consts:][:carries], inputs[consts + carries :]
+
+        def step(carry: Sequence[Any], x: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+            outputs = run_body(*fixed, *carry, *x)
+            return outputs[:carries], outputs[carries:]
+
+        end, rows = jax.lax.scan(step, list(start), list(xs), length, reverse=reverse)
+        return [*end, *rows]
+
+    return loop
+
+
+def _while(node: Vertex, changes: Mapping[Place, Change], setting: Any) -> Operator:
+    condition, body, asked, consts = _jax.while_layout(node.equation)
+    run_body = _body(body, node, changes, setting)
+
+    def loop(*inputs: Any) -> list[Any]:
+        settings, fixed, start = inputs[:asked], inputs[asked:][:consts], inputs[asked + consts :]
+        return jax.lax.while_loop(
+            lambda carry: _jax.evaluate(condition, [*settings, *carry])[0],
+            lambda carry: run_body(*fixed, *carry),
+            list(start),
+        )
+
+    return loop
+
+
+def _cond(node: Vertex, changes: Mapping[Place, Change], setting: Any) -> Operator:
+    bodies = [_jax.close(branch) for branch in node.equation.params["branches"]]
+    branches = [
+        _body(body, node, {p[1:]: c for p, c in changes.items() if p[0] == k}, setting)
+        for k, body in enumerate(bodies)
+    ]
+
+    def choose(which: Any, *inputs: Any) -> list[Any]:
+        return jax.lax.switch(jnp.asarray(which, jnp.int32), branches, *inputs)
+
+    return choose
+
+
+def _body(
+    body: _jax.ClosedJaxpr, node: Vertex, changes: Mapping[Place, Change], setting: Any
+) -> Operator:
+    """Return a body as a function whose operators run one by one, some of them changed."""
+    graph = body_graph(body, node)
+    operators = _stand_ins(graph, changes, setting)
+
+    def evaluate(*arguments: Any) -> list[Any]:
+        given = iter(arguments)
+        values: list[Sequence[Any]] = []
+        for i, vertex in enumerate(graph.nodes):
+            if vertex.is_argument:
+                values.append((next(given),))
+            elif vertex.kind == "constant":
+                values.append((vertex.constant,))
+            else:
+                inputs = [values[slot.node][slot.output] for slot in vertex.inputs]
+                operator = operators.get(i) or _jax.function(vertex.equation)
+                values.append(apart(operator(*inputs)))
+        return [values[slot.node][slot.output] for slot in graph.outputs]
+
+    return evaluate
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
