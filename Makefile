@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: descent test soak lint types experiments notebooks book bench bench-quick test-newest constraints clean
+.PHONY: descent test soak bars lint types experiments notebooks book bench bench-quick test-newest constraints clean
 
 descent: $(VENV)/installed
 	$(BIN)/python experiments/descent.py
@@ -14,6 +14,10 @@ test: $(VENV)/tested lint types
 # The longest of the provoked faults: about ten minutes, each of them bounded.
 soak: $(VENV)/tested
 	$(BIN)/python -m pytest -m soak tests
+
+# How often the x-ray is right about programs made from a seed: each prints its numbers.
+bars: $(VENV)/tested
+	$(BIN)/python -m pytest -m bars -s tests
 
 lint: $(VENV)/tested
 	$(BIN)/ruff format --check .
