@@ -1,9 +1,10 @@
 # Every target builds .venv when it is missing: about a minute with a package index nearby.
-PYTHON ?= python3
+# Of the interpreters that run here it takes the newest; another one: make PYTHON=python3.11 ...
+PYTHON ?= $(shell sh .ci/python)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: descent test soak bars lint types experiments notebooks book bench bench-quick test-newest constraints clean
+.PHONY: descent test soak bars mutate zoo house lint types experiments notebooks book bench bench-quick test-oldest constraints clean
 
 descent: $(VENV)/installed
 	$(BIN)/python experiments/descent.py
@@ -49,26 +50,42 @@ bench: $(VENV)/tested
 bench-quick: $(VENV)/tested
 	$(BENCH) --quick
 
-# Operators, descent and x-ray on the newest Python and JAX that can be had here.
-test-newest:
-	sh .ci/newest
+# Operators, graphs of them, descent and x-ray on Python 3.11 with the newest JAX that it can have.
+test-oldest:
+	sh .ci/oldest
 
-# The versions that a fresh machine gets, from an unconstrained installation that passes the tests.
+# The x-ray on programs of other libraries, where these can be had: the newest JAX is needed.
+zoo: $(VENV)/tested
+	@if $(BIN)/python -c "import sys; sys.exit(sys.version_info < (3, 12))"; then \
+	    $(BIN)/python -m pip install --quiet --editable ".[zoo]" --constraint constraints.txt && \
+	    $(BIN)/python -m pytest -m zoo tests/zoo; \
+	else echo "zoo: Python 3.12 or newer is needed, nothing tested"; fi
+
+# Write the map of the package into CONTRIBUTING.md, and count its lines of code.
+house:
+	$(PYTHON) tests/test_house.py
+
+# Plant errors in the package, one at a time, and count those that the tests see. SEED and COUNT
+# choose them.
+SEED ?= 0
+COUNT ?= 200
+mutate: $(VENV)/tested
+	$(BIN)/python tests/mutants/run.py --seed $(SEED) --count $(COUNT)
+
+# The versions that a fresh machine gets, from unconstrained installations on the oldest and on the
+# newest Python here.
 constraints:
-	$(PYTHON) -m venv .venv-constraints
-	.venv-constraints/bin/python -m pip install --quiet ".[test,notebooks,book]"
-	(echo "# Tested versions, made by 'make constraints'; no index is named here."; \
-	 .venv-constraints/bin/python -m pip freeze --exclude chainrule) > constraints.txt
-	rm -rf .venv-constraints
+	sh .ci/constraints
 
 clean:
-	rm -rf $(VENV) .venv-newest notebooks/_build
+	rm -rf $(VENV) .venv-oldest notebooks/_build
 
 # What the experiments need.
 $(VENV)/installed: pyproject.toml constraints.txt
-	@echo "building $(VENV) and installing: about a minute"
-	@$(PYTHON) -c "import sys; assert sys.version_info >= (3, 11), 'Python 3.11 or newer is needed: make PYTHON=python3.12 ...'"
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, with its venv: none runs here"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "building $(VENV) with $$($(BIN)/python --version): about a minute"
+	@$(BIN)/python -c "import sys; assert sys.version_info >= (3, 11), 'Python 3.11 or newer is needed: make PYTHON=python3.12 ...'"
 	@$(BIN)/python -m pip install --quiet --editable . --constraint constraints.txt
 	@touch $@
 

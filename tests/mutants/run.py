@@ -1,0 +1,126 @@
+"""Plant errors in the package, one at a time, and count those that the tests see.
+
+    make mutate SEED=0 COUNT=200
+
+The errors are drawn by the seed from all that `mutations.py` can make in all modules of ``src``.
+Each is planted in a copy of the package, on which the tests that run its line are run, the fastest
+first, until one fails or their time is over: an error that makes a test hang is seen too. What
+survives is listed. Which tests run a line is found once, by running all of them, and kept until a
+file changes.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from mutations import Mutation, mutated, mutations
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SRC = ROOT / "src"
+KEPT = ROOT / ".mutants"
+MOST_TESTS = 60
+"""Of the tests that run a line, so many of the fastest are tried."""
+
+
+def main() -> int:
+    """Run it; the exit code says whether at least 95 % are seen."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--seconds", type=float, default=120.0, help="for the tests of one error")
+    parser.add_argument("--only", default="", help="files with this in their path")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    options = parser.parse_args()
+    covered = coverage(options.jobs)
+    files = sorted(path for path in SRC.rglob("*.py") if options.only in path.as_posix())
+    every = [one for path in files for one in mutations(SRC, path)]
+    chosen = random.Random(options.seed).sample(every, min(options.count, len(every)))
+    print(f"seed {options.seed}: {len(chosen)} of {len(every)} possible errors")
+    begun = time.monotonic()
+    with ThreadPoolExecutor(options.jobs) as pool:
+        results = list(pool.map(lambda one: judge(one, covered, options.seconds), chosen))
+    survivors = [one for one, seen in zip(chosen, results, strict=True) if not seen]
+    for one in sorted(survivors, key=str):
+        print(f"survived: {one}")
+    seen = len(chosen) - len(survivors)
+    minutes = (time.monotonic() - begun) / 60
+    print(f"{seen} of {len(chosen)} seen, {100 * seen / len(chosen):.1f} %, in {minutes:.1f} min")
+    return int(seen < 0.95 * len(chosen))
+
+
+def judge(mutation: Mutation, covered: dict, seconds: float) -> bool:
+    """Tell whether the tests see one error."""
+    tests = tests_of(mutation, covered)
+    if not tests:
+        return False
+    with tempfile.TemporaryDirectory() as folder:
+        copy = pathlib.Path(folder) / "src"
+        shutil.copytree(SRC, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        (copy / mutation.path).write_text(mutated(SRC / mutation.path, mutation.number))
+        # The tests as they are; of the package, the copy.
+        names = [test.replace("src/", f"{copy}/", 1) if test.startswith("src/") else test
+                 for test in tests]  # fmt: skip
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *names]
+        process = subprocess.Popen(
+            command, cwd=ROOT, start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env=os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
+        )  # fmt: skip
+        try:
+            return process.wait(timeout=seconds) != 0
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return True
+
+
+def tests_of(mutation: Mutation, covered: dict) -> list[str]:
+    """Return the tests that run a line, the fastest first; of a line of no test, its file's."""
+    rows = covered["lines"].get(mutation.path, {})
+    tests = set(rows.get(str(mutation.line), ()))
+    tests = tests or {test for some in rows.values() for test in some}
+    return sorted(tests, key=covered["tests"].get)[:MOST_TESTS]
+
+
+def coverage(jobs: int) -> dict:
+    """Return which tests run which lines, and the seconds of each test."""
+    texts = [
+        path.read_bytes()
+        for part in ("src", "tests")
+        for path in sorted((ROOT / part).rglob("*.py"))
+    ]
+    kept = KEPT / f"{hashlib.sha256(b''.join(texts)).hexdigest()[:16]}.json"
+    if not kept.exists():
+        print("running all tests once, to find which lines they run")
+        KEPT.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory() as folder:
+            environment = os.environ | {
+                "CHAINRULE_COVERED": folder,
+                "PYTHONPATH": os.pathsep.join([str(SRC), str(pathlib.Path(__file__).parent)]),
+            }
+            command = [sys.executable, "-m", "pytest", "-q", "-p", "covered", "-n", str(jobs),
+                       "--dist", "loadfile"]  # fmt: skip
+            subprocess.run(command, cwd=ROOT, env=environment, check=True)
+            merged: dict = {"tests": {}, "lines": {}}
+            for part in pathlib.Path(folder).glob("*.json"):
+                found = json.loads(part.read_text())
+                merged["tests"] |= found["tests"]
+                for file, rows in found["lines"].items():
+                    for line, tests in rows.items():
+                        merged["lines"].setdefault(file, {}).setdefault(line, []).extend(tests)
+        kept.write_text(json.dumps(merged))
+    return json.loads(kept.read_text())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
