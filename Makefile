@@ -62,8 +62,8 @@ zoo: $(VENV)/tested
 	else echo "zoo: Python 3.12 or newer is needed, nothing tested"; fi
 
 # Write the map of the package into CONTRIBUTING.md, and count its lines of code.
-house:
-	$(PYTHON) tests/test_house.py
+house: $(VENV)/tested
+	$(BIN)/python tests/test_house.py
 
 # Plant errors in the package, one at a time, and count those that the tests see. SEED and COUNT
 # choose them.
