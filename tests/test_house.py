@@ -204,17 +204,18 @@ def house():
     return "\n".join(["chainrule/", *lines])
 
 
+BEGIN, END = "<!-- the map: make house -->\n```text\n", "```\n<!-- end of the map -->"
+
+
 def test_the_map_in_contributing_is_the_tree():
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    shown = text.partition("<!-- the map -->\n```text\n")[2].partition("\n```")[0]
-    assert shown == house(), "run: python tests/test_house.py"
+    assert text.partition(BEGIN)[2].partition(END)[0] == house() + "\n", "run: make house"
 
 
 def write_map():
     path = ROOT / "CONTRIBUTING.md"
-    before, mark, rest = path.read_text(encoding="utf-8").partition("<!-- the map -->\n```text\n")
-    after = rest[rest.index("\n```") :]
-    path.write_text(before + mark + house() + after, encoding="utf-8")
+    before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    path.write_text(f"{before}{BEGIN}{house()}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
 
 
 if __name__ == "__main__":
