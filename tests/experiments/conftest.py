@@ -1,5 +1,7 @@
 """What the tests of the experiments run under, besides what every test does."""
 
+import os
+
 import jax
 import pytest
 
@@ -7,7 +9,7 @@ import pytest
 @pytest.fixture(autouse=True, scope="package")
 def optimized():
     """Programs as XLA makes them for people: trainings run longer than they compile."""
-    before = jax.config.jax_disable_most_optimizations
     jax.config.update("jax_disable_most_optimizations", False)
     yield
+    before = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1"
     jax.config.update("jax_disable_most_optimizations", before)
