@@ -176,3 +176,16 @@ def test_without_a_layer_there_is_nothing_to_draw():
     assert flow.layers == ()
     with pytest.raises(ValueError, match="the flow has no layer: no product with a matrix"):
         plots.flow(flow)
+
+
+@pytest.mark.parametrize(
+    ("scale", "flags"),
+    [(1001.0, ("exploding",)), (999.0, ()), (0.0011, ()), (0.00099, ("vanishing",))],
+)
+def test_the_limits_are_a_thousand_times_and_a_thousandth(scale, flags):
+    def f(params, x):
+        return jnp.sum((x @ params["first"]["kernel"]) @ params["last"]["kernel"])
+
+    params = {"first": {"kernel": jnp.eye(1)}, "last": {"kernel": jnp.full((1, 1), scale)}}
+    first, last = xray.xray(f, params, jnp.ones((1, 1)), argnums=0).flow().layers
+    assert (first.flags, last.flags) == (flags, ())
