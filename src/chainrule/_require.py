@@ -165,7 +165,7 @@ def arrays(**values: object) -> None:
     import jax
 
     for name, value in values.items():
-        dtype = getattr(value, "dtype", None)
+        dtype: Any = getattr(value, "dtype", None)
         array = dtype is not None and hasattr(value, "shape")
         if not array or not any(jax.numpy.issubdtype(dtype, t) for t in (np.number, np.bool_)):
             found = f"of {dtype}" if array else kind(value)

@@ -70,6 +70,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+__all__ = ["Point", "Report", "Row", "Verdict", "check_gradients"]
+
 Verdict = Literal["equal", "rounding", "kink", "wrong"]
 """What is said of one number of a gradient."""
 _VERDICTS: tuple[Verdict, ...] = ("equal", "rounding", "kink", "wrong")
@@ -382,3 +384,7 @@ def _row(name: str, given: Any, around: _Around, most: int) -> Row:
         differenced=int(np.count_nonzero(~np.isnan(central))),
         note="" if np.isfinite(hand).all() else "not finite",
     )
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -18,6 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Real
 
+__all__ = ["NORMS", "hog", "pair_products", "pairs", "sobel"]
+
 NORMS = ("l2-hys", "l2", "none")
 """How `hog` normalises a block."""
 
@@ -289,3 +291,7 @@ def _check_images(name: str, images: Array, smallest: int) -> None:
             f"{name}: images of shape {images.shape}: they must be [..., height, width], without "
             f"an axis of channels, and at least {smallest} x {smallest} pixels"
         )
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+__all__ = ["coupled", "quadratic", "rosenbrock", "two_well"]
+
 
 def quadratic(w: Float[Array, "..."], curvature: float = 1.0) -> Float[Array, ""]:
     r"""Parabola, :math:`f(w) = \frac{a}{2} \sum_i w_i^2`.
@@ -102,3 +104,7 @@ def coupled(params: dict[str, Float[Array, ""]], detach: bool = False) -> Float[
     a, b = params["a"], params["b"]
     seen = jax.lax.stop_gradient(a) if detach else a
     return (a - 1) ** 2 + (b + 1) ** 2 + (seen - b) ** 2
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

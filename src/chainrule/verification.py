@@ -21,6 +21,18 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from chainrule import _require
 
+__all__ = [
+    "Roc",
+    "Spread",
+    "accuracy",
+    "area",
+    "best_threshold",
+    "equal_error_rate",
+    "one_shot",
+    "roc",
+    "spread",
+]
+
 
 class Roc(NamedTuple):
     """The receiver operating characteristic: what each threshold accepts.
@@ -270,3 +282,7 @@ def _checked(distances: object, same: object) -> tuple[np.ndarray, np.ndarray]:
             f"{y.sum()} of {len(y)} pairs are of one kind: a judgement takes pairs of both sorts"
         )
     return d, y
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -57,3 +57,7 @@ __all__ = [
     "triplet",
     "triplet_backward",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -4,6 +4,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+__all__ = [
+    "contrastive",
+    "contrastive_backward",
+    "supervised_contrastive",
+    "supervised_contrastive_backward",
+    "triplet",
+    "triplet_backward",
+]
+
 
 def _check_same(distances: Array, same: Array) -> None:
     if distances.shape != same.shape:
@@ -209,3 +218,7 @@ def _check_similarities(similarities: Array, labels: Array, temperature: float) 
         )
     if not isinstance(temperature, jax.core.Tracer) and not temperature > 0:
         raise ValueError(f"temperature {temperature}: it must be above 0")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -5,6 +5,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
+__all__ = [
+    "binary_cross_entropy",
+    "binary_cross_entropy_backward",
+    "cross_entropy",
+    "cross_entropy_backward",
+    "hinge",
+    "hinge_backward",
+    "perceptron",
+    "perceptron_backward",
+    "squared_error",
+    "squared_error_backward",
+    "squared_hinge",
+    "squared_hinge_backward",
+]
+
 
 def _check_shapes(predictions: Array, targets: Array) -> None:
     if predictions.shape != targets.shape:
@@ -283,3 +298,7 @@ def perceptron_backward(
 ) -> tuple[Float[Array, "*shape"], None]:
     r"""Return :math:`-\frac{g}{n} y` for the scores where :math:`y s \le 0`, else 0."""
     return hinge_backward(g, scores, targets, margin=0.0)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -3,8 +3,26 @@
 import importlib
 from types import ModuleType
 
+__all__ = [
+    "dag",
+    "lenet",
+    "mlp",
+    "perceptron",
+    "pretrained",
+    "siamese",
+    "stack",
+    "threshold",
+    "vgg",
+]
+_MOVED = {"torchvision": "pretrained.torchvision"}
+"""What people import from here though it has moved."""
+
 
 def __getattr__(name: str) -> ModuleType:
-    if name == "torchvision":  # where it was, and where people import it from
-        return importlib.import_module(f"{__name__}.pretrained.torchvision")
+    if name in __all__ or name in _MOVED:
+        return importlib.import_module(f"{__name__}.{_MOVED.get(name, name)}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

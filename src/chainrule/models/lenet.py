@@ -28,6 +28,17 @@ from chainrule.models.stack import Conv, Dense, Pool, Tree
 from chainrule.models.stack.rows import as_matrix
 from chainrule.ops.activations import relu
 
+__all__ = [
+    "INPUT_SHAPE",
+    "ROWS",
+    "TORCH_NAMES",
+    "apply",
+    "features",
+    "from_torch",
+    "init",
+    "to_torch",
+]
+
 INPUT_SHAPE = (28, 28, 1)
 """One digit."""
 
@@ -149,3 +160,7 @@ def _check(inputs: Array) -> None:
             f"lenet: images {inputs.shape}: they must be [batch, 28, 28, 1]; a batch without the "
             "axis of channels gets it by images[..., None]"
         )
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -23,6 +23,18 @@ from chainrule.ops import backward_of
 from chainrule.ops.activations import relu
 from chainrule.ops.linear import linear, linear_backward
 
+__all__ = [
+    "Activations",
+    "Gradients",
+    "Params",
+    "apply",
+    "backward",
+    "collapse",
+    "forward",
+    "gradient_step",
+    "init",
+]
+
 Params = dict[str, dict[str, Float[Array, "..."]]]
 """``{"layer1": {"kernel": [in, out], "bias": [out]}, "layer2": ...}``"""
 
@@ -331,3 +343,7 @@ def _layers(params: Params) -> list[str]:
     if not names or set(names) != set(params):
         raise ValueError(f"the layers are called {sorted(params)}: expected {names or ['layer1']}")
     return names
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -22,6 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
 
+__all__ = ["Errors", "Features", "Fit", "apply", "fit", "path", "update"]
+
 Features = Callable[[Array], Array]
 """From inputs to what the weights see."""
 
@@ -408,3 +410,7 @@ def _check(inputs: Array, targets: Array, *, prefix: str = "") -> None:
         if not finite.all():
             where = tuple(np.argwhere(~finite)[0].tolist())
             raise ValueError(f"{prefix}inputs must be finite, got {inputs[where]} at index {where}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -33,6 +33,19 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from chainrule.ops.distances import euclidean, unit
 
+__all__ = [
+    "Embed",
+    "Params",
+    "anchor_distances",
+    "apply",
+    "apply_untied",
+    "contributions",
+    "distances",
+    "init_untied",
+    "on_sphere",
+    "untie",
+]
+
 Params = Any
 """Of whatever network embeds."""
 Embed = Callable[[Params, Array], Array]
@@ -238,3 +251,7 @@ def _check_branches(inputs: Array) -> None:
         raise ValueError(
             f"inputs {inputs.shape}: expected [batch, branches, ...], stack the branches on axis 1"
         )
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

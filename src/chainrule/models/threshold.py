@@ -24,6 +24,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Shaped
 
+__all__ = ["AND", "NOT", "OR", "Params", "apply", "descend", "from_truth_table", "rows"]
+
 Params = dict[str, dict[str, Any]]
 """``{"layer1": {"kernel", "bias"}, ...}``."""
 
@@ -204,3 +206,7 @@ def _check_bits(name: str, bits: np.ndarray) -> None:
     if len(wrong):
         where = tuple(wrong[0].tolist())
         raise ValueError(f"{name} must hold 0 or 1, got {bits[where]} at index {where}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

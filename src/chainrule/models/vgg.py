@@ -275,3 +275,7 @@ def _numbered(tree: Tree, name: str) -> list[Tree]:
     if missing := [key for key in wanted if key not in tree]:
         raise ValueError(f"no VGG's parameters: there is no {missing[0]} in {sorted(tree)}")
     return [tree[key] for key in wanted]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

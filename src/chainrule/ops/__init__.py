@@ -17,6 +17,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+__all__ = ["backward_of"]
+
 
 def backward_of(operator: Callable[..., Any]) -> Callable[..., Any]:
     """Return the backward rule that stands beside an operator.
@@ -51,3 +53,7 @@ def backward_of(operator: Callable[..., Any]) -> Callable[..., Any]:
             f"no function {name} in module {module!r}: write the rule beside the operator"
         )
     return rule
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -27,6 +27,25 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+__all__ = [
+    "affine",
+    "affine_backward",
+    "elu",
+    "elu_backward",
+    "leaky_relu",
+    "leaky_relu_backward",
+    "maxout",
+    "maxout_backward",
+    "relu",
+    "relu_backward",
+    "sigmoid",
+    "sigmoid_backward",
+    "step",
+    "step_backward",
+    "tanh",
+    "tanh_backward",
+]
+
 
 def affine(
     inputs: Float[Array, "*shape"], *, scale: float = 1.0, shift: float = 0.0
@@ -250,3 +269,7 @@ def maxout_backward(
     winner = jnp.argmax(_pieces(inputs, pieces), axis=-1)
     won = jax.nn.one_hot(winner, pieces, dtype=bool)
     return jnp.where(won, g[..., None], 0).reshape(inputs.shape)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

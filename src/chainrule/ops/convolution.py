@@ -20,6 +20,8 @@ from jaxtyping import Array, Float
 from chainrule.ops import _convolution_cpu, windows
 from chainrule.ops.windows import Padding, PerAxis, Window
 
+__all__ = ["conv", "conv_backward", "plain_conv"]
+
 
 def conv(
     inputs: Float[Array, "batch *space channels"],
@@ -219,3 +221,7 @@ def _by_kernel(g: Array, inputs: Array, kernel: Array, window: Window, groups: i
         for view in windows.views(inputs, window)
     ]
     return jnp.stack(taps).reshape(kernel.shape)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

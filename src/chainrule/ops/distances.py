@@ -10,6 +10,15 @@ from jaxtyping import Array, Float
 
 from chainrule.ops.elementary import norm, norm_backward
 
+__all__ = [
+    "euclidean",
+    "euclidean_backward",
+    "pairwise",
+    "pairwise_backward",
+    "unit",
+    "unit_backward",
+]
+
 
 def _check_shapes(name: str, a: Array, b: Array) -> None:
     if a.shape != b.shape:
@@ -133,3 +142,7 @@ def unit_backward(
     length, u = norm(inputs)[..., None], unit(inputs)
     across = g - u * jnp.sum(u * g, axis=-1, keepdims=True)
     return jnp.where(length == 0, 0, across / jnp.where(length == 0, 1, length))
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -25,6 +25,21 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+__all__ = [
+    "add",
+    "add_backward",
+    "maximum",
+    "maximum_backward",
+    "multiply",
+    "multiply_backward",
+    "norm",
+    "norm_backward",
+    "plain_norm",
+    "plain_norm_backward",
+    "square",
+    "square_backward",
+]
+
 
 def _check_shapes(name: str, x: Array, y: Array) -> None:
     if x.shape != y.shape:
@@ -190,3 +205,7 @@ def plain_norm_backward(
 ) -> Float[Array, "*batch dim"]:
     r"""Return :math:`g \, x / \|x\|`, which is 0 / 0 = NaN at the origin."""
     return g[..., None] * inputs / plain_norm(inputs)[..., None]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

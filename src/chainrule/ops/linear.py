@@ -2,6 +2,8 @@
 
 from jaxtyping import Array, Float
 
+__all__ = ["linear", "linear_backward", "matvec", "matvec_backward"]
+
 
 def linear(
     inputs: Float[Array, "batch in"],
@@ -95,3 +97,7 @@ def matvec_backward(
 ) -> tuple[Float[Array, "rows columns"], Float[Array, " columns"]]:
     r"""Return the gradients of the matrix, :math:`g x^\top`, and the vector, :math:`W^\top g`."""
     return g[:, None] * vector[None, :], matrix.T @ g
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -29,6 +29,15 @@ from jaxtyping import Array, Float, Int
 from chainrule.ops import windows
 from chainrule.ops.windows import Padding, PerAxis, Window
 
+__all__ = [
+    "avg_pool",
+    "avg_pool_backward",
+    "max_pool",
+    "max_pool_backward",
+    "max_pool_with_indices",
+    "max_pool_with_indices_backward",
+]
+
 
 def max_pool(
     inputs: Float[Array, "batch *space channels"],
@@ -317,3 +326,7 @@ def _along(placed: Window, axis: int) -> Window:
             )
         )
     )
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -15,6 +15,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from chainrule.models import stack
 from chainrule.models.stack import Conv, Norm, Row, Tree
 
+__all__ = ["from_torch", "to_torch"]
+
 _LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias"}
 _STATISTICS = {"mean": "running_mean", "var": "running_var"}
 _COUNTER = ".num_batches_tracked"  # PyTorch counts the batches, we do not
@@ -138,3 +140,7 @@ def _tensors(
                 name = f"{names[row.name]}.{theirs_called}"
                 found[name] = _Tensor(f"{row.name}/{leaf}", True, shape, shape)
     return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

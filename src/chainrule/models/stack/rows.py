@@ -14,6 +14,21 @@ from chainrule.ops.linear import linear
 from chainrule.ops.pooling import avg_pool, max_pool
 from chainrule.ops.windows import Padding, PerAxis, Window
 
+__all__ = [
+    "Activation",
+    "Conv",
+    "Dense",
+    "Dropout",
+    "Leaves",
+    "Norm",
+    "Pool",
+    "Row",
+    "as_matrix",
+    "param_shapes",
+    "run",
+    "window",
+]
+
 Activation = Callable[[Array], Array]
 
 Leaves = dict[str, Any]
@@ -237,3 +252,7 @@ def window(row: Row, inputs: tuple[int, ...]) -> Window | None:
         dilation=dilation,
         ceil_mode=ceil_mode,
     )
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
