@@ -51,6 +51,22 @@ def test_cross_entropy_written_out():
     assert by_labels is None
 
 
+def test_cross_entropy_of_sequences_is_the_mean_over_all_positions():
+    logits = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 5)), jnp.float32)
+    labels = jnp.array([[0, 4, 1], [2, 2, 3]])
+    flat, rows = logits.reshape(6, 5), labels.reshape(6)
+    expected = losses.cross_entropy(flat, rows)
+    np.testing.assert_allclose(losses.cross_entropy(logits, labels), expected, rtol=1e-6)
+    picked = np.take_along_axis(np.asarray(jax.nn.log_softmax(flat)), np.asarray(rows)[:, None], 1)
+    np.testing.assert_allclose(expected, -picked.mean(), rtol=1e-6)
+    by_logits, _ = losses.cross_entropy_backward(jnp.array(1.0), logits, labels)
+    by_rows, _ = losses.cross_entropy_backward(jnp.array(1.0), flat, rows)
+    np.testing.assert_allclose(by_logits, by_rows.reshape(2, 3, 5), rtol=1e-6)
+    np.testing.assert_allclose(by_logits, jax.grad(losses.cross_entropy)(logits, labels), atol=1e-7)
+    one = losses.cross_entropy(logits[0, 0], labels[0, 0])  # of one sample, without a batch
+    np.testing.assert_allclose(one, -picked[0, 0], rtol=1e-6)
+
+
 def test_hinge_written_out():
     # y s = 2, 0.5, -0.5, 3, -1.5: missing to 1 are 0, 0.5, 1.5, 0, 2.5.
     np.testing.assert_allclose(losses.hinge(SCORES, SIGNS), 4.5 / 5, rtol=1e-6)
@@ -183,7 +199,7 @@ def test_soft_labels_are_allowed_between_0_and_1():
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("name", ["squared_error", "binary_cross_entropy", "hinge", "perceptron"])
 def test_a_column_against_a_vector_is_refused(name):
-    with pytest.raises(ValueError, match=r"predictions \(3, 1\) against targets \(3,\)"):
+    with pytest.raises(ValueError, match=r"\w+ \(3, 1\) against \w+ \(3,\): .* must be equal"):
         getattr(losses, name)(jnp.ones((3, 1)), jnp.ones(3))
 
 
@@ -204,21 +220,24 @@ def test_cross_entropy_refuses_labels_of_another_shape():
 @pytest.mark.parametrize("bad", [4, -1])
 def test_a_label_out_of_range_is_refused_and_nan_under_jit(bad):
     logits, labels = jnp.ones((3, 4)), jnp.array([0, bad, 2])
-    with pytest.raises(ValueError, match="they must be 0 to 3 for 4 columns of logits"):
+    with pytest.raises(
+        ValueError,
+        match=rf"labels must be .* at least 0 and at most 3, not {bad} at index 1: .*4 classes",
+    ):
         losses.cross_entropy(logits, labels)
     assert jnp.isnan(jax.jit(losses.cross_entropy)(logits, labels))
 
 
 def test_labels_that_are_no_probabilities_are_refused():
-    with pytest.raises(ValueError, match=r"labels from -1 to 1: they must be between 0 and 1"):
+    with pytest.raises(ValueError, match=r"labels must be .* at most 1, not -1 at index 0"):
         losses.binary_cross_entropy(jnp.ones(2), jnp.array([-1, 1]))
-    with pytest.raises(ValueError, match=r"labels from nan to nan"):
+    with pytest.raises(ValueError, match=r"labels must be finite .*, not nan at index 0"):
         losses.binary_cross_entropy(jnp.ones(2), jnp.array([jnp.nan, 1]))
 
 
 @pytest.mark.parametrize("name", ["hinge", "squared_hinge", "perceptron"])
 def test_targets_that_are_no_signs_are_refused(name):
-    with pytest.raises(ValueError, match=r"targets \[0, 1\]: they must be -1 or \+1"):
+    with pytest.raises(ValueError, match=r"must be -1 or \+1, not 0 at index 0: map labels"):
         getattr(losses, name)(jnp.ones(3), jnp.array([0, 1, 1]))
 
 
@@ -286,11 +305,50 @@ def test_metric_losses_refuse_shapes_that_differ_and_margins_that_do_nothing(unc
         losses.contrastive(jnp.ones((3, 1)), jnp.ones(3, bool))
     with pytest.raises(ValueError, match=r"positive \(3,\) against negative \(2,\)"):
         losses.triplet(jnp.ones(3), jnp.ones(2))
-    with pytest.raises(ValueError, match="margin 0: it must be above 0"):
+    with pytest.raises(ValueError, match="margin must be a finite number above 0, not 0: else"):
         losses.contrastive(jnp.ones(2), jnp.ones(2, bool), 0)
-    with pytest.raises(ValueError, match=r"margin -1\.0: it must be above 0"):
+    with pytest.raises(ValueError, match=r"margin must be a finite number above 0, not -1\.0"):
         losses.triplet(jnp.ones(2), jnp.ones(2), -1.0)
     with pytest.raises(ValueError, match=r"similarities \(2, 3\) against labels \(2,\)"):
         losses.supervised_contrastive(jnp.ones((2, 3)), jnp.zeros(2, jnp.int32))
-    with pytest.raises(ValueError, match="temperature 0: it must be above 0"):
+    with pytest.raises(ValueError, match="temperature must be a finite number above 0, not 0"):
         losses.supervised_contrastive(jnp.ones((2, 2)), jnp.zeros(2, jnp.int32), 0)
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (
+            lambda: losses.contrastive(jnp.array([1.0, -0.5]), jnp.array([True, False])),
+            r"distances must be at least 0, not -0\.5 at index 1",
+        ),
+        (
+            lambda: losses.triplet(jnp.array([-1.0]), jnp.array([1.0])),
+            r"positive must be at least 0, not -1\.0 at index 0",
+        ),
+        (
+            lambda: losses.triplet(jnp.array([1.0]), jnp.array([-2.0])),
+            r"negative must be at least 0, not -2\.0 at index 0",
+        ),
+        (
+            lambda: losses.contrastive(jnp.array([1.0, 0.5]), jnp.array([1, 2])),
+            r"same must be 0 or 1, not 2 at index 1",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_negative_distances_and_other_answers_than_yes_and_no_are_refused(loss, message):
+    with pytest.raises(ValueError, match=message):
+        loss()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["squared_error", "binary_cross_entropy", "hinge", "squared_hinge", "contrastive", "triplet"],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_a_loss_of_nothing_is_refused_and_not_nan(name):
+    with pytest.raises(ValueError, match=r"\w+ \(0, 2\): an empty batch has no mean"):
+        getattr(losses, name)(jnp.zeros((0, 2)), jnp.zeros((0, 2)))
+    with pytest.raises(ValueError, match=r"logits \(0, 2\) against labels \(0,\): .* one label"):
+        losses.cross_entropy(jnp.zeros((0, 2)), jnp.zeros(0, jnp.int32))

@@ -43,6 +43,13 @@ def test_what_is_no_array_of_numbers_is_refused_by_its_name(value, found):
         _require.arrays(inputs=np.ones(2), kernel=value)
 
 
+@pytest.mark.parametrize("dtype", [np.int32, bool, np.complex64, np.uint8])
+def test_numbers_that_are_no_floats_are_refused_with_a_cast(dtype):
+    message = rf"inputs must be floating-point numbers, not {np.dtype(dtype)}: .*astype\(float\)"
+    with pytest.raises(ValueError, match=message):
+        _require.floats(kernel=jnp.ones(2, jnp.bfloat16), inputs=np.ones(2, dtype))
+
+
 def test_an_incoming_gradient_has_the_shape_of_the_output():
     _require.incoming(jnp.ones((2, 3)), (2, 3))
     _require.incoming(1.0, ())
@@ -138,7 +145,7 @@ def test_a_loss_is_one_floating_point_number(loss, message):
     ("params", "message"),
     [
         ({"w": "x"}, r"params\['w'\] is a str"),
-        ({"w": object()}, r"params\['w'\] is a object"),
+        ({"w": object()}, r"params\['w'\] is an object"),
         ({"w": 1, "v": True}, r"params\['v'\] is bool, params\['w'\] is int32"),
         ([np.arange(2), 1j], r"params\[0\] is int64, params\[1\] is complex64"),
         ({"key": jax.random.key(0)}, r"params\['key'\] is key<fry>"),

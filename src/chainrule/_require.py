@@ -20,7 +20,7 @@ import operator
 import os
 import pathlib
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,8 +33,11 @@ def is_concrete(*arrays: object) -> bool:
 
 
 def kind(value: object) -> str:
-    """Return what something is, for a message: ``an array``, ``a str``."""
-    return "an array" if hasattr(value, "shape") else f"a {type(value).__name__}"
+    """Return what something is, for a message: ``an array``, ``a str``, ``an int``."""
+    if hasattr(value, "shape"):
+        return "an array"
+    name = type(value).__name__
+    return f"an {name}" if name[0].lower() in "aeio" else f"a {name}"
 
 
 def count(
@@ -71,6 +74,13 @@ def counts(*, least: int = 1, **values: object) -> None:
             wrong.append(f"{name}={value!r}")
     if wrong:
         raise ValueError(f"{', '.join(wrong)}: give an int of at least {least}")
+
+
+def sizes(name: str, values: Any) -> tuple[int, ...]:
+    """Return a sequence of whole numbers, each at least 1: widths of layers, axes of an array."""
+    if not isinstance(values, Sequence | np.ndarray) or isinstance(values, str):
+        raise ValueError(f"{name} must be a sequence of ints, not {values!r}")
+    return tuple(count(f"{name}[{index}]", value) for index, value in enumerate(values))
 
 
 def real(
@@ -174,6 +184,19 @@ def arrays(**values: object) -> None:
             )
 
 
+def floats(**values: Any) -> None:
+    """Check that values are arrays of floating-point numbers, JAX's or NumPy's."""
+    import jax
+
+    arrays(**values)
+    for name, value in values.items():
+        if not jax.numpy.issubdtype(value.dtype, jax.numpy.floating):
+            raise ValueError(
+                f"{name} must be floating-point numbers, not {value.dtype}: cast with "
+                f"{name}.astype(float)"
+            )
+
+
 def incoming(g: Any, shape: tuple[int, ...]) -> None:
     """Check the incoming gradient of a backward rule: it has the shape of the operator's output.
 
@@ -211,16 +234,18 @@ def within(
     """
     if is_concrete(values):
         found = np.asarray(values)
-        right = ~((found < least) | (found > most)) & (np.isfinite(found) | (not finite))
+        right: Any = np.isfinite(found) if finite else True
         wanted = ["finite"] if finite else []
-        wanted += [f"at least {least}"] if least > -math.inf else []
-        wanted += [f"at most {most}"] if most < math.inf else []
+        if least > -math.inf:
+            right, wanted = right & ~(found < least), [*wanted, f"at least {least}"]
+        if most < math.inf:
+            right, wanted = right & ~(found > most), [*wanted, f"at most {most}"]
         _all_right(name, found, right, " and ".join(wanted), why)
 
 
-def _all_right(name: str, values: Any, right: np.ndarray, wanted: str, why: str) -> None:
-    if not right.all():
-        index = tuple(np.argwhere(~right)[0].tolist())
+def _all_right(name: str, values: Any, right: Any, wanted: str, why: str) -> None:
+    if not np.all(right):
+        index = tuple(np.argwhere(np.logical_not(right))[0].tolist())
         where = f" at index {index if len(index) > 1 else index[0]}" if index else ""
         raise ValueError(
             f"{name} must be {wanted}, not {np.asarray(values)[index]}{where}"
@@ -252,7 +277,7 @@ def floating(params: Any, name: str = "params") -> Any:
     def dtype(leaf: object) -> Any:
         if isinstance(leaf, numbers.Number):
             return jax.numpy.result_type(leaf)
-        return getattr(leaf, "dtype", f"a {type(leaf).__name__}")
+        return getattr(leaf, "dtype", kind(leaf))
 
     leaves = jax.tree_util.tree_leaves_with_path(params)
     wrong = [

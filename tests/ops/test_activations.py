@@ -67,10 +67,11 @@ def test_maxout_keeps_the_largest_of_its_neighbours_and_a_tie_goes_to_the_first(
     np.testing.assert_array_equal(activations.maxout(x), [[7, 4, 4], [-1, 0, 5]])
 
 
-@pytest.mark.parametrize("pieces", [4, 0])
-def test_maxout_refuses_groups_that_do_not_divide_the_units(pieces):
-    with pytest.raises(ValueError, match=f"6 units do not divide into groups of {pieces}"):
-        activations.maxout(jnp.zeros((2, 6)), pieces=pieces)
+def test_maxout_refuses_groups_that_do_not_divide_the_units():
+    with pytest.raises(ValueError, match=r"inputs \(2, 6\): the units .* into groups of 4"):
+        activations.maxout(jnp.zeros((2, 6)), pieces=4)
+    with pytest.raises(ValueError, match="pieces must be an int of at least 1, not 0"):
+        activations.maxout(jnp.zeros((2, 6)), pieces=0)
 
 
 @pytest.mark.parametrize("name", ["sigmoid", "tanh", "relu", "leaky_relu", "elu"])

@@ -359,7 +359,12 @@ REFUSED = {
         {"groups": 2},
         r"the 4 channels and the 5 features must divide",
     ),
-    "no groups": ((1, 8, 8, 4), (3, 3, 4, 5), {"groups": 0}, "in 0 groups"),
+    "no groups": (
+        (1, 8, 8, 4),
+        (3, 3, 4, 5),
+        {"groups": 0},
+        "groups must be an int of at least 1, not 0",
+    ),
     "kernel too large": (
         (1, 4, 8, 1),
         (3, 3, 1, 1),
@@ -368,7 +373,7 @@ REFUSED = {
         r"\(4, 8\) with padding \(\(1, 1\), \(1, 1\)\)",
     ),
     "empty kernel": ((1, 4, 8, 1), (0, 3, 1, 1), {}, r"window \(0, 3\): .* none below 1"),
-    "stride 0": ((1, 8, 8, 1), (3, 3, 1, 1), {"stride": 0}, "stride 0: give one number"),
+    "stride 0": ((1, 8, 8, 1), (3, 3, 1, 1), {"stride": 0}, "stride 0: give one int"),
     "negative stride": (
         (1, 8, 8, 1),
         (3, 3, 1, 1),
@@ -381,7 +386,7 @@ REFUSED = {
         {"stride": (1, 1, 1)},
         r"stride \(1, 1, 1\): .* each of the 2 axes",
     ),
-    "dilation 0": ((1, 8, 8, 1), (3, 3, 1, 1), {"dilation": 0}, "dilation 0: give one number"),
+    "dilation 0": ((1, 8, 8, 1), (3, 3, 1, 1), {"dilation": 0}, "dilation 0: give one int"),
     "negative padding": ((1, 8, 8, 1), (3, 3, 1, 1), {"padding": -1}, "padding -1: .* none below"),
     "one pair for two axes": (
         (1, 8, 8, 1),
@@ -394,6 +399,15 @@ REFUSED = {
         (3, 3, 1, 1),
         {"padding": ((1, 1, 1), (0, 0))},
         r"padding \(\(1, 1, 1\), \(0, 0\)\)",
+    ),
+    "half a stride": ((1, 8, 1), (3, 1, 1), {"stride": 1.5}, r"stride 1\.5: give one int"),
+    "half a padding": ((1, 8, 1), (3, 1, 1), {"padding": 1.0}, r"padding 1\.0: give one int"),
+    "half a group": ((1, 8, 1), (3, 1, 1), {"groups": 1.0}, r"groups must be an int .* not 1\.0"),
+    "a padding of a billion": (
+        (1, 8, 8, 1),
+        (3, 3, 1, 1),
+        {"padding": 10**9},
+        r"turns inputs of \(8, 8\) into \(2000000008, 2000000008\), 4,0.* positions: take less",
     ),
     "another word": (
         (1, 8, 8, 1),
@@ -440,3 +454,36 @@ def test_dtypes_that_do_not_fit_are_refused(dtypes, message, operator):
     arrays = [jnp.zeros(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=False)]
     with pytest.raises(ValueError, match=message):
         jax.eval_shape(inspect.unwrap(operator), *arrays)
+
+
+@pytest.mark.usefixtures("unchecked")
+@both
+def test_ints_of_numpy_are_ints(operator):
+    inputs, kernel = jnp.arange(8.0).reshape(1, 8, 1), jnp.arange(1.0, 3.0).reshape(2, 1, 1)
+    settings = {"stride": 2, "padding": 1, "dilation": 2, "groups": 1}
+    as_numpy = {name: np.int64(value) for name, value in settings.items()}
+    operator = inspect.unwrap(operator)
+    expected = operator(inputs, kernel, **settings)
+    np.testing.assert_array_equal(operator(inputs, kernel, **as_numpy), expected)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("shape", [(), (1, 1, 1), (2, 7), (1, 7, 3), (2, 7, 1)])
+def test_a_gradient_of_another_shape_than_the_outputs_is_refused(shape):
+    with pytest.raises(ValueError, match=r"^g \(.*\) for an output \(2, 7, 3\): .* shape of the"):
+        convolution.conv_backward(jnp.ones(shape), jnp.ones((2, 8, 1)), jnp.ones((2, 1, 3)))
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_gradient_of_another_dtype_is_refused():
+    g = jnp.ones((1, 7, 1), jnp.bfloat16)
+    with pytest.raises(ValueError, match="g bfloat16 for inputs float32: cast them to one dtype"):
+        convolution.conv_backward(g, jnp.ones((1, 8, 1)), jnp.ones((2, 1, 1)))
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_lists_are_no_arrays():
+    with pytest.raises(ValueError, match="kernel must be an array of numbers, not a list"):
+        convolution.conv(jnp.ones((1, 8, 1)), [[[1.0]]])
+    with pytest.raises(ValueError, match="bias must be an array of numbers, not a float"):
+        convolution.conv(jnp.ones((1, 8, 1)), jnp.ones((2, 1, 1)), 1.0)

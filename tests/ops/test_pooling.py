@@ -291,11 +291,11 @@ def test_a_pool_of_2_x_2_keeps_a_quarter_of_the_values(operator):
 
 
 REFUSED = {
-    "window 0": ((1, 8, 8, 1), {"window": 0}, "window 0: give one number"),
+    "window 0": ((1, 8, 8, 1), {"window": 0}, "window 0: give one int"),
     "no space": ((4, 3), {"window": 2}, r"inputs of shape \(4, 3\): they must be"),
     "four axes": ((1, 2, 2, 2, 2, 1), {"window": 2}, r"inputs of shape .* one to three axes"),
     "three sides": ((1, 8, 8, 1), {"window": (2, 2, 2)}, r"window \(2, 2, 2\): .* 2 axes of space"),
-    "stride 0": ((1, 8, 8, 1), {"window": 2, "stride": 0}, "stride 0: give one number"),
+    "stride 0": ((1, 8, 8, 1), {"window": 2, "stride": 0}, "stride 0: give one int"),
     "negative stride": ((1, 8, 1), {"window": 2, "stride": -2}, "stride -2: .* none below 1"),
     "dilation 0": ((1, 8, 1), {"window": 2, "dilation": 0}, "dilation 0: .* none below 1"),
     "negative padding": ((1, 8, 1), {"window": 2, "padding": -1}, "padding -1: .* none below 0"),
@@ -303,6 +303,25 @@ REFUSED = {
         (1, 4, 2, 1),
         {"window": 3},
         r"a window of \(3, 3\) .* spans \(3, 3\), larger than inputs of \(4, 2\)",
+    ),
+    "half a window": ((1, 8, 1), {"window": 2.0}, r"window 2\.0: give one int"),
+    "a word for a stride": ((1, 8, 1), {"window": 2, "stride": "2"}, "stride '2': give one int"),
+    "True": ((1, 8, 1), {"window": 2, "dilation": True}, "dilation True: give one int"),
+    "half a padding": ((1, 8, 1), {"window": 2, "padding": 0.5}, r"padding 0\.5: give one int"),
+    "a window of a billion": (
+        (1, 8, 1),
+        {"window": 10**9, "padding": 10**8},
+        r"a window of \(1000000000,\) has 1,000,000,000 taps, more than 65,536: .*jnp\.max",
+    ),
+    "a padding of a billion": (
+        (1, 8, 8, 1),
+        {"window": 2, "padding": 10**9},
+        r"turns inputs of \(8, 8\) into \(2000000008, 2000000008\), 4,0.* positions: take less",
+    ),
+    "as much padding as windows": (
+        (1, 8, 1),
+        {"window": 2**16, "padding": "same", "stride": 2**16, "dilation": 2**16},
+        r"turns inputs of \(8,\) into \(4294901761,\), 4,294,901,761 positions",
     ),
     "nothing but padding": (
         (1, 8, 1),
@@ -333,3 +352,35 @@ def test_whole_numbers_are_refused(name):
     operator = functools.partial(inspect.unwrap(getattr(pooling, name)), window=2)
     with pytest.raises(ValueError, match=f"{name}: inputs of dtype uint8: they must be floating"):
         jax.eval_shape(operator, jnp.zeros((1, 8, 8, 1), jnp.uint8))
+
+
+def test_ints_of_numpy_are_ints():
+    inputs = jnp.arange(8.0).reshape(1, 8, 1)
+    settings = {"window": 3, "stride": 2, "padding": 1, "dilation": 1}
+    as_numpy = {name: np.int64(value) for name, value in settings.items()}
+    expected = pooling.max_pool(inputs, **settings)
+    np.testing.assert_array_equal(inspect.unwrap(pooling.max_pool)(inputs, **as_numpy), expected)
+    as_numpy["padding"] = np.array([[1, 1]])
+    np.testing.assert_array_equal(inspect.unwrap(pooling.max_pool)(inputs, **as_numpy), expected)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("name", ["max_pool", "avg_pool", "max_pool_with_indices"])
+@pytest.mark.parametrize("shape", [(), (1, 1, 1, 1), (2, 3, 3), (2, 3, 3, 2), (1, 3, 3, 1)])
+def test_a_gradient_of_another_shape_than_the_outputs_is_refused(name, shape):
+    rule = getattr(pooling, f"{name}_backward")
+    with pytest.raises(ValueError, match=r"^g \(.*\) for an output \(2, 3, 3, 1\): .*shape of the"):
+        rule(jnp.ones(shape), jnp.ones((2, 6, 6, 1)), window=2)
+
+
+def test_a_window_may_be_as_wide_as_a_long_signal_without_a_table_of_its_taps():
+    # The table of 2,000 taps by 2,000,000 positions would take 32 GB.
+    place = functools.partial(pooling._place, window=2000, stride=1, padding=0, dilation=1)
+    found = []
+
+    def outputs(inputs):
+        found.append(place("max_pool", inputs, ceil_mode=False).outputs)
+        return inputs
+
+    jax.eval_shape(outputs, jax.ShapeDtypeStruct((1, 2_000_000, 1), jnp.float32))
+    assert found == [(1_998_001,)]

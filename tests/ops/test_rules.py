@@ -1,7 +1,9 @@
 """Every operator and every loss with its rule, through one table of the same questions."""
 
 import functools
+import inspect
 import math
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -45,12 +47,12 @@ def gate(operator, value, by_x, by_y):
     )
 
 
-def loss(operator, value, slope, targets):
+def loss(operator, value, slope, targets, scores=None):
     return Case(
         operator,
         functools.partial(oracles.mean_loss, value),
         functools.partial(oracles.mean_loss_backward, slope),
-        (normal(3, 5, 2), targets),
+        (normal(3, 5, 2) if scores is None else scores, targets),
     )
 
 
@@ -165,12 +167,13 @@ CASES = {
         lambda d, same: ((1 - (1 - same)) * d**2 + (1 - same) * max(0, 0.7 - d) ** 2) / 2,
         lambda d, same: d if same else -max(0, 0.7 - d),
         SIGNS > 0,
+        np.abs(normal(3, 5, 2)),
     ),
     "triplet": Case(
         functools.partial(losses.triplet, margin=0.5),
         functools.partial(oracles.mean_loss, lambda p, n: max(p - n + 0.5, 0)),
         triplet_rule,
-        (normal(3, 5, 2), normal(4, 5, 2)),
+        (np.abs(normal(3, 5, 2)), np.abs(normal(4, 5, 2))),
     ),
     "supervised_contrastive": Case(
         functools.partial(losses.supervised_contrastive, temperature=0.5),
@@ -231,6 +234,67 @@ def test_there_is_one_gradient_per_array_of_its_shape(case):
             assert gradient.dtype == array.dtype
         else:
             assert gradient is None
+
+
+@every_case
+@pytest.mark.usefixtures("unchecked")
+def test_a_gradient_of_another_shape_than_the_output_is_refused(case):
+    arrays = as_jax(case)
+    shape = jax.eval_shape(case.operator, *arrays).shape
+    # Each of them would broadcast, or be broadcast.
+    others = [(1, *shape), (2, *shape), *[(1,) * len(shape), ()][: len(shape)]]
+    for other in others:
+        with pytest.raises(ValueError, match=r"^g \(.*\) for an output .* the shape of the output"):
+            backward_of(case.operator)(jnp.ones(other), *arrays)
+
+
+@every_case
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_no_array_is_refused_by_its_name(case):
+    arrays = list(as_jax(case))
+    g = jnp.ones(jax.eval_shape(case.operator, *arrays).shape)
+    names = list(inspect.signature(case.operator).parameters)
+    for index in range(len(arrays)):
+        for wrong in ("x", [1.0], None):
+            given = [*arrays[:index], wrong, *arrays[index + 1 :]]
+            message = f"{names[index]} must be an array of numbers, not a "
+            with pytest.raises(ValueError, match=message):
+                case.operator(*given)
+            with pytest.raises(ValueError, match=message):
+                backward_of(case.operator)(g, *given)
+
+
+@pytest.mark.parametrize(
+    ("operator", "setting"),
+    [
+        (activations.affine, {"scale": "x"}),
+        (activations.affine, {"shift": math.nan}),
+        (activations.leaky_relu, {"slope": math.inf}),
+        (activations.elu, {"alpha": None}),
+        (activations.maxout, {"pieces": 2.0}),
+        (activations.maxout, {"pieces": True}),
+        (losses.hinge, {"margin": -1.0}),
+        (losses.hinge, {"margin": math.nan}),
+        (losses.contrastive, {"margin": math.inf}),
+        (losses.contrastive, {"margin": 0}),
+        (losses.triplet, {"margin": "x"}),
+        (losses.triplet, {"margin": math.nan}),
+        (losses.supervised_contrastive, {"temperature": 0.0}),
+        (losses.supervised_contrastive, {"temperature": math.inf}),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+@pytest.mark.usefixtures("unchecked")
+def test_a_setting_out_of_its_range_is_refused_forward_and_backward(operator, setting):
+    arrays = as_jax(CASES[operator.__name__])
+    g = jnp.ones(jax.eval_shape(operator, *arrays).shape)
+    ((name, value),) = setting.items()
+    message = rf"{name} must be .*, not {re.escape(repr(value))}"
+    with pytest.raises(ValueError, match=message):
+        operator(*arrays, **setting)
+    if setting != {"shift": value}:  # which has no part in the gradient
+        with pytest.raises(ValueError, match=message):
+            backward_of(operator)(g, *arrays, **setting)
 
 
 @every_case

@@ -6,12 +6,12 @@ same at every batch size. Where predictions and targets have one shape, the mean
 elements: ``D`` components make the gradient ``D`` times smaller than a sum over them would. The one
 exception is `supervised_contrastive`, which compares the samples of a batch with one another.
 
-Losses are operators: the rule of ``f`` is ``f_backward(g, predictions, targets)`` and gives one
-gradient per array, which is None for labels and signs: those are not variables.
+Losses are operators, and their rules are found as `chainrule.ops` says: ``f_backward(g,
+predictions, targets)`` returns one gradient per array, None for labels and signs, which are not
+variables.
 
-Those of predictions against targets stand in `chainrule.losses.predictions`, those of points that
-shall be near or far in `chainrule.losses.metric`. They take distances and similarities, which
-`chainrule.ops.distances` computes, and know nothing of who made them.
+Losses of predictions against targets are in `chainrule.losses.predictions`, losses of distances and
+similarities, which `chainrule.ops.distances` computes, in `chainrule.losses.metric`.
 """
 
 from chainrule.losses.metric import (

@@ -1,8 +1,11 @@
-"""Losses of distances and similarities: what belongs together shall lie near, the rest far away."""
+"""Losses of distances and similarities: they draw the like together and push the rest apart."""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
+
+from chainrule import _require
+from chainrule.losses._reduction import check_mean
 
 __all__ = [
     "contrastive",
@@ -12,21 +15,6 @@ __all__ = [
     "triplet",
     "triplet_backward",
 ]
-
-
-def _check_same(distances: Array, same: Array) -> None:
-    if distances.shape != same.shape:
-        raise ValueError(
-            f"distances {distances.shape} against same {same.shape}: "
-            "the two shapes must be equal, one answer a distance"
-        )
-
-
-def _check_margin(margin: float) -> None:
-    if not isinstance(margin, jax.core.Tracer) and not margin > 0:
-        raise ValueError(
-            f"margin {margin}: it must be above 0, else one point for all inputs has no loss"
-        )
 
 
 def contrastive(
@@ -41,8 +29,8 @@ def contrastive(
     Reduction: the mean over all ``n`` pairs. The half is the paper's; its label Y is 0 for a pair
     that belongs together, ours is True.
 
-    Two different inputs with equal embeddings push each other away with the whole margin, but have
-    no direction to go: with a distance whose gradient there is 0 such a pair stays where it is.
+    Two different inputs with equal embeddings have the largest loss, but no direction in which to
+    part: with a distance whose gradient there is 0 such a pair stays where it is.
 
     Args:
       distances: d, of any shape, at least 0, not squared.
@@ -53,7 +41,8 @@ def contrastive(
       The loss, a scalar.
 
     Raises:
-      ValueError: the shapes differ, or the margin is not above 0.
+      ValueError: the shapes differ or are empty, the margin is not positive and finite, or (outside
+        jit) a distance is negative.
 
     Example:
       >>> distances, same = jnp.array([2.0, 0.5, 3.0]), jnp.array([True, False, False])
@@ -64,8 +53,7 @@ def contrastive(
       Hadsell, Chopra and LeCun, "Dimensionality reduction by learning an invariant mapping", CVPR
       2006, equation 4.
     """
-    _check_same(distances, same)
-    _check_margin(margin)
+    _check_pairs(distances, same, margin)
     missing = jax.nn.relu(margin - distances)
     return jnp.mean(jnp.where(same, jnp.square(distances), jnp.square(missing))) / 2
 
@@ -77,6 +65,8 @@ def contrastive_backward(
     margin: float = 1.0,
 ) -> tuple[Float[Array, "*shape"], None]:
     r"""Return :math:`\frac{g}{n} d` for a pair of one class, else :math:`-\frac{g}{n}(m - d)_+`."""
+    _check_pairs(distances, same, margin)
+    _require.incoming(g, ())
     missing = jax.nn.relu(margin - distances)
     return g / distances.size * jnp.where(same, distances, -missing), None
 
@@ -84,15 +74,15 @@ def contrastive_backward(
 def triplet(
     positive: Float[Array, "*shape"], negative: Float[Array, "*shape"], margin: float = 1.0
 ) -> Float[Array, ""]:
-    r"""Return the triplet loss: an anchor shall be nearer to its like than to any other.
+    r"""Return the triplet loss: an anchor is drawn nearer to its like than to another, by a margin.
 
     .. math::
       \ell = \frac{1}{n} \sum_i \max(0, d^+_i - d^-_i + m)
 
     Reduction: the mean over all ``n`` triplets, those that are satisfied included.
 
-    Distances make it PyTorch's ``TripletMarginLoss``, squared distances FaceNet's. At the corner,
-    where exactly the margin is reached, the gradient is 0.
+    With distances it is PyTorch's ``TripletMarginLoss``, with squared distances FaceNet's. At the
+    corner, where the margin is exactly reached, the gradient is 0.
 
     Args:
       positive: from the anchors to inputs of their class, of any shape.
@@ -103,7 +93,8 @@ def triplet(
       The loss, a scalar.
 
     Raises:
-      ValueError: the shapes differ, or the margin is not above 0.
+      ValueError: the shapes differ or are empty, the margin is not positive and finite, or (outside
+        jit) a distance is negative.
 
     Example:
       >>> triplet(jnp.array([1.0, 2.0]), jnp.array([1.5, 4.0]), margin=1.0)
@@ -114,12 +105,7 @@ def triplet(
       classification", JMLR 2009; Schroff, Kalenichenko and Philbin, "FaceNet", CVPR 2015,
       equation 2.
     """
-    if positive.shape != negative.shape:
-        raise ValueError(
-            f"positive {positive.shape} against negative {negative.shape}: "
-            "the two shapes must be equal, two distances an anchor"
-        )
-    _check_margin(margin)
+    _check_triplets(positive, negative, margin)
     return jnp.mean(jax.nn.relu(positive - negative + margin))
 
 
@@ -130,6 +116,8 @@ def triplet_backward(
     margin: float = 1.0,
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     r"""Return :math:`\frac{g}{n}` where :math:`d^+ - d^- + m > 0`, and minus that: else 0."""
+    _check_triplets(positive, negative, margin)
+    _require.incoming(g, ())
     gradient = jnp.where(positive - negative + margin > 0, g / positive.size, 0)
     return gradient, -gradient
 
@@ -139,7 +127,7 @@ def supervised_contrastive(
     labels: Int[Array, " batch"],
     temperature: float = 0.1,
 ) -> Float[Array, ""]:
-    r"""Return the supervised contrastive loss: all pairs of a batch, each against all others.
+    r"""Return the supervised contrastive loss: every pair of a class against the whole batch.
 
     With :math:`P_i` the others of the class of ``i`` in the batch,
 
@@ -148,13 +136,13 @@ def supervised_contrastive(
         \sum_{j \in P_i} \log \frac{e^{s_{ij} / \tau}}{\sum_{k \ne i} e^{s_{ik} / \tau}}
 
     Reduction: the mean over the samples that have another one of their class; 0 without any. It is
-    the one loss of this package for which a batch is more than the sum of its samples: repeating
-    the batch adds negatives, and positives that are too easy. With two views of each image and the
+    the one loss of this package for which a batch is more than its samples: repeating the batch
+    adds negatives, and positives that are too easy. With two views of each image and the
     image's index for a label it is NT-Xent (Chen et al., "SimCLR", 2020).
 
     Args:
       similarities: s, of every sample with every other, usually products of unit vectors. The
-        diagonal is not looked at.
+        diagonal is not used.
       labels: the class of every sample.
       temperature: tau, above 0: the smaller, the more the nearest count.
 
@@ -162,7 +150,7 @@ def supervised_contrastive(
       The loss, a scalar.
 
     Raises:
-      ValueError: the shapes do not fit, or the temperature is not above 0.
+      ValueError: the shapes do not fit, or the temperature is not positive and finite.
 
     Example:
       >>> labels = jnp.array([0, 0, 1, 1])
@@ -183,11 +171,13 @@ def supervised_contrastive_backward(
     labels: Int[Array, " batch"],
     temperature: float = 0.1,
 ) -> tuple[Float[Array, "batch batch"], None]:
-    r"""Return softmax minus the uniform distribution over the like, by temperature and anchors.
+    r"""Return the softmax less the uniform distribution over the like, scaled.
 
     .. math::
       \frac{g}{\tau |\{i : P_i \ne \emptyset\}|} \Big( p_{ij} - \frac{1_{j \in P_i}}{|P_i|} \Big)
     """
+    _check_similarities(similarities, labels, temperature)
+    _require.incoming(g, ())
     log_p, positive, weights = _log_softmax_of_others(similarities, labels, temperature)
     others = ~jnp.eye(len(labels), dtype=bool)
     count = jnp.sum(positive, axis=1).astype(similarities.dtype)
@@ -199,7 +189,7 @@ def supervised_contrastive_backward(
 def _log_softmax_of_others(
     similarities: Array, labels: Array, temperature: float
 ) -> tuple[Array, Array, Array]:
-    """Return log p, who is whose like, and the weight of each of its like for an anchor."""
+    """Return log p, the mask of the like, and the weight of each of them for its anchor."""
     others = ~jnp.eye(len(labels), dtype=bool)
     positive = (labels[:, None] == labels[None, :]) & others
     count = jnp.sum(positive, axis=1)
@@ -210,14 +200,33 @@ def _log_softmax_of_others(
     return log_p, positive, weights.astype(similarities.dtype)
 
 
+def _check_pairs(distances: Array, same: Array, margin: float) -> None:
+    check_mean(distances=distances, same=same)
+    _require.among("same", same, (0, 1), "True for a pair of one class")
+    _require.within("distances", distances, least=0, finite=False)
+    _check_margin(margin)
+
+
+def _check_triplets(positive: Array, negative: Array, margin: float) -> None:
+    check_mean(positive=positive, negative=negative)
+    _require.within("positive", positive, least=0, finite=False)
+    _require.within("negative", negative, least=0, finite=False)
+    _check_margin(margin)
+
+
+def _check_margin(margin: float) -> None:
+    _require.real("margin", margin, above=0, why="else one point for all inputs has no loss")
+
+
 def _check_similarities(similarities: Array, labels: Array, temperature: float) -> None:
+    _require.floats(similarities=similarities)
+    _require.arrays(labels=labels)
     if similarities.shape != (*labels.shape, *labels.shape) or labels.ndim != 1:
         raise ValueError(
             f"similarities {similarities.shape} against labels {labels.shape}: "
             "they must be [batch, batch] and [batch]"
         )
-    if not isinstance(temperature, jax.core.Tracer) and not temperature > 0:
-        raise ValueError(f"temperature {temperature}: it must be above 0")
+    _require.real("temperature", temperature, above=0)
 
 
 def __dir__() -> list[str]:

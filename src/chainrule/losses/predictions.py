@@ -2,8 +2,10 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int, Num
+
+from chainrule import _require
+from chainrule.losses._reduction import check_mean
 
 __all__ = [
     "binary_cross_entropy",
@@ -19,24 +21,6 @@ __all__ = [
     "squared_hinge",
     "squared_hinge_backward",
 ]
-
-
-def _check_shapes(predictions: Array, targets: Array) -> None:
-    if predictions.shape != targets.shape:
-        raise ValueError(
-            f"predictions {predictions.shape} against targets {targets.shape}: "
-            "the two shapes must be equal, reshape one of them"
-        )
-
-
-def _check_range(labels: Array, low: int, high: int, what: str) -> None:
-    # Under jit there is no value yet to look at.
-    if isinstance(labels, jax.core.Tracer) or labels.size == 0:
-        return
-    values = np.asarray(labels)
-    smallest, largest = values.min(), values.max()
-    if not low <= smallest <= largest <= high:
-        raise ValueError(f"labels from {smallest} to {largest}: they must be {what}")
 
 
 def squared_error(
@@ -59,13 +43,14 @@ def squared_error(
       The loss, a scalar.
 
     Raises:
-      ValueError: the shapes differ. ``[N, 1]`` against ``[N]`` would silently give N x N pairs.
+      ValueError: the shapes differ or are empty. ``[N, 1]`` against ``[N]`` would silently give
+        N x N pairs.
 
     Example:
       >>> squared_error(jnp.array([3.0, 0.0, 0.0, 0.0]), jnp.zeros(4))
       Array(2.25, dtype=float32)
     """
-    _check_shapes(predictions, targets)
+    check_mean(predictions=predictions, targets=targets)
     return jnp.mean(jnp.square(predictions - targets))
 
 
@@ -73,60 +58,72 @@ def squared_error_backward(
     g: Float[Array, ""], predictions: Float[Array, "*shape"], targets: Float[Array, "*shape"]
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     r"""Return :math:`g \frac{2}{n} (p - t)` for the predictions, minus that for the targets."""
+    check_mean(predictions=predictions, targets=targets)
+    _require.incoming(g, ())
     gradient = g * 2 / predictions.size * (predictions - targets)
     return gradient, -gradient
 
 
 def cross_entropy(
-    logits: Float[Array, "batch classes"], labels: Int[Array, " batch"]
+    logits: Float[Array, "*batch classes"], labels: Int[Array, "*batch"]
 ) -> Float[Array, ""]:
     r"""Return the cross-entropy of the softmax of the logits with integer labels.
 
     .. math::
       \ell = \frac{1}{N} \sum_n \Big( \log \sum_k e^{s_{n k}} - s_{n y_n} \Big)
 
-    Reduction: the mean over the batch. There is no division by the number of classes.
+    Reduction: the mean over all ``N`` labels: the batch, and the positions of a sequence or the
+    pixels of an image where the labels have more axes. There is no division by the number of
+    classes.
 
     Args:
-      logits: s, one row a sample, any real numbers.
-      labels: y, the class of every sample, in 0 .. classes - 1.
+      logits: s, the classes along the last axis, any real numbers.
+      labels: y, a class for every row of logits, in 0 .. classes - 1.
 
     Returns:
       The loss, a scalar; under jit a label out of range makes it NaN.
 
     Raises:
-      ValueError: the batch sizes differ, the labels are no integers, or (outside jit) one of them
-        is out of range.
+      ValueError: the shapes do not fit, there is no label, the labels are no integers, or (outside
+        jit) one of them is out of range.
 
     Example:
       >>> cross_entropy(jnp.zeros((2, 10)), jnp.array([3, 7]))  # log 10
       Array(2.3025851, dtype=float32)
     """
-    if logits.shape[:-1] != labels.shape:
-        raise ValueError(
-            f"logits {logits.shape} against labels {labels.shape}: they must be [batch, classes] "
-            "and [batch]; take jnp.argmax(labels, axis=1) of one-hot labels"
-        )
-    if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise ValueError(
-            f"labels of dtype {labels.dtype}: they must be integers, the number of the class each: "
-            "labels.astype(int)"
-        )
-    classes = logits.shape[-1]
-    _check_range(labels, 0, classes - 1, f"0 to {classes - 1} for {classes} columns of logits")
+    _check_labels(logits, labels)
     # Indices count from the end when negative: move those labels to where "fill" answers NaN.
-    index = jnp.where(labels < 0, classes, labels)[:, None]
-    picked = jnp.take_along_axis(logits, index, axis=-1, mode="fill", fill_value=jnp.nan)[:, 0]
+    index = jnp.where(labels < 0, logits.shape[-1], labels)[..., None]
+    picked = jnp.take_along_axis(logits, index, axis=-1, mode="fill", fill_value=jnp.nan)[..., 0]
     return jnp.mean(jax.nn.logsumexp(logits, axis=-1) - picked)
 
 
 def cross_entropy_backward(
-    g: Float[Array, ""], logits: Float[Array, "batch classes"], labels: Int[Array, " batch"]
-) -> tuple[Float[Array, "batch classes"], None]:
+    g: Float[Array, ""], logits: Float[Array, "*batch classes"], labels: Int[Array, "*batch"]
+) -> tuple[Float[Array, "*batch classes"], None]:
     r"""Return :math:`\frac{g}{N} (\mathrm{softmax}(s) - \mathrm{onehot}(y))` for the logits."""
-    batch, classes = logits.shape
-    excess = jax.nn.softmax(logits, axis=-1) - jax.nn.one_hot(labels, classes, dtype=logits.dtype)
-    return g / batch * excess, None
+    _check_labels(logits, labels)
+    _require.incoming(g, ())
+    targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    return g / labels.size * (jax.nn.softmax(logits, axis=-1) - targets), None
+
+
+def _check_labels(logits: Array, labels: Array) -> None:
+    _require.floats(logits=logits)
+    _require.arrays(labels=labels)
+    if logits.ndim == 0 or logits.shape[:-1] != labels.shape or labels.size == 0:
+        raise ValueError(
+            f"logits {logits.shape} against labels {labels.shape}: they must be [..., classes] "
+            "and [...], one label or more; take jnp.argmax(labels, axis=-1) of one-hot labels"
+        )
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(
+            f"labels of dtype {labels.dtype}: they must be integers, one class number each: "
+            "labels.astype(int)"
+        )
+    last = logits.shape[-1] - 1
+    why = f"logits {logits.shape} have {last + 1} classes"
+    _require.within("labels", labels, least=0, most=last, why=why)
 
 
 def binary_cross_entropy(
@@ -148,14 +145,13 @@ def binary_cross_entropy(
       The loss, a scalar.
 
     Raises:
-      ValueError: the shapes differ, or (outside jit) a label is outside [0, 1].
+      ValueError: the shapes differ or are empty, or (outside jit) a label is outside [0, 1].
 
     Example:
       >>> binary_cross_entropy(jnp.array([0.0, 0.0]), jnp.array([0, 1]))  # log 2
       Array(0.6931472, dtype=float32)
     """
-    _check_shapes(logits, labels)
-    _check_range(labels, 0, 1, "between 0 and 1")
+    _check_probabilities(logits, labels)
     return jnp.mean(jax.nn.softplus(logits) - labels.astype(logits.dtype) * logits)
 
 
@@ -163,26 +159,29 @@ def binary_cross_entropy_backward(
     g: Float[Array, ""], logits: Float[Array, "*shape"], labels: Num[Array, "*shape"]
 ) -> tuple[Float[Array, "*shape"], None]:
     r"""Return :math:`\frac{g}{n} (\sigma(s) - y)` for the logits."""
+    _check_probabilities(logits, labels)
+    _require.incoming(g, ())
     return g / logits.size * (jax.nn.sigmoid(logits) - labels.astype(logits.dtype)), None
+
+
+def _check_probabilities(logits: Array, labels: Array) -> None:
+    check_mean(logits=logits, labels=labels)
+    _require.within("labels", labels, least=0, most=1)
 
 
 def _agreement(
     scores: Float[Array, "*shape"], targets: Num[Array, "*shape"]
 ) -> Float[Array, "*shape"]:
-    """Return y s, which is positive where the score has the sign that it should have."""
-    _check_shapes(scores, targets)
-    if not isinstance(targets, jax.core.Tracer) and not (np.abs(np.asarray(targets)) == 1).all():
-        found = np.unique(np.asarray(targets))[:5].tolist()
-        raise ValueError(
-            f"targets {found}: they must be -1 or +1, map labels y in {{0, 1}} to 2 y - 1"
-        )
+    """Return y s, which is positive where the score has the right sign."""
+    check_mean(scores=scores, targets=targets)
+    _require.among("targets", targets, (-1, 1), "map labels y in {0, 1} to 2 y - 1")
     return targets.astype(scores.dtype) * scores
 
 
 def hinge(
     scores: Float[Array, "*shape"], targets: Num[Array, "*shape"], *, margin: float = 1.0
 ) -> Float[Array, ""]:
-    r"""Return the hinge loss: what is missing to a margin on the right side.
+    r"""Return the hinge loss: how far the scores fall short of a margin.
 
     .. math::
       \ell = \frac{1}{n} \sum_i \max(0, m - y_i s_i)
@@ -201,12 +200,14 @@ def hinge(
       The loss, a scalar.
 
     Raises:
-      ValueError: the shapes differ, or (outside jit) a target is neither -1 nor +1.
+      ValueError: the shapes differ or are empty, the margin is negative or not finite, or (outside
+        jit) a target is neither -1 nor +1.
 
     Example:
       >>> hinge(jnp.array([2.0, 0.5, 0.5, -1.0]), jnp.array([1, 1, -1, 1]))
       Array(1., dtype=float32)
     """
+    _require.real("margin", margin, least=0)
     agreement = _agreement(scores, targets)
     # Written with > so that the corner keeps its slope, and NaN stays NaN.
     return jnp.mean(jnp.where(agreement > margin, 0, margin - agreement))
@@ -220,8 +221,10 @@ def hinge_backward(
     margin: float = 1.0,
 ) -> tuple[Float[Array, "*shape"], None]:
     r"""Return :math:`-\frac{g}{n} y` for the scores where :math:`y s \le m`, else 0."""
-    signs = targets.astype(scores.dtype)
-    return jnp.where(signs * scores > margin, 0, -g / scores.size * signs), None
+    _require.real("margin", margin, least=0)
+    _require.incoming(g, ())
+    beyond = _agreement(scores, targets) > margin
+    return jnp.where(beyond, 0, -g / scores.size * targets.astype(scores.dtype)), None
 
 
 def squared_hinge(
@@ -242,7 +245,7 @@ def squared_hinge(
       The loss, a scalar.
 
     Raises:
-      ValueError: the shapes differ, or (outside jit) a target is neither -1 nor +1.
+      ValueError: the shapes differ or are empty, or (outside jit) a target is neither -1 nor +1.
 
     Example:
       >>> squared_hinge(jnp.array([2.0, 0.5, 0.5, -1.0]), jnp.array([1, 1, -1, 1]))
@@ -255,12 +258,13 @@ def squared_hinge_backward(
     g: Float[Array, ""], scores: Float[Array, "*shape"], targets: Num[Array, "*shape"]
 ) -> tuple[Float[Array, "*shape"], None]:
     r"""Return :math:`-\frac{2 g}{n} y \max(0, 1 - y s)` for the scores."""
-    signs = targets.astype(scores.dtype)
-    return -2 * g / scores.size * signs * jax.nn.relu(1 - signs * scores), None
+    _require.incoming(g, ())
+    missing = jax.nn.relu(1 - _agreement(scores, targets))
+    return -2 * g / scores.size * targets.astype(scores.dtype) * missing, None
 
 
 def perceptron(scores: Float[Array, "*shape"], targets: Num[Array, "*shape"]) -> Float[Array, ""]:
-    r"""Return the loss that the perceptron's rule descends: the hinge with margin 0.
+    r"""Return the loss that the perceptron rule descends on: the hinge with margin 0.
 
     .. math::
       \ell = \frac{1}{n} \sum_i \max(0, -y_i s_i)
@@ -279,7 +283,7 @@ def perceptron(scores: Float[Array, "*shape"], targets: Num[Array, "*shape"]) ->
       The loss, a scalar.
 
     Raises:
-      ValueError: the shapes differ, or (outside jit) a target is neither -1 nor +1.
+      ValueError: the shapes differ or are empty, or (outside jit) a target is neither -1 nor +1.
 
     Example:
       >>> scores, targets = jnp.array([2.0, -3.0, 0.0]), jnp.array([1, 1, -1])

@@ -1,6 +1,6 @@
 r"""The activations: functions of one number, applied to every element (`maxout`: of a few).
 
-The Jacobian of an elementwise operator is diagonal: output ``i`` looks at input ``i`` alone. The
+The Jacobian of an elementwise operator is diagonal: output ``i`` depends on input ``i`` alone. The
 incoming gradient times that matrix is a product element by element, so a rule never builds it.
 
 Example:
@@ -27,6 +27,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from chainrule import _require
+
 __all__ = [
     "affine",
     "affine_backward",
@@ -52,7 +54,7 @@ def affine(
 ) -> Float[Array, "*shape"]:
     r"""Return :math:`a x + c`: no activation at all, by default the identity.
 
-    A network with an affine activation collapses to one affine map: see
+    A network whose activations are affine is one affine map: see
     `chainrule.models.mlp.collapse`.
 
     Args:
@@ -67,6 +69,9 @@ def affine(
       >>> affine(jnp.array([-1.0, 2.0]), scale=3.0, shift=0.5)
       Array([-2.5,  6.5], dtype=float32)
     """
+    _require.arrays(inputs=inputs)
+    _require.real("scale", scale)
+    _require.real("shift", shift)
     return scale * inputs + shift
 
 
@@ -78,6 +83,8 @@ def affine_backward(
     shift: float = 0.0,
 ) -> Float[Array, "*shape"]:
     r"""Return :math:`a g`."""
+    _check(g, inputs)
+    _require.real("scale", scale)
     return scale * g
 
 
@@ -94,6 +101,7 @@ def step(inputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
       >>> step(jnp.array([-2.0, 0.0, 3.0]))
       Array([0., 1., 1.], dtype=float32)
     """
+    _require.arrays(inputs=inputs)
     return (inputs >= 0).astype(inputs.dtype)
 
 
@@ -101,6 +109,7 @@ def step_backward(
     g: Float[Array, "*shape"], inputs: Float[Array, "*shape"]
 ) -> Float[Array, "*shape"]:
     """Return 0 everywhere."""
+    _check(g, inputs)
     return jnp.zeros_like(g)
 
 
@@ -114,6 +123,7 @@ def sigmoid(inputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
       >>> sigmoid(jnp.array([0.0, 1.0]))
       Array([0.5       , 0.7310586], dtype=float32)
     """
+    _require.arrays(inputs=inputs)
     # The formula as it stands overflows for x < -88 in float32, and its gradient is NaN there.
     return jax.nn.sigmoid(inputs)
 
@@ -122,6 +132,7 @@ def sigmoid_backward(
     g: Float[Array, "*shape"], inputs: Float[Array, "*shape"]
 ) -> Float[Array, "*shape"]:
     r"""Return :math:`g \odot \sigma(x) (1 - \sigma(x))`."""
+    _check(g, inputs)
     outputs = sigmoid(inputs)
     return g * outputs * (1 - outputs)
 
@@ -133,6 +144,7 @@ def tanh(inputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
       >>> tanh(jnp.array([0.0, 1.0]))
       Array([0.       , 0.7615942], dtype=float32)
     """
+    _require.arrays(inputs=inputs)
     return jnp.tanh(inputs)
 
 
@@ -140,6 +152,7 @@ def tanh_backward(
     g: Float[Array, "*shape"], inputs: Float[Array, "*shape"]
 ) -> Float[Array, "*shape"]:
     r"""Return :math:`g \odot (1 - \tanh^2(x))`."""
+    _check(g, inputs)
     return g * (1 - jnp.square(tanh(inputs)))
 
 
@@ -153,6 +166,7 @@ def relu(inputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
       >>> relu(jnp.array([0.8008, -0.2586, 0.5019, -0.2002, -0.7416]))
       Array([0.8008, 0.    , 0.5019, 0.    , 0.    ], dtype=float32)
     """
+    _require.arrays(inputs=inputs)
     # jnp.maximum(x, 0) would have the slope 0.5 at 0.
     return jax.nn.relu(inputs)
 
@@ -161,6 +175,7 @@ def relu_backward(
     g: Float[Array, "*shape"], inputs: Float[Array, "*shape"]
 ) -> Float[Array, "*shape"]:
     r"""Return :math:`g \odot 1_{x > 0}`."""
+    _check(g, inputs)
     return jnp.where(inputs > 0, g, 0)
 
 
@@ -181,6 +196,8 @@ def leaky_relu(inputs: Float[Array, "*shape"], *, slope: float = 0.01) -> Float[
       >>> leaky_relu(jnp.array([-2.0, 3.0]), slope=0.1)
       Array([-0.2,  3. ], dtype=float32)
     """
+    _require.arrays(inputs=inputs)
+    _require.real("slope", slope)
     # jax.nn.leaky_relu has the slope 1 at 0, PyTorch's the slope a, as here.
     return jnp.where(inputs > 0, inputs, slope * inputs)
 
@@ -189,6 +206,8 @@ def leaky_relu_backward(
     g: Float[Array, "*shape"], inputs: Float[Array, "*shape"], *, slope: float = 0.01
 ) -> Float[Array, "*shape"]:
     r"""Return :math:`g` where the input is positive, else :math:`a g`."""
+    _check(g, inputs)
+    _require.real("slope", slope)
     return jnp.where(inputs > 0, g, slope * g)
 
 
@@ -209,6 +228,8 @@ def elu(inputs: Float[Array, "*shape"], *, alpha: float = 1.0) -> Float[Array, "
       >>> elu(jnp.array([-1.0, 3.0]))
       Array([-0.63212055, 3. ], dtype=float32)
     """
+    _require.arrays(inputs=inputs)
+    _require.real("alpha", alpha)
     # expm1 must not see large inputs: the branch that is not taken would send 0 * inf = NaN back.
     below = jnp.where(inputs > 0, 0, inputs)
     return jnp.where(inputs > 0, inputs, alpha * jnp.expm1(below))
@@ -218,15 +239,19 @@ def elu_backward(
     g: Float[Array, "*shape"], inputs: Float[Array, "*shape"], *, alpha: float = 1.0
 ) -> Float[Array, "*shape"]:
     r"""Return :math:`g` where the input is positive, else :math:`\alpha e^x g`."""
+    _check(g, inputs)
+    _require.real("alpha", alpha)
     below = jnp.where(inputs > 0, 0, inputs)
     return jnp.where(inputs > 0, g, alpha * jnp.exp(below) * g)
 
 
 def _pieces(inputs: Float[Array, "*batch units"], pieces: int) -> Float[Array, "*batch out pieces"]:
-    if pieces < 1 or inputs.shape[-1] % pieces:
+    _require.arrays(inputs=inputs)
+    pieces = _require.count("pieces", pieces)
+    if inputs.ndim == 0 or inputs.shape[-1] % pieces:
         raise ValueError(
-            f"maxout: {inputs.shape[-1]} units do not divide into groups of {pieces} pieces: "
-            "give the layer before it outputs * pieces units"
+            f"maxout: inputs {inputs.shape}: the units along the last axis must divide into groups "
+            f"of {pieces}: give the layer before it outputs * pieces units"
         )
     return inputs.reshape(*inputs.shape[:-1], -1, pieces)
 
@@ -237,8 +262,8 @@ def maxout(inputs: Float[Array, "*batch units"], *, pieces: int = 2) -> Float[Ar
     .. math::
       f(x)_i = \max_{0 \le j < k} x_{i k + j}
 
-    Fed by a linear layer, it is a convex function made of ``k`` affine pieces, learned one a unit.
-    A tie goes to the first.
+    After a linear layer it is a convex function made of ``k`` affine pieces, one a unit. At a tie
+    the first unit wins.
 
     Args:
       inputs: x, ``out * pieces`` units along the last axis.
@@ -265,10 +290,16 @@ def maxout(inputs: Float[Array, "*batch units"], *, pieces: int = 2) -> Float[Ar
 def maxout_backward(
     g: Float[Array, "*batch out"], inputs: Float[Array, "*batch units"], *, pieces: int = 2
 ) -> Float[Array, "*batch units"]:
-    """Route every ``g`` to the unit that won its group, 0 to the others."""
+    """Return ``g`` for the unit that won its group, 0 for the others."""
     winner = jnp.argmax(_pieces(inputs, pieces), axis=-1)
+    _require.incoming(g, winner.shape)
     won = jax.nn.one_hot(winner, pieces, dtype=bool)
     return jnp.where(won, g[..., None], 0).reshape(inputs.shape)
+
+
+def _check(g: Array, inputs: Array) -> None:
+    _require.arrays(inputs=inputs)
+    _require.incoming(g, inputs.shape)
 
 
 def __dir__() -> list[str]:

@@ -1,8 +1,8 @@
 """Convolution over one, two or three axes of space, in the sense of deep learning.
 
 Images are ``[batch, height, width, channels]`` and kernels ``[height, width, channels, features]``;
-signals and volumes have one axis of space or three. **The kernel is not flipped**: what everybody
-calls convolution is the cross-correlation of signal processing.
+signals and volumes have one axis of space or three. **The kernel is not flipped**: what deep
+learning calls convolution is the cross-correlation of signal processing.
 
 Example:
   The example of the notes, with the intermediate sums 1*3 + 2*2, 2*3 + 3*2 and 3*3 + 4*2:
@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from chainrule import _require
 from chainrule.ops import _convolution_cpu, windows
 from chainrule.ops.windows import Padding, PerAxis, Window
 
@@ -40,17 +41,17 @@ def conv(
     Here i and k count positions and weights along all axes of space, and :math:`W_k` is the matrix
     ``[channels, features]`` of the k-th weight. A padded value is 0.
 
-    On a CPU the derivative, and for small images the value too, is computed as products of
-    matrices: inside ``lax.scan`` a hundred times as fast as what autodiff makes of XLA's
+    On a CPU the derivative, and for small images the value too, is computed as matrix products:
+    inside ``lax.scan`` a hundred times as fast as the gradient that autodiff derives of XLA's
     convolution, and outside between three times as fast and a fifth slower. On other devices, and
-    in groups, it is XLA's own. Either can be differentiated again, in both modes. `plain_conv` is
+    with groups, it is XLA's own. Either can be differentiated again, in both modes. `plain_conv` is
     XLA's own everywhere.
 
     Within ``jax.default_matmul_precision("tensorfloat32")`` a CPU convolves large images by many
     kernels of 3 x 3 with Winograd's filtering: a quarter of the products, an error of up to 3e-5
-    of the largest output, which is less than TensorFloat-32's, and seconds to compile. What is not
-    finite goes where it does without it; on the way back it spreads to the tiles of 4 x 4
-    that it touches.
+    of the largest output, which is less than TensorFloat-32's, and seconds to compile. NaN and
+    infinities reach the same outputs as without it; in the gradient they spread to the tiles of
+    4 x 4 that they touch.
 
     Args:
       inputs: x, ``[batch, *space, channels]`` with one to three axes of space.
@@ -58,11 +59,11 @@ def conv(
       bias: b, one number a feature; none adds nothing.
       stride: s, from one position to the next, one number for every axis of space or one for each.
       padding: a number for every side, one an axis (on both sides), a pair ``(lo, hi)`` an axis,
-        ``"valid"`` for none, or ``"same"``: as much as makes ``ceil(size / stride)`` outputs, what
-        is odd after the inputs.
+        ``"valid"`` for none, or ``"same"``: as much as makes ``ceil(size / stride)`` outputs, an
+        odd value after the inputs.
       dilation: d, from one weight to the next: the kernel has the span of ``1 + (size - 1) d``.
-      groups: the channels and the features fall into that many parts, one after the other, and
-        the features of a part see the channels of their part only.
+      groups: the channels and the features are divided into that many consecutive parts, and the
+        features of a part depend on the channels of that part only.
 
     Returns:
       s, ``[batch, *outputs, features]``, where an axis of n values gives
@@ -71,7 +72,8 @@ def conv(
     Raises:
       ValueError: no or more than three axes of space, a kernel with other axes or larger than the
         padded inputs, channels or features that do not divide into the groups, a stride or
-        dilation below 1, a padding below 0, or dtypes that differ or are no floating-point ones.
+        dilation below 1, a padding below 0 or beyond all memory, or dtypes that differ or are not
+        floating-point.
 
     Example:
       The difference of each value and the one before it, with the slope of a kernel of two weights:
@@ -138,8 +140,16 @@ def conv_backward(
     A weight serves every position of every image, and its gradient is the sum over them. That of
     the inputs is again a convolution: of ``g``, with ``s - 1`` zeros put between its values, by the
     flipped kernel with its channels and features exchanged.
+
+    Raises:
+      ValueError: as for `conv`, or g has not the shape or the dtype of the outputs.
     """
     window = _place("conv_backward", inputs, kernel, bias, stride, padding, dilation, groups)
+    _require.incoming(g, (inputs.shape[0], *window.outputs, kernel.shape[-1]))
+    if g.dtype != inputs.dtype:
+        raise ValueError(
+            f"conv_backward: g {g.dtype} for inputs {inputs.dtype}: cast them to one dtype"
+        )
     gradients = (
         _by_inputs(g, kernel, window, groups),
         _by_kernel(g, inputs, kernel, window, groups),
@@ -162,13 +172,15 @@ def _place(
     groups: int,
 ) -> Window:
     space = windows.space(name, inputs)
+    _require.arrays(kernel=kernel, **({} if bias is None else {"bias": bias}))
+    groups = _require.count(f"{name}: groups", groups)
     if kernel.ndim != inputs.ndim:
         raise ValueError(
             f"{name}: kernel {kernel.shape} for inputs {inputs.shape}: it must have {inputs.ndim} "
             "axes, those of the window, the channels and the features"
         )
     channels, (per_group, features) = inputs.shape[-1], kernel.shape[-2:]
-    if groups < 1 or per_group * groups != channels or features % groups:
+    if per_group * groups != channels or features % groups:
         raise ValueError(
             f"{name}: inputs {inputs.shape} and kernel {kernel.shape} in {groups} groups: the "
             f"{channels} channels and the {features} features must divide into the groups, and the "

@@ -1,13 +1,14 @@
 r"""Distances between points, with the gradient 0 where two points are equal, and unit vectors.
 
-A pair of equal points is no rare case: a network that answers one point for all inputs, or a pair
-of an image with itself, has nothing but such pairs. Written down plainly, the gradient of their
-distance is 0 / 0. Here it is 0, as in `chainrule.ops.elementary.norm`, on which these are built.
+Pairs of equal points are not rare: an image paired with itself is one, and a network that maps all
+inputs to one point has no others. By the plain formula the gradient of their distance is 0 / 0.
+Here it is 0, as in `chainrule.ops.elementary.norm`, on which these are built.
 """
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from chainrule import _require
 from chainrule.ops.elementary import norm, norm_backward
 
 __all__ = [
@@ -18,14 +19,6 @@ __all__ = [
     "unit",
     "unit_backward",
 ]
-
-
-def _check_shapes(name: str, a: Array, b: Array) -> None:
-    if a.shape != b.shape:
-        raise ValueError(
-            f"{name}: points {a.shape} and {b.shape} differ: give both one shape, [..., dim], or "
-            "take pairwise for all against all"
-        )
 
 
 def euclidean(
@@ -44,7 +37,7 @@ def euclidean(
       One distance a pair of points.
 
     Raises:
-      ValueError: the shapes differ; nothing broadcasts in silence.
+      ValueError: the shapes differ; nothing is broadcast silently.
 
     Example:
       >>> import jax
@@ -55,7 +48,7 @@ def euclidean(
       Array([[0.6, 0.8],
              [0. , 0. ]], dtype=float32)
     """
-    _check_shapes("euclidean", a, b)
+    _check_points(a, b)
     return norm(a - b)
 
 
@@ -63,6 +56,7 @@ def euclidean_backward(
     g: Float[Array, "*batch"], a: Float[Array, "*batch dim"], b: Float[Array, "*batch dim"]
 ) -> tuple[Float[Array, "*batch dim"], Float[Array, "*batch dim"]]:
     r"""Return :math:`g (a - b) / d` for a, minus that for b, and 0 where the two are equal."""
+    _check_points(a, b)
     gradient = norm_backward(g, a - b)
     return gradient, -gradient
 
@@ -75,8 +69,8 @@ def pairwise(
     .. math::
       d_{ij}^2 = \|a_i\|^2 + \|b_j\|^2 - 2 a_i^\top b_j
 
-    Squared, because the root of a difference of nearly equal numbers is inaccurate near 0, and the
-    order is the same. Rounding below 0 is cut off.
+    They stay squared, because the root of a difference of nearly equal numbers is inaccurate near
+    0, and their order is the same. What rounding leaves below 0 becomes 0.
 
     Args:
       a: one point a row.
@@ -94,8 +88,7 @@ def pairwise(
       Array([[ 9.],
              [16.]], dtype=float32)
     """
-    if a.shape[-1:] != b.shape[-1:]:
-        raise ValueError(f"pairwise: points {a.shape} and {b.shape} have different dimensions")
+    _check_rows(a, b)
     squares = jnp.sum(a * a, axis=1)[:, None] + jnp.sum(b * b, axis=1)[None, :]
     distances = squares - 2 * a @ b.T
     return jnp.where(distances < 0, 0, distances)
@@ -107,6 +100,8 @@ def pairwise_backward(
     b: Float[Array, "columns dim"],
 ) -> tuple[Float[Array, "rows dim"], Float[Array, "columns dim"]]:
     r"""Return :math:`2 \sum_j g_{ij} (a_i - b_j)` and :math:`2 \sum_i g_{ij} (b_j - a_i)`."""
+    _check_rows(a, b)
+    _require.incoming(g, (len(a), len(b)))
     by_a = 2 * (jnp.sum(g, axis=1)[:, None] * a - g @ b)
     by_b = 2 * (jnp.sum(g, axis=0)[:, None] * b - g.T @ a)
     return by_a, by_b
@@ -118,7 +113,7 @@ def unit(inputs: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
     .. math::
       u = x / \|x\|
 
-    At the origin, where no direction is better than another, value and gradient are 0.
+    At the origin, which has no direction, value and gradient are 0.
 
     Args:
       inputs: x, vectors along the last axis.
@@ -138,10 +133,26 @@ def unit(inputs: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
 def unit_backward(
     g: Float[Array, "*batch dim"], inputs: Float[Array, "*batch dim"]
 ) -> Float[Array, "*batch dim"]:
-    r"""Return :math:`(g - u u^\top g) / \|x\|`: what does not point along the vector; 0 at 0."""
+    r"""Return :math:`(g - u u^\top g) / \|x\|`: the part across the vector; 0 at 0."""
+    _require.arrays(inputs=inputs)
+    _require.incoming(g, inputs.shape)
     length, u = norm(inputs)[..., None], unit(inputs)
     across = g - u * jnp.sum(u * g, axis=-1, keepdims=True)
     return jnp.where(length == 0, 0, across / jnp.where(length == 0, 1, length))
+
+
+def _check_points(a: Array, b: Array) -> None:
+    _require.floats(a=a, b=b)
+    _require.same_shape("[..., dim], or take pairwise for all against all", a=a, b=b)
+
+
+def _check_rows(a: Array, b: Array) -> None:
+    _require.floats(a=a, b=b)
+    if (a.ndim, b.ndim) != (2, 2) or a.shape[1] != b.shape[1]:
+        raise ValueError(
+            f"pairwise: points {a.shape} and {b.shape}: they must be [rows, dim] and "
+            "[columns, dim], of one dimension"
+        )
 
 
 def __dir__() -> list[str]:

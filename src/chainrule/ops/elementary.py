@@ -6,7 +6,7 @@ What a gate does to the gradient ``g`` that comes in from above:
 - `multiply` switches: each input gets ``g`` times the value of the other;
 - `maximum` routes: the larger input gets ``g``, the other 0.
 
-A value that is used twice gets the sum of what comes back from its uses; no gate is needed for it.
+The gradient of a value that is used twice is the sum over its uses; no gate is needed for it.
 
 Example:
   The chain rule by hand on :math:`f = (x + y) z` at (-2, 5, -4), from the last gate to the first:
@@ -25,6 +25,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from chainrule import _require
+
 __all__ = [
     "add",
     "add_backward",
@@ -40,26 +42,30 @@ __all__ = [
     "square_backward",
 ]
 
+_BROADCAST = "bring both to one with jnp.broadcast_to, whose gradient is the sum"
 
-def _check_shapes(name: str, x: Array, y: Array) -> None:
-    if x.shape != y.shape:
-        raise ValueError(
-            f"{name}: shapes {x.shape} and {y.shape} differ: "
-            "bring both to one shape with jnp.broadcast_to, whose gradient is the sum"
-        )
+
+def _check(x: Array, y: Array) -> None:
+    _require.arrays(x=x, y=y)
+    _require.same_shape(_BROADCAST, x=x, y=y)
+
+
+def _check_rule(g: Array, x: Array, y: Array) -> None:
+    _check(x, y)
+    _require.incoming(g, x.shape)
 
 
 def add(x: Float[Array, "*shape"], y: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Add two arrays of one shape, x + y.
 
     Raises:
-      ValueError: the shapes differ; nothing broadcasts in silence.
+      ValueError: the shapes differ; nothing is broadcast silently.
 
     Example:
       >>> add(jnp.array([1.0, 2.0]), jnp.array([10.0, 20.0]))
       Array([11., 22.], dtype=float32)
     """
-    _check_shapes("add", x, y)
+    _check(x, y)
     return x + y
 
 
@@ -67,6 +73,7 @@ def add_backward(
     g: Float[Array, "*shape"], x: Float[Array, "*shape"], y: Float[Array, "*shape"]
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """Return (g, g): the gate distributes."""
+    _check_rule(g, x, y)
     return g, g
 
 
@@ -74,13 +81,13 @@ def multiply(x: Float[Array, "*shape"], y: Float[Array, "*shape"]) -> Float[Arra
     r"""Multiply two arrays of one shape element by element, :math:`x \odot y`.
 
     Raises:
-      ValueError: the shapes differ; nothing broadcasts in silence.
+      ValueError: the shapes differ; nothing is broadcast silently.
 
     Example:
       >>> multiply(jnp.array([1.0, 2.0]), jnp.array([10.0, 20.0]))
       Array([10., 40.], dtype=float32)
     """
-    _check_shapes("multiply", x, y)
+    _check(x, y)
     return x * y
 
 
@@ -88,6 +95,7 @@ def multiply_backward(
     g: Float[Array, "*shape"], x: Float[Array, "*shape"], y: Float[Array, "*shape"]
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     r"""Return :math:`(g \odot y, g \odot x)`: the gate switches."""
+    _check_rule(g, x, y)
     return g * y, g * x
 
 
@@ -102,13 +110,13 @@ def maximum(x: Float[Array, "*shape"], y: Float[Array, "*shape"]) -> Float[Array
     `jax.numpy.maximum` has the same values, but halves the gradient at a tie.
 
     Raises:
-      ValueError: the shapes differ; nothing broadcasts in silence.
+      ValueError: the shapes differ; nothing is broadcast silently.
 
     Example:
       >>> maximum(jnp.array([1.0, 20.0]), jnp.array([10.0, 2.0]))
       Array([10., 20.], dtype=float32)
     """
-    _check_shapes("maximum", x, y)
+    _check(x, y)
     return jnp.where(_first_wins(x, y), x, y)
 
 
@@ -116,6 +124,7 @@ def maximum_backward(
     g: Float[Array, "*shape"], x: Float[Array, "*shape"], y: Float[Array, "*shape"]
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     r"""Return :math:`(g \odot 1_{x \ge y}, g \odot 1_{x < y})`: the gate routes."""
+    _check_rule(g, x, y)
     first = _first_wins(x, y)
     return jnp.where(first, g, 0), jnp.where(first, 0, g)
 
@@ -127,6 +136,7 @@ def square(inputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
       >>> square(jnp.array([1.0, -3.0]))
       Array([1., 9.], dtype=float32)
     """
+    _require.arrays(inputs=inputs)
     return jnp.square(inputs)
 
 
@@ -134,6 +144,8 @@ def square_backward(
     g: Float[Array, "*shape"], inputs: Float[Array, "*shape"]
 ) -> Float[Array, "*shape"]:
     r"""Return :math:`2 g \odot x`."""
+    _require.arrays(inputs=inputs)
+    _require.incoming(g, inputs.shape)
     return 2 * g * inputs
 
 
@@ -146,7 +158,7 @@ def norm(inputs: Float[Array, "*batch dim"]) -> Float[Array, "*batch"]:
     The norm has a corner at the origin, where every vector of length at most 1 is a subgradient; 0
     is the one that leaves two equal points where they are. `plain_norm` gives NaN there.
 
-    Squares neither underflow nor overflow: a vector is first divided by a power of two near its
+    The squares neither underflow nor overflow: a vector is first divided by a power of two near its
     largest element, which rounds nothing.
 
     Args:
@@ -159,6 +171,7 @@ def norm(inputs: Float[Array, "*batch dim"]) -> Float[Array, "*batch"]:
       >>> norm(jnp.array([[1.0, 2.0, 2.0], [0.0, 0.0, 0.0]]))
       Array([3., 0.], dtype=float32)
     """
+    _check_vectors(inputs)
     scale = _power_of_two_near(inputs)
     squared = jnp.sum(jnp.square(inputs / scale), axis=-1)
     at_origin = squared == 0
@@ -180,15 +193,16 @@ def norm_backward(
     g: Float[Array, "*batch"], inputs: Float[Array, "*batch dim"]
 ) -> Float[Array, "*batch dim"]:
     r"""Return :math:`g \, x / \|x\|`, and 0 at the origin."""
+    _check_vectors(inputs, g)
     length = norm(inputs)[..., None]
     return g[..., None] * (inputs / jnp.where(length == 0, 1, length))
 
 
 def plain_norm(inputs: Float[Array, "*batch dim"]) -> Float[Array, "*batch"]:
-    """Return the Euclidean norm over the last axis as one writes it down at first.
+    """Return the Euclidean norm over the last axis by its formula.
 
-    At the origin its gradient is NaN: 0 from the square times infinity from the root. It is here to
-    be compared with; use `norm`.
+    At the origin its gradient is NaN: 0 from the square times infinity from the root. It is here
+    for comparison; use `norm`.
 
     Example:
       >>> import jax
@@ -197,6 +211,7 @@ def plain_norm(inputs: Float[Array, "*batch dim"]) -> Float[Array, "*batch"]:
       >>> jax.grad(plain_norm)(jnp.zeros(2)), jax.grad(norm)(jnp.zeros(2))
       (Array([nan, nan], dtype=float32), Array([0., 0.], dtype=float32))
     """
+    _check_vectors(inputs)
     return jnp.sqrt(jnp.sum(jnp.square(inputs), axis=-1))
 
 
@@ -204,7 +219,16 @@ def plain_norm_backward(
     g: Float[Array, "*batch"], inputs: Float[Array, "*batch dim"]
 ) -> Float[Array, "*batch dim"]:
     r"""Return :math:`g \, x / \|x\|`, which is 0 / 0 = NaN at the origin."""
+    _check_vectors(inputs, g)
     return g[..., None] * inputs / plain_norm(inputs)[..., None]
+
+
+def _check_vectors(inputs: Array, g: Array | None = None) -> None:
+    _require.floats(inputs=inputs)
+    if inputs.ndim == 0:
+        raise ValueError("inputs of shape (): they must be vectors along the last axis")
+    if g is not None:
+        _require.incoming(g, inputs.shape[:-1])
 
 
 def __dir__() -> list[str]:

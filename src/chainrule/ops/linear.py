@@ -2,6 +2,8 @@
 
 from jaxtyping import Array, Float
 
+from chainrule import _require
+
 __all__ = ["linear", "linear_backward", "matvec", "matvec_backward"]
 
 
@@ -36,11 +38,7 @@ def linear(
       Array([[1.5, 2. , 0. ],
              [3.5, 4. , 2. ]], dtype=float32)
     """
-    if inputs.shape[1:] != kernel.shape[:1] or kernel.shape[1:] != bias.shape:
-        raise ValueError(
-            f"linear: inputs {inputs.shape}, kernel {kernel.shape} and bias {bias.shape} do not "
-            "fit: they must be [batch, in], [in, out] and [out]"
-        )
+    _check_linear(inputs, kernel, bias)
     return inputs @ kernel + bias[None, :]
 
 
@@ -59,6 +57,8 @@ def linear_backward(
 
     The kernel and the bias serve every sample: their gradients are the sums over the batch.
     """
+    _check_linear(inputs, kernel, bias)
+    _require.incoming(g, (len(inputs), len(bias)))
     return g @ kernel.T, inputs.T @ g, g.sum(axis=0)
 
 
@@ -82,11 +82,7 @@ def matvec(
       >>> matvec(jnp.array([[1.0, 5.0], [-3.0, 8.0]]), jnp.array([2.0, 4.0]))
       Array([22., 26.], dtype=float32)
     """
-    if matrix.shape[1:] != vector.shape:
-        raise ValueError(
-            f"matvec: matrix {matrix.shape} and vector {vector.shape} do not fit: "
-            "they must be [rows, columns] and [columns]"
-        )
+    _check_matvec(matrix, vector)
     return matrix @ vector
 
 
@@ -96,7 +92,28 @@ def matvec_backward(
     vector: Float[Array, " columns"],
 ) -> tuple[Float[Array, "rows columns"], Float[Array, " columns"]]:
     r"""Return the gradients of the matrix, :math:`g x^\top`, and the vector, :math:`W^\top g`."""
+    _check_matvec(matrix, vector)
+    _require.incoming(g, matrix.shape[:1])
     return g[:, None] * vector[None, :], matrix.T @ g
+
+
+def _check_linear(inputs: Array, kernel: Array, bias: Array) -> None:
+    _require.arrays(inputs=inputs, kernel=kernel, bias=bias)
+    shapes = (inputs.ndim, inputs.shape[1:], kernel.shape[1:])
+    if shapes != (2, kernel.shape[:1], bias.shape):
+        raise ValueError(
+            f"linear: inputs {inputs.shape}, kernel {kernel.shape} and bias {bias.shape} do not "
+            "fit: they must be [batch, in], [in, out] and [out]"
+        )
+
+
+def _check_matvec(matrix: Array, vector: Array) -> None:
+    _require.arrays(matrix=matrix, vector=vector)
+    if matrix.ndim != 2 or matrix.shape[1:] != vector.shape:
+        raise ValueError(
+            f"matvec: matrix {matrix.shape} and vector {vector.shape} do not fit: "
+            "they must be [rows, columns] and [columns]"
+        )
 
 
 def __dir__() -> list[str]:

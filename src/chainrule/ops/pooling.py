@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from chainrule import _require
 from chainrule.ops import windows
 from chainrule.ops.windows import Padding, PerAxis, Window
 
@@ -37,6 +38,8 @@ __all__ = [
     "max_pool_with_indices",
     "max_pool_with_indices_backward",
 ]
+
+_MOST_TAPS = 2**16  # each is an operation of the program
 
 
 def max_pool(
@@ -52,7 +55,7 @@ def max_pool(
     .. math::
       o_i = \max_k x_{i s + k d}
 
-    A tie goes to the first maximum, the last axis running fastest, in value and gradient, as in
+    At a tie the first maximum wins, the last axis running fastest, in value and gradient, as in
     PyTorch and in XLA's own pooling; the maximum over a reshape would split its gradient. NaN
     passes. Padding never wins.
 
@@ -73,7 +76,7 @@ def max_pool(
     Raises:
       ValueError: no or more than three axes of space, a window, stride or dilation below 1, a
         padding below 0 or so wide that some position holds nothing but padding, a window larger
-        than the padded inputs, or inputs that are no floating-point numbers.
+        than the padded inputs or of more than 65,536 taps, or inputs that are not floating-point.
 
     Example:
       >>> max_pool(jnp.array([5.0, 5.0, 1.0, 2.0, 0.0, 7.0])[None, :, None], 3)[0, :, 0]
@@ -98,7 +101,8 @@ def max_pool_backward(
     .. math::
       \frac{\partial \ell}{\partial x_j} = \sum_{i \,:\, j = \arg\max_i} g_i
     """
-    placed = _place("max_pool", inputs, window, stride, padding, dilation, ceil_mode)
+    placed = _place("max_pool_backward", inputs, window, stride, padding, dilation, ceil_mode)
+    _require.incoming(g, (inputs.shape[0], *placed.outputs, inputs.shape[-1]))
     _, where = _max(inputs, placed)
     # What each tap sees of the numbers of the places: those of the winners send g back.
     places = windows.views(_places(placed), placed, -1)
@@ -186,9 +190,8 @@ def avg_pool(
       padding: zeros around the inputs, given as for `max_pool`.
       dilation: d, from one tap of the window to the next.
       ceil_mode: whether to keep the positions at the end that the window only partly fills.
-      count_include_pad: whether the padding counts as values: n is the number of taps on the inputs
-        or the padding, else on the inputs only. What ``ceil_mode`` lets stand beyond the padding is
-        never counted.
+      count_include_pad: whether n counts the taps on the padding beside those on the inputs. Taps
+        beyond the padding, which ``ceil_mode`` allows, are never counted.
 
     Returns:
       o, ``[batch, *outputs, channels]``.
@@ -224,7 +227,8 @@ def avg_pool_backward(
     .. math::
       \frac{\partial \ell}{\partial x_j} = \sum_{i, k \,:\, j = i s + k d} g_i / n_i
     """
-    placed = _place("avg_pool", inputs, window, stride, padding, dilation, ceil_mode)
+    placed = _place("avg_pool_backward", inputs, window, stride, padding, dilation, ceil_mode)
+    _require.incoming(g, (inputs.shape[0], *placed.outputs, inputs.shape[-1]))
     share = g / jnp.asarray(_counts(placed, count_include_pad), g.dtype)
     return windows.put_back([share] * math.prod(placed.size), placed)
 
@@ -240,6 +244,11 @@ def _place(
 ) -> Window:
     space = windows.space(name, inputs)
     size = windows.per_axis(f"{name}: window", window, len(space))
+    if math.prod(size) > _MOST_TAPS:
+        raise ValueError(
+            f"{name}: a window of {size} has {math.prod(size):,} taps, more than {_MOST_TAPS:,}: "
+            "reduce whole axes with jnp.max or jnp.mean"
+        )
     placed = windows.place(
         name,
         space,
@@ -249,7 +258,7 @@ def _place(
         dilation=dilation,
         ceil_mode=ceil_mode,
     )
-    if not all(taps.any(axis=0).all() for taps in _taps(placed)):
+    if not all((last > first).all() for first, last in _inside(placed)):
         raise ValueError(
             f"{name}: a window of {size} with dilation {placed.dilation} and padding "
             f"{placed.padding} holds nothing but padding somewhere on inputs of {space}: "
@@ -258,20 +267,25 @@ def _place(
     return placed
 
 
-def _taps(placed: Window, padded: bool = False) -> list[np.ndarray]:
-    """Say for each axis which taps of which position, [size, outputs], lie on the inputs."""
+def _inside(placed: Window, padded: bool = False) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return for each axis which taps of a position lie on the inputs: from first to before last.
+
+    With the padding counted as inputs, all do but those that ``ceil_mode`` lets stand beyond it.
+    """
     found = []
     for n, k, s, d, (lo, hi), out in zip(*placed, strict=True):
-        at = np.arange(k)[:, None] * d + np.arange(out)[None, :] * s - lo
-        # With the padding counted: nothing lies before it, but ceil_mode goes beyond it.
-        found.append(at < n + hi if padded else (at >= 0) & (at < n))
+        start = np.arange(out) * s - lo
+        first = np.zeros_like(start) if padded else np.clip(-(start // d), 0, k)
+        last = np.clip(-((start - n - padded * hi) // d), 0, k)
+        found.append((first, last))
     return found
 
 
 def _counts(placed: Window, count_include_pad: bool) -> np.ndarray:
-    """Say how many taps count at each position, [1, *outputs, 1]."""
-    taps = _taps(placed, padded=count_include_pad)
-    return functools.reduce(np.multiply.outer, [on.sum(axis=0) for on in taps])[None, ..., None]
+    """Return how many taps count at each position, [1, *outputs, 1]."""
+    inside = _inside(placed, padded=count_include_pad)
+    counts = functools.reduce(np.multiply.outer, [last - first for first, last in inside])
+    return counts[None, ..., None]
 
 
 def _max(inputs: Array, placed: Window) -> tuple[Array, Array]:
@@ -287,19 +301,20 @@ def _max(inputs: Array, placed: Window) -> tuple[Array, Array]:
     stride 1 0.08 and 0.14.
     """
     values, where = inputs, _places(placed)
-    for axis, inside in reversed(list(enumerate(_taps(placed)))):
+    for axis, (start, end) in reversed(list(enumerate(_inside(placed)))):
         one = _along(placed, axis)
         first, *others = windows.views(values, one, -np.inf)
         found, *places = windows.views(where, one)
-        best, seen = first, inside[0]
+        best, seen = first, start <= 0
         for tap, (view, place) in enumerate(zip(others, places, strict=True), start=1):
             wins = (view > best) | jnp.isnan(view)
             # Where all before was padding the first input wins, also if it is minus infinity.
-            if (new := inside[tap] & ~seen).any():
+            inside = (start <= tap) & (tap < end)
+            if (new := inside & ~seen).any():
                 across = [-1 if a == axis + 1 else 1 for a in range(inputs.ndim)]
                 wins |= jnp.asarray(new).reshape(across)
             best, found = jnp.where(wins, view, best), jnp.where(wins, place, found)
-            seen = seen | inside[tap]
+            seen = seen | inside
         values, where = best, found
     return values, jnp.broadcast_to(where, values.shape)
 
@@ -311,7 +326,7 @@ def _places(placed: Window) -> Array:
 
 
 def _along(placed: Window, axis: int) -> Window:
-    """The part of a window along one axis, when those behind it are done."""
+    """Return the part of a window along one axis, when the axes behind it are done."""
     still = (1,) * len(placed.size)
     return Window(
         *(

@@ -1,28 +1,34 @@
-"""Where a window stands on its inputs: what convolution and pooling have in common."""
+"""Where a window stands on its inputs: the geometry that convolution and pooling share."""
 
 import functools
+import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Num
 
+from chainrule import _require
+
 __all__ = ["Padding", "PerAxis", "Window", "pad", "per_axis", "place", "put_back", "space", "views"]
 
-PerAxis = int | Sequence[int]
-"""One number for every axis of space, or one for each."""
+PerAxis = SupportsIndex | Sequence[SupportsIndex]
+"""One int for every axis of space, or one for each."""
 
-Padding = int | str | Sequence[int | Sequence[int]]
-"""One number for every side, one or a pair ``(lo, hi)`` an axis, or ``"same"`` or ``"valid"``."""
+Padding = SupportsIndex | str | Sequence[SupportsIndex | Sequence[SupportsIndex]]
+"""One int for every side, one or a pair ``(lo, hi)`` an axis, or ``"same"`` or ``"valid"``."""
+
+
+_MOST = 2**28  # positions of a padded image, 1 GiB a channel in float32
 
 
 class Window(NamedTuple):
     """A window and the positions it takes: plain integers, one of each an axis of space.
 
     Attributes:
-      inputs: the sizes of what it slides over, before the padding.
+      inputs: the sizes of the inputs, before the padding.
       size: its own.
       strides: from one position to the next.
       dilation: from one of its taps to the next: 1 has no holes.
@@ -44,7 +50,7 @@ class Window(NamedTuple):
 
     @property
     def reach(self) -> list[tuple[int, int]]:
-        """The padding that the positions need: after, it is negative where values are left over."""
+        """The padding that the positions need; negative at the end where values are left over."""
         return [
             (lo, (out - 1) * s + (k - 1) * d + 1 - n - lo)
             for n, k, s, d, (lo, _), out in zip(*self, strict=True)
@@ -73,7 +79,8 @@ def place(
 
     Raises:
       ValueError: a number of values that is not the number of axes, a size, stride or dilation
-        below 1, a padding below 0, or a window larger than the padded inputs.
+        that is no int of at least 1, a padding that is none of at least 0 or that makes more of
+        small inputs than fits into memory, or a window larger than the padded inputs.
     """
     axes = len(inputs)
     size = per_axis(f"{name}: window", size, axes)
@@ -81,6 +88,12 @@ def place(
     dilations = per_axis(f"{name}: dilation", dilation, axes)
     spans = _spans(size, dilations)
     pads = _pads(name, padding, inputs, spans, strides)
+    padded = tuple(n + lo + hi for n, (lo, hi) in zip(inputs, pads, strict=True))
+    if math.prod(padded) > max(_MOST, 16 * math.prod(inputs)):
+        raise ValueError(
+            f"{name}: padding {pads} turns inputs of {inputs} into {padded}, "
+            f"{math.prod(padded):,} positions: take less padding"
+        )
     outputs = []
     for n, span, s, (lo, hi) in zip(inputs, spans, strides, pads, strict=True):
         room = n + lo + hi - span
@@ -98,13 +111,22 @@ def place(
 
 def per_axis(name: str, value: PerAxis, axes: int) -> tuple[int, ...]:
     """Spread one number over the axes, or check that there is one for each, all at least 1."""
-    values = (value,) * axes if isinstance(value, int) else tuple(value)
-    if len(values) != axes or min(values) < 1:
+    values = list(value) if _many(value) else [value] * axes  # type: ignore[arg-type]
+    try:
+        found = tuple(_require.count(name, one) for one in values)
+    except ValueError:
+        found = ()
+    if len(found) != axes:
         raise ValueError(
-            f"{name} {value}: give one number, or one for each of the {axes} axes of space, "
-            "and none below 1"
+            f"{name} {value!r}: give one int, or one for each of the {axes} axes of space, and "
+            "none below 1"
         )
-    return values
+    return found
+
+
+def _many(value: Any) -> bool:
+    """Say whether there are several values: ints of NumPy are one, as Python's are."""
+    return isinstance(value, Sequence) or getattr(value, "ndim", 0) > 0
 
 
 def _spans(size: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[int, ...]:
@@ -118,24 +140,28 @@ def _pads(
     spans: tuple[int, ...],
     strides: tuple[int, ...],
 ) -> tuple[tuple[int, int], ...]:
-    if padding == "valid":
+    word = padding if isinstance(padding, str) else ""
+    if word == "valid":
         return tuple((0, 0) for _ in inputs)
-    if padding == "same":
+    if word == "same":
         # As many positions as strides begun on the inputs; what is odd goes after.
         short = [
             max((-(-n // s) - 1) * s + span - n, 0)
             for n, span, s in zip(inputs, spans, strides, strict=True)
         ]
         return tuple((total // 2, total - total // 2) for total in short)
-    if not isinstance(padding, str):
-        sides = (padding,) * len(inputs) if isinstance(padding, int) else tuple(padding)
-        pads = tuple((side, side) if isinstance(side, int) else tuple(side) for side in sides)
-        if len(pads) == len(inputs) and all(len(pair) == 2 and min(pair) >= 0 for pair in pads):
-            return tuple((lo, hi) for lo, hi in pads)
-    raise ValueError(
-        f"{name}: padding {padding!r}: give one number, or for each of the {len(inputs)} axes of "
-        'space one number or a pair (lo, hi), none below 0, or the word "same" or "valid"'
-    )
+    sides: list[Any] = list(padding) if _many(padding) else [padding] * len(inputs)  # type: ignore[arg-type]
+    ends = [side if _many(side) else (side, side) for side in sides]
+    try:
+        pads = tuple(tuple(_require.count("padding", n, least=0) for n in pair) for pair in ends)
+    except ValueError:
+        pads = ()
+    if len(pads) != len(inputs) or any(len(pair) != 2 for pair in pads):
+        raise ValueError(
+            f"{name}: padding {padding!r}: give one int, or for each of the {len(inputs)} axes of "
+            'space one int or a pair (lo, hi), none below 0, or the word "same" or "valid"'
+        )
+    return tuple((lo, hi) for lo, hi in pads)
 
 
 def space(name: str, inputs: Array) -> tuple[int, ...]:
@@ -144,6 +170,7 @@ def space(name: str, inputs: Array) -> tuple[int, ...]:
     Raises:
       ValueError: there are fewer or more, or the inputs are no floating-point numbers.
     """
+    _require.arrays(inputs=inputs)
     if not 3 <= inputs.ndim <= 5:
         raise ValueError(
             f"{name}: inputs of shape {inputs.shape}: they must be [batch, *space, channels] with "
@@ -162,7 +189,7 @@ def pad(
     ends: Sequence[tuple[int, int]],
     fill: int | float = 0,
 ) -> Num[Array, "batch *padded channels"]:
-    """Put values before and after each axis of space; a negative number of them cuts some off."""
+    """Put values before and after each axis of space; a negative number cuts values off."""
     none = (0, 0, 0)
     fit = [none, *((lo, hi, 0) for lo, hi in ends), none]
     return lax.pad(inputs, jnp.asarray(fill, inputs.dtype), fit)
