@@ -331,6 +331,91 @@ def test_integer_arguments_have_no_row_and_their_gradient_is_none():
     assert report.verdict == "equal"
 
 
+def test_the_gradient_of_an_integer_is_none_and_any_other_is_wrong():
+    def compare(by_index):
+        return check_gradients(lambda x, i: (2.0 * x, by_index(i)), lambda x, i: x**2, 3.0, 1)
+
+    assert compare(lambda i: None).verdict == "equal"
+    assert compare(lambda i: np.zeros((), jax.dtypes.float0)).verdict == "equal"
+    assert compare(lambda i: jnp.array(999.0)).rows[1].note == "the gradient of integers: give None"
+    assert compare(lambda i: jnp.array(999.0)).verdict == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ((jnp.array([1j, 2.0]),), r"z complex64: give the real and the imaginary part"),
+        ((1j,), r"z complex128: give the real"),
+        ((jnp.arange(3),), r"z int32: there is no floating-point number to differentiate for"),
+        ((True,), r"z bool: there is no floating-point number"),
+        (("x",), r"argument must be an array of numbers, not a str"),
+    ],
+)
+def test_a_point_with_nothing_to_compare_is_refused_and_not_equal(args, message):
+    with pytest.raises(ValueError, match=message):
+        check_gradients(lambda z: 999 * z, lambda z: jnp.sum(jnp.abs(z) ** 2.0), *args)
+
+
+def test_no_arguments_are_refused_and_not_equal():
+    with pytest.raises(ValueError, match="no argument: there is no floating-point number"):
+        check_gradients(lambda: (), lambda: jnp.array(1.0))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"max_differences": -1}, "max_differences must be an int of at least 0, not -1"),
+        ({"max_differences": 2.5}, r"not 2\.5"),
+        ({"mine": 3}, "mine must be a function of the arguments, not an int"),
+        ({"reference": None}, "reference must be a function of the arguments, not a NoneType"),
+        ({"reference": lambda x: (x, {})}, "reference returns tuple of shape None"),
+        ({"reference": lambda x: 1j * x}, r"reference returns complex128 of shape \(\)"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_functions_and_settings_of_another_kind_are_refused(settings, message):
+    whole = {"mine": lambda x: x, "reference": lambda x: x**2 / 2} | settings
+    mine, reference = whole.pop("mine"), whole.pop("reference")
+    with pytest.raises(ValueError, match=message):
+        check_gradients(mine, reference, 1.0, **whole)
+
+
+# The tolerances, from both sides: 1e-5 and 100 units of the dtype that `mine` returns against
+# jax.grad, 1e-6 and 1e-8 of the largest against the differences.
+
+
+@pytest.mark.parametrize(("error", "verdict"), [(0.9e-5, "rounding"), (3e-5, "wrong")])
+def test_against_autodiff_an_element_may_be_off_by_1e_5_of_itself(error, verdict):
+    report = check_gradients(
+        lambda x: x * (1 + error), lambda x: jnp.sum(x**2) / 2, jnp.ones(3), max_differences=0
+    )
+    assert report.verdict == verdict
+
+
+@pytest.mark.parametrize(("units", "verdict"), [(50, "rounding"), (300, "wrong")])
+def test_against_autodiff_an_element_may_be_off_by_100_units_of_the_largest(units, verdict):
+    slopes = jnp.array([1.0, 0.0])
+    off = slopes.at[1].set(units * jnp.finfo(jnp.float32).eps)
+    report = check_gradients(
+        lambda x: off.astype(jnp.float32), lambda x: slopes @ x, jnp.zeros(2), max_differences=0
+    )
+    assert report.verdict == verdict
+
+
+@pytest.mark.parametrize(("error", "verdict"), [(0.8e-6, "rounding"), (3e-6, "wrong")])
+def test_against_differences_an_element_may_be_off_by_1e_6_of_itself(error, verdict):
+    report = check_gradients(lambda x: (1 + error) * jnp.ones(2), jnp.sum, jnp.zeros(2))
+    assert report.verdict == verdict
+
+
+@pytest.mark.parametrize(("error", "verdict"), [(0.5e-8, "rounding"), (3e-8, "wrong")])
+def test_against_differences_an_element_may_be_off_by_1e_8_of_the_largest(error, verdict):
+    slopes = jnp.array([1.0, 0.0])
+    off = slopes.at[1].set(error).astype(jnp.float32)
+    report = check_gradients(lambda x: off, lambda x: slopes.astype(x.dtype) @ x, jnp.zeros(2))
+    assert report.verdict == verdict
+
+
 def test_a_program_that_branches_on_values_can_be_checked():
     # The notes' loop whose length depends on the data, with a weight shared by its rounds.
     def loss(w, x):
@@ -383,7 +468,7 @@ def test_the_table_shows_all_columns():
 
 def test_what_cannot_be_compared_is_refused():
     with pytest.raises(
-        ValueError, match=r"reference returns the shape \(2,\): it must be a scalar"
+        ValueError, match=r"reference returns float64 of shape \(2,\): it must be a"
     ):
         check_gradients(lambda x: x, lambda x: x, jnp.ones(2))
     with pytest.raises(ValueError, match="mine returns 1, and there are 2 arguments"):

@@ -1,11 +1,12 @@
 r"""Gradients by hand against `jax.grad` and against differences, element by element.
 
-`check_gradients` compares three columns: the gradient that somebody wrote down, the one that JAX
-derives, and the slope of the function itself. The first two can be wrong together (a rule that was
-derived wrongly and registered with JAX); the third knows only the values of the function.
+`check_gradients` compares three columns: the gradient written by hand, the one that JAX derives,
+and the slope of the function itself. The first two can be wrong together (where a wrong rule was
+registered with JAX); the third knows only the values of the function.
 
-A gradient **by an intermediate value** needs no further machinery: it is the gradient by a zero
-that is added to that value. Give the reference an argument of such zeros, "probes":
+A gradient **with respect to an intermediate value** needs no further machinery: it is the gradient
+with respect to a zero that is added to that value. Give the reference an argument of such zeros,
+"probes":
 
 Example:
   The notes' :math:`\|W x\|^2` with the intermediate :math:`q = W x`.
@@ -63,6 +64,7 @@ import dataclasses
 import functools
 import inspect
 import io
+import numbers
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -70,10 +72,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["Point", "Report", "Row", "Verdict", "check_gradients"]
+from chainrule import _require
+
+__all__ = ["Comparison", "Row", "Verdict", "check_gradients"]
 
 Verdict = Literal["equal", "rounding", "kink", "wrong"]
-"""What is said of one number of a gradient."""
+"""How one number of a gradient compares."""
 _VERDICTS: tuple[Verdict, ...] = ("equal", "rounding", "kink", "wrong")
 
 _EPS = float(np.finfo(np.float64).eps)
@@ -85,7 +89,7 @@ class Row(NamedTuple):
     """What was found for one array.
 
     Attributes:
-      name: where it sits in the arguments, ``params.layer1.kernel``.
+      name: its place in the arguments, ``params.layer1.kernel``.
       shape: its shape.
       verdict: of its worst element: ``equal``, ``rounding``, ``kink`` or ``wrong``.
       max_abs: the largest absolute error by hand against `jax.grad`, over all elements.
@@ -95,7 +99,7 @@ class Row(NamedTuple):
       autodiff: as `jax.grad` gives it.
       difference: as the central difference gives it.
       differenced: how many elements were compared with differences.
-      note: what numbers cannot say, for example that no gradient was given.
+      note: what no number says, for example that no gradient was given.
     """
 
     name: str
@@ -112,8 +116,8 @@ class Row(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
-    """One `Row` an array; ``print`` shows the table, and so does rich, in colour.
+class Comparison:
+    """One `Row` an array; ``print`` shows the table, and rich shows it in colour.
 
     Attributes:
       rows: in the order of the arguments.
@@ -132,7 +136,7 @@ class Report:
 
         colours = dict(zip(_VERDICTS, ("green", "green", "yellow", "bold red"), strict=True))
         table = Table(box=None, header_style="bold", pad_edge=False)
-        table.add_column("gradient by", no_wrap=True)
+        table.add_column("with respect to", no_wrap=True)
         table.add_column("verdict", no_wrap=True)
         for column in ("max abs", "max rel", "worst at", "by hand", "jax.grad", "difference"):
             table.add_column(column, justify="right", no_wrap=True)
@@ -163,35 +167,40 @@ def check_gradients(
     reference: Callable[..., Any],
     *args: Any,
     max_differences: int = 100,
-) -> Report:
+) -> Comparison:
     r"""Compare gradients written by hand with `jax.grad` and with central differences.
 
     Everything runs in float64, whatever the arguments are. An element is
 
-    - ``equal``: within 100 units in the last place of float64, by the largest of its array;
+    - ``equal``: within 100 units in the last place of float64, relative to the largest element of
+      its array;
     - ``rounding``: within 1e-5 of itself, or within 100 units in the last place of the dtype that
-      ``mine`` returned, by the largest of its array;
+      ``mine`` returned, relative to the largest element of its array;
     - ``kink``: the three columns disagree, but the function has a corner here (ReLU at 0, a tie of
       a maximum), and the gradient by hand lies between the slopes around it: between those from the
       left and from the right, and those that `jax.grad` gives here and at 32 points close by;
     - ``wrong`` otherwise. Not finite is wrong, and so is agreeing with `jax.grad` but not with the
       function, as `jax.lax.stop_gradient` does on purpose.
 
+    The first two hold only where the central difference agrees, within 1e-6 of the element, 1e-8 of
+    the largest of its array and the rounding of the values.
+
     Args:
       mine: ``mine(*args)`` gives one gradient per argument, in trees like the arguments: bare for a
         single argument, else in a tuple. None stands for the gradient of an integer argument.
-      reference: ``reference(*args)`` gives a scalar. A gradient by an intermediate value is that by
-        an argument of zeros which is added to it.
+      reference: ``reference(*args)`` gives a real scalar. The gradient with respect to an
+        intermediate value is that of an argument of zeros which is added to it.
       *args: pytrees of arrays; the point at which to compare.
       max_differences: at most this many elements of an array are compared with differences, which
         cost two calls of ``reference`` each: those where the other two columns disagree most, then
-        others spread evenly; with 0, none. `jax.grad` is compared with everywhere.
+        others spread evenly; with 0, none. `jax.grad` is compared everywhere.
 
     Returns:
-      A `Report`: one row for every array of real numbers in the arguments.
+      A `Comparison`: one row for every array of real numbers in the arguments.
 
     Raises:
-      ValueError: ``reference`` does not return a scalar, or ``mine`` not one gradient per argument.
+      ValueError: ``reference`` does not return a real scalar, ``mine`` not one gradient per
+        argument, an argument is complex, or none holds floating-point numbers.
 
     Example:
       >>> report = check_gradients(lambda x: 2.001 * x, lambda x: jnp.sum(x**2), jnp.ones(3))
@@ -204,6 +213,9 @@ def check_gradients(
       >>> check_gradients(lambda x: (x >= 0).astype(x.dtype), corner, jnp.zeros(3)).verdict
       'kink'
     """
+    _require.function("mine", mine, "of the arguments")
+    _require.function("reference", reference, "of the arguments")
+    max_differences = _require.count("max_differences", max_differences, least=0)
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         args = jax.tree.map(_double, args)
         leaves, treedef = jax.tree_util.tree_flatten_with_path(args)
@@ -211,8 +223,9 @@ def check_gradients(
         point = {
             name: np.asarray(leaf)
             for name, leaf in values.items()
-            if jnp.issubdtype(leaf.dtype, jnp.floating)
+            if jnp.issubdtype(leaf.dtype, jnp.inexact)
         }
+        _check_point(point, values)
 
         def function(point: Point) -> jax.Array:
             leaves = values | {name: jnp.asarray(leaf) for name, leaf in point.items()}
@@ -221,17 +234,32 @@ def check_gradients(
         given = _gradients_by_name(mine, reference, args)
         around = _Around(function, point)
         rows = [_row(name, given.get(name), around, max_differences) for name in point]
-        for name in given.keys() - values.keys():
-            note = "the gradient of what is no argument"
-            rows.append(Row(name, jnp.shape(given[name]), "wrong", note=note))
-        return Report(tuple(rows))
+        for name in sorted(given.keys() - point.keys()):
+            unknown = name not in values
+            if unknown or given[name].dtype != jax.dtypes.float0:
+                what = "what is no argument" if unknown else "integers: give None"
+                note = f"the gradient of {what}"
+                rows.append(Row(name, jnp.shape(given[name]), "wrong", note=note))
+        return Comparison(tuple(rows))
 
 
 Point = dict[str, Any]
 """Where a gradient was checked: the arrays by name."""
 
 
+def _check_point(point: Point, values: dict[str, Any]) -> None:
+    if wrong := [f"{name} {x.dtype}" for name, x in point.items() if np.iscomplexobj(x)]:
+        raise ValueError(
+            f"{', '.join(wrong)}: give the real and the imaginary part as arguments of their own"
+        )
+    if not point:
+        found = ", ".join(f"{name} {x.dtype}" for name, x in values.items()) or "no argument"
+        raise ValueError(f"{found}: there is no floating-point number to differentiate for")
+
+
 def _double(leaf: Any) -> jax.Array:
+    if not isinstance(leaf, numbers.Number):
+        _require.arrays(argument=leaf)
     array = jnp.asarray(leaf)
     return array.astype(jnp.float64) if jnp.issubdtype(array.dtype, jnp.floating) else array
 
@@ -277,9 +305,13 @@ class _Around:
     def __init__(self, function: Callable[[Point], jax.Array], point: Point):
         self.point = point
         self.function = _compiled(function, point)
-        if (shape := jnp.shape(self.function(point))) != ():
-            raise ValueError(f"reference returns the shape {shape}: it must be a scalar, ()")
-        self.value = float(self.function(point))
+        value = self.function(point)
+        shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", type(value).__name__)
+        if shape != () or not jnp.issubdtype(dtype, jnp.floating):
+            raise ValueError(
+                f"reference returns {dtype} of shape {shape}: it must be a floating-point scalar"
+            )
+        self.value = float(value)
         self.gradient = _compiled(jax.grad(function), point)
         self.autodiff = jax.tree.map(np.asarray, self.gradient(point))
 

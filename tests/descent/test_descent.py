@@ -359,6 +359,15 @@ def test_verdicts_follow_the_stated_rule_in_the_stated_order(word, loss, grad_no
     assert descent.verdict(trace_of(loss, grad_norm)) == (word,)
 
 
+@pytest.mark.parametrize(
+    ("rise", "word"), [(1.00005e-4, "oscillating"), (0.99995e-4, "descending")]
+)
+def test_a_rise_counts_by_its_share_of_the_value_before_it(rise, word):
+    # Of the value after it the first would be less than 1e-4 too.
+    loss = np.array([2.0, 1.0, 1.0 + rise])
+    assert descent.verdict(descent.Trace(loss, np.ones(3), None, None)) == (word,)
+
+
 def test_oscillating_looks_at_the_last_tenth_only_and_asks_for_a_quarter_of_rises():
     falling = np.linspace(10, 1, 81)
     early = falling.copy()
@@ -391,13 +400,24 @@ def test_summary_names_peak_best_and_first_nonfinite_step():
         [-5.0, 1.0],  # plain power iteration returns -5
         [-5.0, -2.0, -0.5],
         [3.0, 3.0, 3.0],
+        [-3.0, -3.0, -3.0],  # exhausted after one iteration
         [0.0, 0.0],
         [2.0],
         [-4.0],
         np.concatenate([np.linspace(-30, 5, 99), [9.0]]),
         np.concatenate([np.geomspace(1e-4, 1, 150), [20.0, 90.0]]),
     ],
-    ids=["indefinite", "negative", "repeated", "flat", "one", "concave", "gap", "network"],
+    ids=[
+        "indefinite",
+        "negative",
+        "repeated",
+        "exhausted",
+        "flat",
+        "one",
+        "concave",
+        "gap",
+        "network",
+    ],
 )
 def test_sharpness_is_the_algebraically_largest_eigenvalue(eigenvalues):
     eigenvalues = np.asarray(eigenvalues)
