@@ -113,14 +113,73 @@ def test_what_cannot_be_judged_is_refused(unchecked):
     d, y = np.array([0.1, 0.2]), np.array([True, False])
     with pytest.raises(ValueError, match=r"distances \(2,\) against same \(3,\)"):
         verification.roc(d, np.array([True, False, True]))
-    with pytest.raises(ValueError, match="1 of 2 distances are NaN"):
+    with pytest.raises(ValueError, match="distances must be finite, not nan at index 1"):
         verification.roc(np.array([0.1, np.nan]), y)
-    with pytest.raises(ValueError, match="2 of 2 pairs are of one kind"):
+    with pytest.raises(ValueError, match="2 of 2 pairs are of one class"):
         verification.accuracy(d, np.array([True, True]), 0.1)
     key = jax.random.key(0)
-    with pytest.raises(ValueError, match="5 ways and 10 episodes with 2 classes"):
+    with pytest.raises(ValueError, match="ways must be an int from 2 to 2, not 5"):
         verification.one_shot(np.ones((4, 1)), [0, 0, 1, 1], ways=5, episodes=10, key=key)
     with pytest.raises(ValueError, match="class 1 has one sample"):
         verification.one_shot(np.ones((3, 1)), [0, 0, 1], ways=2, episodes=10, key=key)
-    with pytest.raises(ValueError, match="2 of these numbers not finite"):
+    with pytest.raises(ValueError, match=r"embeddings must be finite, not nan at index \(0, 0\)"):
         verification.spread(np.array([[np.nan, 1.0], [np.inf, 2.0]]))
+
+
+def test_a_distance_at_the_threshold_is_accepted():
+    d, y = np.array([0.1, 0.2, 0.3]), np.array([True, True, False])
+    assert verification.accuracy(d, y, 0.2) == 1
+    assert verification.accuracy(d, y, np.nextafter(0.2, 0)) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (
+            lambda d, y: verification.roc(d, y + 1),
+            r"same must be 0 or 1, not 2\.0 at index 0: 1",
+        ),
+        (lambda d, y: verification.roc(d, y * np.nan), "same must be 0 or 1, not nan at index 0"),
+        (lambda d, y: verification.roc(d + np.inf, y), "distances must be finite, not inf"),
+        (lambda d, y: verification.roc("near", y), "distances must be an array of numbers, not of"),
+        (lambda d, y: verification.accuracy(d, y, np.nan), "threshold must be a number .*not nan"),
+        (lambda d, y: verification.accuracy(d, y, "x"), "threshold must be a number .*not 'x'"),
+        (lambda d, y: verification.area((d, y)), "curve must be what roc returns, not a tuple"),
+        (lambda d, y: verification.equal_error_rate(d), "curve must be what roc returns, not an a"),
+        (lambda d, y: verification.spread(d), r"embeddings \(2,\): they must be \[samples, dim\]"),
+        (lambda d, y: verification.spread(np.eye(2), limit=0), "limit must be .* above 0, not 0"),
+    ],
+)
+def test_what_is_no_answer_no_number_or_no_curve_is_refused(function, message, unchecked):
+    with pytest.raises(ValueError, match=message):
+        function(np.array([0.1, 0.2]), np.array([1.0, 0.0]))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"key": 0}, "key is int of shape None: pass one key made by jax.random.key"),
+        ({"ways": 2.5}, r"ways must be an int from 2 to 3, not 2\.5"),
+        ({"episodes": 0}, "episodes must be an int of at least 1, not 0"),
+        ({"labels": np.zeros(6)}, "labels of 1 class: an episode takes two or more"),
+        ({"labels": np.arange(5) % 3}, r"embeddings \(6, 2\) against labels \(5,\)"),
+        ({"embeddings": np.full((6, 2), np.nan)}, "embeddings must be finite, not nan"),
+    ],
+)
+def test_episodes_that_cannot_be_drawn_are_refused(settings, message, unchecked):
+    whole = {
+        "embeddings": np.ones((6, 2)),
+        "labels": np.arange(6) % 3,
+        "ways": 2,
+        "episodes": 3,
+        "key": jax.random.key(0),
+    }
+    with pytest.raises(ValueError, match=message):
+        verification.one_shot(**whole | settings)
+
+
+def test_a_similarity_with_its_sign_changed_is_judged_as_a_distance():
+    similarities, same = np.array([0.9, 0.2, 0.7, -0.5]), np.array([True, False, True, False])
+    curve = verification.roc(-similarities, same)
+    assert verification.area(curve) == 1
+    assert -0.7 <= verification.best_threshold(-similarities, same) < -0.2

@@ -1,9 +1,9 @@
-r"""What one does to the input by hand: products of pairs, Sobel's edges, histograms of gradients.
+r"""Features by hand: products of pairs, Sobel's edges, histograms of oriented gradients.
 
 A feature map is a pure function of the inputs, without parameters. A linear predictor on top of it
-is still linear in what is learned, so that everything known about linear predictors holds, and what
-it can say about the inputs is no longer linear. Pair products add to what it can say; a histogram
-of gradients takes away what should not matter, as the exact place of a stroke.
+is still linear in its weights, so that everything known about linear predictors holds, but no
+longer linear in the inputs. Pair products make it more expressive; a histogram of gradients removes
+what should not matter, such as the exact place of a stroke.
 
 Images are ``[..., height, width]``, one channel, with any number of leading axes. Integers, such as
 raw pixels, are turned into floats first: bytes would wrap around.
@@ -18,6 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Real
 
+from chainrule import _require
+
 __all__ = ["NORMS", "hog", "pair_products", "pairs", "sobel"]
 
 NORMS = ("l2-hys", "l2", "none")
@@ -26,15 +28,15 @@ NORMS = ("l2-hys", "l2", "none")
 _HYSTERESIS = 0.2  # where Lowe and Dalal and Triggs clip
 _EPSILON = 1e-5  # scikit-image's
 _TOGETHER = 128  # images whose intermediate values stay in the cache
+_MOST_FEATURES = 2**14  # the table of all their pairs takes 2 GB
 
 
 def pairs(key: PRNGKeyArray, features: int, count: int) -> Int[Array, "count 2"]:
     """Draw distinct pairs of distinct features.
 
-    What is drawn is a uniform sample, without replacement, of the ``n (n - 1) / 2`` unordered pairs
-    of two different features, in random order: no square, and no pair twice. The first ``m`` of
-    ``count`` pairs are themselves such a sample, so that one draw serves a growing number of
-    features.
+    They are a uniform sample, without replacement, of the ``n (n - 1) / 2`` unordered pairs of two
+    different features, in random order: no square, and no pair twice. The first ``m`` of ``count``
+    pairs are such a sample too, so that one draw serves a growing number of features.
 
     Args:
       key: the source of the numbers.
@@ -45,15 +47,17 @@ def pairs(key: PRNGKeyArray, features: int, count: int) -> Int[Array, "count 2"]
       Their indices ``u < v``, int32, one pair a row.
 
     Raises:
-      ValueError: there are not that many pairs.
+      ValueError: ``key`` is no key, or there are not that many pairs.
 
     Example:
       >>> drawn = pairs(jax.random.key(0), features=784, count=1000)
       >>> drawn.shape, bool((drawn[:, 0] < drawn[:, 1]).all())
       ((1000, 2), True)
     """
-    available = math.comb(max(features, 0), 2)
-    if not 0 <= count <= available:
+    _require.one_key(key)
+    features = _require.count("features", features, least=0, most=_MOST_FEATURES)
+    available = math.comb(features, 2)
+    if not 0 <= _require.count("count", count, least=0) <= available:
         raise ValueError(
             f"pairs: {count} pairs of {features} features: there are {available} pairs of distinct "
             "features, ask for no more of them"
@@ -72,7 +76,7 @@ def pair_products(
 
     A linear predictor on them is a quadratic form of ``x``. They are many: 10,000 products of
     60,000 digits are 2.4 GB. Call this on a block of the inputs at a time, as
-    `chainrule.models.perceptron.fit` does with the function that it is given as ``features``.
+    `chainrule.models.perceptron.fit` does with its argument ``features``.
 
     Args:
       inputs: x, one sample a row.
@@ -82,19 +86,20 @@ def pair_products(
       The products, one a pair.
 
     Raises:
-      ValueError: an index is outside of the features.
+      ValueError: the pairs are not ``[count, 2]`` integers, or an index is no feature.
 
     Example:
       >>> pair_products(jnp.array([[2.0, 3.0, 5.0]]), jnp.array([[0, 1], [1, 2]]))
       Array([[ 6., 15.]], dtype=float32)
     """
-    if not isinstance(pairs, jax.core.Tracer) and pairs.size:
-        low, high = np.min(np.asarray(pairs)), np.max(np.asarray(pairs))
-        if low < 0 or high >= inputs.shape[-1]:
-            raise ValueError(
-                f"pair_products: pairs with indices from {low} to {high}, inputs of shape "
-                f"{inputs.shape}: an index must be from 0 to {inputs.shape[-1] - 1}"
-            )
+    _require.arrays(inputs=inputs, pairs=pairs)
+    if inputs.ndim == 0 or pairs.shape[1:] != (2,) or not jnp.issubdtype(pairs.dtype, jnp.integer):
+        raise ValueError(
+            f"pair_products: inputs {inputs.shape}, pairs {pairs.dtype} {pairs.shape}: they must "
+            "be [..., features] and integers [count, 2]"
+        )
+    why = f"inputs {inputs.shape} have {inputs.shape[-1]} features"
+    _require.within("pairs", pairs, least=0, most=inputs.shape[-1] - 1, why=why)
     x = _floats(inputs)
     return x[..., pairs[:, 0]] * x[..., pairs[:, 1]]
 
@@ -109,8 +114,8 @@ def sobel(
       \begin{pmatrix} -1 & 0 & 1 \\ -2 & 0 & 2 \\ -1 & 0 & 1 \end{pmatrix}
 
     The kernels are not flipped: a horizontal edge is positive where the image grows brighter
-    downwards, a vertical one where it grows brighter to the right. Beyond the border the image goes
-    on as its outermost pixels. A ramp that climbs by 1 a pixel gives 8.
+    downwards, a vertical one where it grows brighter to the right. Beyond the border the outermost
+    pixels are repeated. A ramp that climbs by 1 a pixel gives 8.
 
     Args:
       images: in any unit.
@@ -119,7 +124,7 @@ def sobel(
       The horizontal and the vertical edges, of the shape of the images, in their unit.
 
     Raises:
-      ValueError: the images have less than two axes.
+      ValueError: the images have fewer than two axes, or an axis of channels.
 
     Example:
       >>> horizontal, vertical = sobel(jnp.array([[0.0, 0.0], [1.0, 1.0]]))
@@ -162,8 +167,8 @@ def hog(
       \frac{h'}{\sqrt{\|h'\|^2 + \epsilon^2}}, \qquad \epsilon = 10^{-5}
 
     and with "l2" only the quotient. The values and their order are those of scikit-image's ``hog``.
-    It drops the pixels that do not fill a cell; here, such an image is first continued on all four
-    sides by its outermost pixels, to the next multiple of the cell: 28 x 28 pixels in cells of 8
+    That drops the pixels that do not fill a cell; here such an image is first padded on all four
+    sides with its outermost pixels, to the next multiple of the cell: 28 x 28 pixels in cells of 8
     become 32 x 32, two more on each side.
 
     The notes' rough recipe is ``hog(images, cell=8, block=1, norm="none")``, 144 features of a
@@ -186,8 +191,8 @@ def hog(
       cells row by row, in each the orientations. Not negative.
 
     Raises:
-      ValueError: the image is smaller than a cell, or has fewer cells than a block; a setting is
-        less than 1; an unknown norm.
+      ValueError: the image is smaller than a cell, has fewer cells than a block or an axis of
+        channels; a setting is below 1; the norm is unknown.
 
     Example:
       >>> images = jnp.tile(jnp.linspace(0.0, 1.0, 28), (10, 28, 1))
@@ -200,10 +205,8 @@ def hog(
       Dalal and Triggs, "Histograms of oriented gradients for human detection", CVPR 2005.
     """
     settings = {"cell": cell, "block": block, "orientations": orientations}
-    if min(settings.values()) < 1:
-        raise ValueError(f"hog: {settings}: each must be at least 1")
-    if norm not in NORMS:
-        raise ValueError(f"hog: norm {norm!r} is none of {', '.join(map(repr, NORMS))}")
+    _require.counts(**settings)
+    _require.one_of("norm", norm, NORMS)
     _check_images("hog", images, smallest=cell)
 
     height, width = images.shape[-2:]
@@ -286,10 +289,17 @@ def _extend(images: Array, rows: tuple[int, int], columns: tuple[int, int]) -> A
 
 
 def _check_images(name: str, images: Array, smallest: int) -> None:
+    _require.arrays(images=images)
     if images.ndim < 2 or min(images.shape[-2:]) < smallest:
         raise ValueError(
             f"{name}: images of shape {images.shape}: they must be [..., height, width], without "
             f"an axis of channels, and at least {smallest} x {smallest} pixels"
+        )
+    # Images that are a few pixels wide and many high do not come in batches of many.
+    if images.ndim > 2 and images.shape[-1] <= 4 < min(images.shape[-3:-1]):
+        raise ValueError(
+            f"{name}: images of shape {images.shape} have an axis of channels: take one channel, "
+            "images[..., 0], or their mean, images.mean(axis=-1)"
         )
 
 

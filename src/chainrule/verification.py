@@ -1,9 +1,10 @@
-r"""How well distances tell whether two things are of one kind: verification, judged on the host.
+r"""Verification: how well distances tell whether two things are of one class.
 
-A pair is accepted as being of one kind where its distance is *at most* a threshold. The false
-accept rate is the share of different pairs that are accepted, the false reject rate the share of
-pairs of one kind that are not. All functions take NumPy's arrays or JAX's, compute in double
-precision and take no gradient.
+A pair is accepted as being of one class where its distance is *at most* a threshold. The false
+accept rate is the share of pairs of two classes that are accepted, the false reject rate the share
+of pairs of one class that are not. Only the order of the distances matters: a similarity with its
+sign changed will do. All functions take NumPy's arrays or JAX's, run on the host in double
+precision and have no gradient.
 
 >>> distances, same = np.array([0.1, 0.4, 0.3, 0.9]), np.array([True, True, False, False])
 >>> curve = roc(distances, same)
@@ -13,6 +14,7 @@ precision and take no gradient.
 (0.75, 0.5, 0.75)
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -38,9 +40,9 @@ class Roc(NamedTuple):
     """The receiver operating characteristic: what each threshold accepts.
 
     Attributes:
-      thresholds: float64 ``[T]``, minus infinity and then every distance there is, growing.
-      false_accept: float64 ``[T]``, the share of different pairs that each accepts, 0 to 1.
-      true_accept: float64 ``[T]``, the share of pairs of one kind that each accepts, 0 to 1.
+      thresholds: float64 ``[T]``, minus infinity and then every distinct distance, ascending.
+      false_accept: float64 ``[T]``, the share of pairs of two classes that each accepts, 0 to 1.
+      true_accept: float64 ``[T]``, the share of pairs of one class that each accepts, 0 to 1.
     """
 
     thresholds: Float[np.ndarray, " thresholds"]
@@ -56,13 +58,14 @@ def roc(
 
     Args:
       distances: of the pairs.
-      same: whether a pair is of one kind.
+      same: whether a pair is of one class, 0 or 1.
 
     Returns:
       The curve, from accepting nothing to accepting all.
 
     Raises:
-      ValueError: the shapes differ, a distance is NaN, or all pairs are of one kind or none is.
+      ValueError: the shapes differ, a distance is not finite, an entry of ``same`` is neither 0 nor
+        1, or all pairs are of one class or none is.
     """
     d, y = _checked(distances, same)
     order = np.argsort(d, kind="stable")
@@ -74,24 +77,26 @@ def roc(
 
 
 def area(curve: Roc) -> float:
-    """Return the area under the curve: how often a pair of one kind is nearer than another pair.
+    """Return the area under the curve: how often a pair of one class is nearer than another pair.
 
-    Ties count by half. 1 is perfect, 0.5 says nothing.
+    Ties count half. 1 is perfect, 0.5 is chance.
 
     Args:
       curve: as `roc` returns it.
     """
+    _check_curve(curve)
     return float(np.trapezoid(curve.true_accept, curve.false_accept))
 
 
 def equal_error_rate(curve: Roc) -> float:
-    """Return the rate where as many pairs are falsely accepted as are falsely rejected.
+    """Return the rate at which false accepts and false rejects are equally frequent.
 
-    Between two thresholds the curve is taken as straight.
+    Between two thresholds the curve is interpolated linearly.
 
     Args:
       curve: as `roc` returns it.
     """
+    _check_curve(curve)
     excess = curve.false_accept - (1 - curve.true_accept)
     after = int(np.argmax(excess >= 0))  # the last is 1, the first -1
     before = after - 1
@@ -109,12 +114,13 @@ def accuracy(
 
     Args:
       distances: of the pairs.
-      same: whether a pair is of one kind.
+      same: whether a pair is of one class, 0 or 1.
       threshold: chosen on *other* pairs, by `best_threshold`.
 
     Raises:
-      ValueError: as for `roc`.
+      ValueError: as for `roc`, or the threshold is no number.
     """
+    _require.real("threshold", threshold, least=-math.inf, finite=False)
     d, y = _checked(distances, same)
     return float(((d <= threshold) == y).mean())
 
@@ -125,12 +131,12 @@ def best_threshold(
 ) -> float:
     """Return the threshold with the highest accuracy, half way to the next distance.
 
-    Of several that are equally good the lowest. Its accuracy on these very pairs is too good: judge
-    it on others.
+    Of several that are equally good it is the lowest. Its accuracy on these very pairs is too
+    optimistic: measure it on others.
 
     Args:
       distances: of pairs that are not those to be judged.
-      same: whether a pair is of one kind.
+      same: whether a pair is of one class, 0 or 1.
 
     Raises:
       ValueError: as for `roc`.
@@ -141,7 +147,7 @@ def best_threshold(
       0.4
     """
     curve, ones = roc(distances, same), int(np.sum(np.asarray(same)))
-    right = ones * curve.true_accept - (len(same) - ones) * curve.false_accept
+    right = ones * curve.true_accept - (np.size(same) - ones) * curve.false_accept
     best = int(np.argmax(right))
     ends = curve.thresholds[best : best + 2]
     if best == 0:  # accept nothing
@@ -160,8 +166,8 @@ def one_shot(
     """Return how often the nearest of ``ways`` examples, one a class, is of the right class.
 
     An episode draws ``ways`` classes, one example of each, and another sample of one of them, which
-    is given the class of the example that it is nearest to. Of two that are equally near, neither
-    counts: a network with one answer for everything gets 0. Guessing gets ``1 / ways``.
+    is assigned the class of its nearest example. A tie counts as wrong: a network that maps
+    everything to one point gets 0. Guessing gets ``1 / ways``.
 
     Args:
       embeddings: one a row.
@@ -171,7 +177,8 @@ def one_shot(
       key: draws them.
 
     Raises:
-      ValueError: more ways than classes, a class of one sample, or a setting out of range.
+      ValueError: the embeddings are not one finite row a label, there are more ways than classes, a
+        class has one sample, a setting is out of range, or ``key`` is no key.
 
     Example:
       >>> import jax
@@ -179,16 +186,24 @@ def one_shot(
       >>> one_shot(labels[:, None] * 1.0, labels, ways=2, episodes=100, key=jax.random.key(0))
       1.0
     """
-    e, y = np.asarray(embeddings, np.float64), np.asarray(labels)
-    classes, counts = np.unique(y, return_counts=True)
-    if not 2 <= ways <= len(classes) or episodes < 1:
+    _require.one_key(key)
+    e, y = np.asarray(embeddings), np.asarray(labels)
+    _require.arrays(embeddings=e, labels=y)
+    e = e.astype(np.float64)
+    if e.ndim != 2 or y.shape != e.shape[:1]:
         raise ValueError(
-            f"one_shot: {ways} ways and {episodes} episodes with {len(classes)} classes: expected "
-            "2 ways to as many as there are classes, and an episode or more"
+            f"embeddings {e.shape} against labels {y.shape}: they must be [samples, dim] and "
+            "[samples]"
         )
+    _require.within("embeddings", e)
+    classes, counts = np.unique(y, return_counts=True)
+    if len(classes) < 2:
+        raise ValueError(f"labels of {len(classes)} class: an episode takes two or more")
+    ways = _require.count("ways", ways, least=2, most=len(classes))
+    episodes = _require.count("episodes", episodes)
     if counts.min() < 2:
         raise ValueError(f"class {classes[counts.argmin()]} has one sample: an episode takes two")
-    generator = np.random.default_rng(_words(key))
+    generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     members = [np.flatnonzero(y == label) for label in classes]
     # Distinct classes: the order of random numbers is a random order.
     chosen = generator.random((episodes, len(classes))).argsort(axis=1)[:, :ways]
@@ -205,7 +220,7 @@ def one_shot(
 
 
 class Spread(NamedTuple):
-    """How far embeddings are from being all one point.
+    """How far embeddings are from a single point.
 
     Attributes:
       ratio: the root mean square distance of the embeddings from their mean, over the root mean
@@ -227,8 +242,8 @@ def spread(
 ) -> Spread:
     r"""Return the spread of embeddings, and whether they have collapsed.
 
-    A loss that only draws together is least where all inputs have one embedding, and training may
-    end there; its loss and its gradient are then small, as if all were well.
+    A loss that only draws pairs together is smallest where all inputs have one embedding, and
+    training may end there; loss and gradient are then small, as if all were well.
 
     .. math::
       \text{dimensions} = \frac{(\sum_k \lambda_k)^2}{\sum_k \lambda_k^2}
@@ -236,11 +251,11 @@ def spread(
     with the eigenvalues of the covariance.
 
     Args:
-      embeddings: of two inputs or more of different kinds.
-      limit: the ratio below which they are called collapsed.
+      embeddings: of two inputs or more of different classes, one a row.
+      limit: the ratio below which they count as collapsed, above 0.
 
     Raises:
-      ValueError: fewer than two, or some are NaN or infinite.
+      ValueError: there are fewer than two, some are NaN or infinite, or the limit is out of range.
 
     Example:
       >>> spread(np.ones((5, 3)))
@@ -248,12 +263,13 @@ def spread(
       >>> spread(np.array([[1.0, 0.0], [-1.0, 0.0]]))
       Spread(ratio=1.0, dimensions=1.0, collapsed=False)
     """
-    e = np.asarray(embeddings, np.float64)
-    if len(e) < 2 or not np.isfinite(e).all():
-        raise ValueError(
-            f"spread: embeddings {e.shape}, {np.sum(~np.isfinite(e))} of these numbers not finite: "
-            "expected two finite ones or more"
-        )
+    e = np.asarray(embeddings)
+    _require.arrays(embeddings=e)
+    _require.real("limit", limit, above=0)
+    e = e.astype(np.float64)
+    if e.ndim != 2 or len(e) < 2:
+        raise ValueError(f"embeddings {e.shape}: they must be [samples, dim], two samples or more")
+    _require.within("embeddings", e)
     centred = e - e.mean(axis=0)
     variances = np.linalg.svd(centred, compute_uv=False) ** 2
     length = np.square(e).sum()
@@ -263,23 +279,25 @@ def spread(
     return Spread(ratio, dimensions, ratio < limit)
 
 
-def _words(key: PRNGKeyArray) -> np.ndarray:
-    _require.one_key(key)
-    return np.asarray(jax.random.key_data(key))
+def _check_curve(curve: Roc) -> None:
+    if not isinstance(curve, Roc):
+        raise ValueError(f"curve must be what roc returns, not {_require.kind(curve)}")
 
 
 def _checked(distances: object, same: object) -> tuple[np.ndarray, np.ndarray]:
-    d, y = np.asarray(distances, np.float64), np.asarray(same)
+    d, y = np.asarray(distances), np.asarray(same)
+    _require.arrays(distances=d, same=y)
+    d = d.astype(np.float64)
     if d.shape != y.shape or d.ndim != 1:
         raise ValueError(
             f"distances {d.shape} against same {y.shape}: expected [pairs] and [pairs]"
         )
-    if np.isnan(d).any():
-        raise ValueError(f"{np.isnan(d).sum()} of {len(d)} distances are NaN")
+    _require.within("distances", d)
+    _require.among("same", y, (0, 1), "1 or True for a pair of one class")
     y = y.astype(bool)
     if y.all() or not y.any():
         raise ValueError(
-            f"{y.sum()} of {len(y)} pairs are of one kind: a judgement takes pairs of both sorts"
+            f"{y.sum()} of {len(y)} pairs are of one class: there must be pairs of both sorts"
         )
     return d, y
 

@@ -352,7 +352,7 @@ VECTORS = {"x": np.ones(2, np.float32), "y": np.ones(3, np.float32)}
         (
             {"a": Node(layer(add), ("x", "y"))},
             "a",
-            r"node 'a', add\(x float32\[2\], y float32\[3\]\): add: shapes \(2,\) and \(3,\)",
+            r"node 'a', add\(x float32\[2\], y float32\[3\]\): x \(2,\) against y \(3,\)",
         ),
         (
             {"a": Node(layer(matvec), ("x",), "w"), "b": Node(layer(matvec), ("y",), "w")},

@@ -53,10 +53,28 @@ def test_init_is_uniform_within_one_over_the_root_of_the_fan_in():
     assert jnp.all(mlp.init(jax.random.key(0), (400, 300, 1))["layer1"]["kernel"] == kernel)
 
 
-@pytest.mark.parametrize("sizes", [(3,), (), (3, 0, 1)])
-def test_init_refuses_sizes_that_make_no_network(sizes):
-    with pytest.raises(ValueError, match="two widths or more"):
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ((3,), r"sizes \(3,\): give two widths or more"),
+        ((), r"sizes \(\): give two widths or more"),
+        ((3, 0, 1), r"sizes\[1\] must be an int of at least 1, not 0"),
+        ((3.0, 1), r"sizes\[0\] must be an int of at least 1, not 3\.0"),
+        (3, "sizes must be a sequence of ints, not 3"),
+        ("31", "sizes must be a sequence of ints, not '31'"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_init_refuses_sizes_that_make_no_network(sizes, message):
+    with pytest.raises(ValueError, match=message):
         mlp.init(jax.random.key(0), sizes)
+
+
+@pytest.mark.parametrize("key", [0, None, jax.random.split(jax.random.key(0))])
+@pytest.mark.usefixtures("unchecked")
+def test_init_refuses_what_is_no_key(key):
+    with pytest.raises(ValueError, match=r"pass one key made by jax\.random\.key"):
+        mlp.init(key, (3, 1))
 
 
 PARAMS = {
@@ -300,12 +318,24 @@ def test_what_does_not_fit_is_refused():
         mlp.apply({}, inputs)
     with pytest.raises(ValueError, match=r"predictions \(8, 1\) against targets \(8,\)"):
         mlp.gradient_step(params, inputs, targets[:, 0], 0.1)
-    with pytest.raises(ValueError, match=r"g \(8,\) against outputs \(8, 1\)"):
+    with pytest.raises(ValueError, match=r"g \(8,\) for an output \(8, 1\)"):
         mlp.backward(params, mlp.forward(params, inputs), targets[:, 0])
-    with pytest.raises(ValueError, match=r"the dict of layers .*, not <class .*>: they come first"):
+    with pytest.raises(ValueError, match=r"the dict of layers .*, not an array: they come first"):
         mlp.apply(inputs, params)
-    with pytest.raises(ValueError, match=r"activation must be a function, not 'relu': give chain"):
+    with pytest.raises(
+        ValueError, match=r"activation must be a function .*, not a str: give chain"
+    ):
         mlp.apply(params, inputs, activation="relu")
+    with pytest.raises(
+        ValueError, match=r"layer2 holds \['kernel'\]: expected a kernel and a bias"
+    ):
+        mlp.apply(params | {"layer2": {"kernel": jnp.ones((7, 1))}}, inputs)
+    with pytest.raises(ValueError, match="inputs must be an array of numbers, not a list"):
+        mlp.apply(params, [[1.0] * 4])
+    with pytest.raises(ValueError, match=r"eta must be a finite number above 0, not -0\.1"):
+        mlp.gradient_step(params, inputs, targets, -0.1)
+    with pytest.raises(ValueError, match="scale must be a finite number, not 'x'"):
+        mlp.collapse(params, scale="x")
     with pytest.raises(LookupError, match="no function cos_backward"):
         mlp.gradient_step(params, inputs, targets, 0.1, activation=jnp.cos)
 

@@ -265,22 +265,22 @@ X, Y = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), np.array([1, -1, 1])
 @pytest.mark.parametrize(
     ("inputs", "targets", "settings", "message"),
     [
-        (X, [0, 1, 1], {}, "targets must be -1 or [+]1, got 0 at index 0"),
-        (X, [1, 1, 0.5], {}, "targets must be -1 or [+]1, got 0.5 at index 2"),
-        (X, [1, np.nan, 1], {}, "targets must be -1 or [+]1, got nan at index 1"),
+        (X, [0, 1, 1], {}, "targets must be -1 or [+]1, not 0 at index 0"),
+        (X, [1, 1, 0.5], {}, "targets must be -1 or [+]1, not 0.5 at index 2"),
+        (X, [1, np.nan, 1], {}, "targets must be -1 or [+]1, not nan at index 1"),
         (X, [1, -1], {}, r"inputs of shape \(3, 2\) and targets of shape \(2,\)"),
         (X, Y[:, None], {}, r"inputs of shape \(3, 2\) and targets of shape \(3, 1\)"),
         (X[:, 0], Y, {}, r"N > 0, got shape \(3,\)"),
         (X[:0], Y[:0], {}, r"N > 0, got shape \(0, 2\)"),
         (X[:, :, None], Y, {}, r"inputs must be one row .* got shape \(2, 2, 1\) for 2 inputs"),
-        (X * [1, np.inf], Y, {}, r"inputs must be finite, got inf at index \(0, 1\)"),
-        (X, Y, {"max_epochs": 0}, "max_epochs must be at least 1, got 0"),
-        (X, Y, {"test": (X * np.nan, Y)}, "test inputs must be finite, got nan"),
-        (X, Y, {"test": (X, 2 * Y)}, "test targets must be -1 or [+]1, got 2 at index 0"),
+        (X * [1, np.inf], Y, {}, r"inputs must be finite, not inf at index \(0, 1\)"),
+        (X, Y, {"max_epochs": 0}, "max_epochs must be an int of at least 1, not 0"),
+        (X, Y, {"test": (X * np.nan, Y)}, "test inputs must be finite, not nan"),
+        (X, Y, {"test": (X, 2 * Y)}, "test targets must be -1 or [+]1, not 2 at index 0"),
         (X, Y, {"test": (X[:, :1], Y)}, r"got shapes \(3, 2\) and \(3, 1\)"),
         (X, Y, {"features": lambda x: x.sum(axis=1)}, "features must be one row an example"),
         (X, Y, {"features": lambda x: x[:1]}, r"got shape \(1, 2\) for 2 inputs of shape \(2,\)"),
-        (X, Y, {"features": lambda x: jnp.log(x - 3)}, "features must be finite, got .* norm nan"),
+        (X, Y, {"features": lambda x: jnp.log(x - 3)}, "features must be finite, not nan: .* norm"),
     ],
 )
 def test_errors(inputs, targets, settings, message):
@@ -292,9 +292,9 @@ def test_errors(inputs, targets, settings, message):
 
 
 def test_path_and_apply_refuse_what_fit_refuses():
-    with pytest.raises(ValueError, match=r"targets must be -1 or \+1, got 3 at index 1"):
+    with pytest.raises(ValueError, match=r"targets must be -1 or \+1, not 3 at index 1"):
         perceptron.path(jnp.asarray(X), jnp.array([1, 3, 1]), 2)
-    with pytest.raises(ValueError, match="2 features take 2 weights, or 3 with a bias, got 4"):
+    with pytest.raises(ValueError, match=r"take 2 weights, or 3 with a bias, got weights \(4,\)"):
         perceptron.apply(jnp.ones(4), jnp.asarray(X))
 
 
@@ -330,3 +330,28 @@ def test_zero_against_one_on_the_full_set(full_mnist):
     assert errors[-1] > 0
     assert found.margin > 0
     assert sum(changes) <= found.bound
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda: perceptron.fit(X, Y, 2.5), r"max_epochs must be an int of at least 1, not 2\.5"),
+        (lambda: perceptron.fit(X, Y, 1, key=0), "pass one key made by jax.random.key"),
+        (lambda: perceptron.fit(X, Y, 1, features=3), "features must be a function .* not an int"),
+        (
+            lambda: perceptron.fit(X.tolist(), Y, 1),
+            "inputs must be an array of numbers",
+        ),
+        (lambda: perceptron.fit(X, "x", 1), "targets must be an array of numbers, not a str"),
+        (lambda: perceptron.path(X, Y, 0), "epochs must be an int of at least 1, not 0"),
+        (
+            lambda: perceptron.update(jnp.ones(2), jnp.ones(3), jnp.array(1)),
+            r"weights \(2,\) against example \(3,\): .* one weight a feature",
+        ),
+        (lambda: perceptron.apply(jnp.ones(2), 3.0), "inputs must be an array of numbers"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_of_another_kind_is_refused(function, message):
+    with pytest.raises(ValueError, match=message):
+        function()

@@ -117,7 +117,28 @@ def test_wrong_branches_are_refused():
         siamese.distances(PARAMS, jnp.ones((4, 3, 6)), net)
     with pytest.raises(ValueError, match=r"\(4, 2, 6\) have 2 branches: a triplet has three"):
         siamese.anchor_distances(PARAMS, jnp.ones((4, 2, 6)), net)
-    with pytest.raises(ValueError, match=r"makes \(8, 2, 3\) of inputs \(8, 6\): expected one row"):
+    with pytest.raises(ValueError, match=r"of inputs \(8, 6\) is \(8, 2, 3\): expected one row"):
         siamese.apply(None, jnp.ones((4, 2, 6)), lambda _, x: x.reshape(8, 2, 3))
     with pytest.raises(ValueError, match=r"parameters \['branch1'\] for inputs \(4, 2, 6\)"):
         siamese.apply_untied({"branch1": PARAMS}, jnp.ones((4, 2, 6)), net)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda: siamese.apply(None, [[[1.0]]], None), "inputs must be an array of numbers, not a"),
+        (lambda: siamese.apply(None, PAIRS, 3), "embed must be a function .*, not an int"),
+        (
+            lambda: siamese.apply(None, PAIRS, lambda p, x: 1.0),
+            "embedding must be an array",
+        ),
+        (lambda: siamese.on_sphere("x"), "embed must be a function .*, not a str"),
+        (lambda: siamese.untie(PARAMS, 0), "branches must be an int of at least 1, not 0"),
+        (lambda: siamese.init_untied(0, lambda key: 0, 2), "pass one key made by"),
+        (lambda: siamese.apply_untied(3, PAIRS, EMBED), r"parameters \['an int'\] for inputs"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_no_embedding_no_batch_or_no_branch_is_refused(function, message):
+    with pytest.raises(ValueError, match=message):
+        function()

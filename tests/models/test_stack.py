@@ -396,9 +396,20 @@ REFUSED = {
         (31, 31, 1),
         r"^pool5: .*window of \(2, 2\) .* inputs of \(1, 1\)",
     ),
-    "one name twice": ((Dense("a", 1), Dense("a", 1)), (3,), r"\['a'\] twice: give every row a"),
-    "no features": ((Conv("a", 0),), (5, 5, 1), "^a: 0 features: there must be at least 1"),
-    "a probability of 1": ((Dropout("a", 1.0),), (3,), "^a: rate 1.0: it is a probability below"),
+    "one name twice": ((Dense("a", 1), Dense("a", 1)), (3,), r"\['a'\] twice: give every row its"),
+    "no features": ((Conv("a", 0),), (5, 5, 1), "^a: features=0: give an int of at least 1"),
+    "a probability of 1": ((Dropout("a", 1.0),), (3,), "^a: rate must be .* below 1, not 1.0"),
+    "half a feature": ((Dense("a", 2.5),), (3,), r"^a: features must be an int .* not 2\.5"),
+    "no groups": ((Conv("a", 2, groups=0),), (5, 5, 1), "^a: groups=0: give an int of at least 1"),
+    "no channels": (
+        (Dense("a", 2),),
+        (5, 0),
+        r"input_shape\[1\] must be an int of at least 1, not 0",
+    ),
+    "a shape that is none": ((Dense("a", 2),), 5, "input_shape must be a sequence of ints, not 5"),
+    "a momentum of 2": ((Norm("a", momentum=2.0),), (3,), "^a: momentum must be .*at most 1"),
+    "a negative epsilon": ((Norm("a", epsilon=-1.0),), (3,), "^a: epsilon must be .*at least 0"),
+    "another pool": ((Pool("a", kind="mean"),), (4, 4, 1), "^a: unknown kind 'mean': expected one"),
     "a stride of 0": ((Conv("a", 1, stride=0),), (5, 5, 1), "^a: conv: stride 0"),
     "a negative stride": ((Pool("a", stride=-1),), (5, 5, 1), "^a: max_pool: stride -1"),
     "a window of 0": ((Pool("a", 0),), (5, 5, 1), "^a: max_pool: window 0"),
@@ -421,6 +432,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(("rows", "input_shape", "message"), REFUSED.values(), ids=REFUSED.keys())
 def test_a_table_that_cannot_be_is_refused_when_it_is_built(rows, input_shape, message):
     with pytest.raises(ValueError, match=message):

@@ -145,15 +145,33 @@ def test_a_table_of_rows_is_no_table():
 
 @pytest.mark.parametrize("entry", [2, -1, 0.5, float("nan")])
 def test_a_table_that_is_not_boolean(entry):
-    with pytest.raises(ValueError, match=rf"table must hold 0 or 1, got {entry} at index \(2,\)"):
+    with pytest.raises(ValueError, match=rf"table must be 0 or 1, not {entry} at index 2"):
         threshold.from_truth_table([0, 1, entry, 0])
 
 
 def test_inputs_that_are_not_boolean():
-    with pytest.raises(ValueError, match=r"inputs must hold 0 or 1, got 3 at index \(1, 0\)"):
+    with pytest.raises(ValueError, match=r"inputs must be 0 or 1, not 3 at index \(1, 0\)"):
         threshold.apply(threshold.OR, jnp.array([[0, 1], [3, 0]]))
 
 
 def test_inputs_of_the_wrong_width():
     with pytest.raises(ValueError, match=r"takes 2 inputs, got inputs of shape \(1, 3\)"):
         threshold.apply(threshold.AND, jnp.array([[0, 1, 0]]))
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda: threshold.rows(64), "n must be an int from 1 to 20, not 64"),
+        (lambda: threshold.rows(2.0), r"n must be an int from 1 to 20, not 2\.0"),
+        (lambda: threshold.descend([0, 1], eta=0), "eta must be a finite number above 0, not 0"),
+        (lambda: threshold.descend([0, 1], steps=2.5), r"steps must be an int .* not 2\.5"),
+        (lambda: threshold.apply(threshold.OR, jnp.ones(2)), r"shape \(2,\): they must be \[batch"),
+        (lambda: threshold.apply(3, jnp.ones((1, 2))), "params must be a dict of layers, layer1"),
+        (lambda: threshold.apply(threshold.OR, [[0, 1]]), "inputs must be an array of numbers"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_out_of_range_or_of_another_kind_is_refused(function, message):
+    with pytest.raises(ValueError, match=message):
+        function()

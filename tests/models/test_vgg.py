@@ -243,11 +243,18 @@ def test_dropout_needs_a_key_and_training(network):
     ("settings", "message"),
     [
         ({"image_size": 31}, "image_size 31: 5 pools halve it to nothing, it must be at least 32"),
-        ({"config": "F"}, "config 'F': it is one of A, B, C, D, E, or blocks"),
-        ({"classes": 0}, "^dense3: 0 features: there must be at least 1"),
-        ({"config": ((0,),)}, "^block1/conv1: 0 features"),
+        ({"config": "F"}, "unknown config 'F': expected one of A, B, C, D, E"),
+        ({"classes": 0}, "classes must be an int of at least 1, not 0"),
+        ({"channels": 0}, "channels=0: give an int of at least 1"),
+        ({"image_size": 32.0}, r"image_size=32\.0: give an int of at least 1"),
+        ({"hidden": (4, 0)}, r"hidden\[1\] must be an int of at least 1, not 0"),
+        ({"hidden": 4096}, "hidden must be a sequence of ints, not 4096"),
+        ({"config": ((0,),)}, r"config \(\(0,\),\): give one of A, .* for each block the features"),
+        ({"config": (64,)}, r"config \(64,\): give one of A"),
+        ({"config": (((8, 3, 3),),)}, "give one of A, .* and the sizes of their kernels"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_what_init_refuses(settings, message):
     with pytest.raises(ValueError, match=message):
         shapes(**settings)
@@ -271,3 +278,36 @@ def test_images_of_another_size_are_refused(network):
         jax.eval_shape(vgg.apply, params, jnp.zeros((1, 16, 16, 3)), state=state)
     with pytest.raises(ValueError, match=r"^block1/norm1: no state of this name"):
         vgg.apply(params, jnp.zeros((1, 9, 9, 3)))
+
+
+@pytest.mark.parametrize("dropout", [1, -1, float("nan"), "x"])
+@pytest.mark.usefixtures("unchecked")
+def test_a_dropout_that_is_no_probability_below_1_is_refused(network, dropout):
+    params, state, _ = network
+    message = f"dropout must be a finite number of at least 0 and below 1, not {dropout!r}"
+    with pytest.raises(ValueError, match=message):
+        vgg.apply(params, jnp.zeros((1, 8, 8, 3)), state=state, dropout=dropout)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_an_empty_batch_leaves_the_running_statistics_alone(network):
+    params, state, _ = network
+    empty = jnp.zeros((0, 8, 8, 3))
+    with pytest.raises(
+        ValueError, match=r"^block1/norm1: inputs \(0, .*: an empty batch has no mean"
+    ):
+        vgg.apply(params, empty, state=state, train=True)
+    assert len(vgg.apply(params, empty, state=state)) == 0
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_what_are_no_parameters_and_no_key_are_refused(network):
+    params, state, _ = network
+    with pytest.raises(
+        ValueError, match="must be the dict of blocks that init returns, not an arr"
+    ):
+        vgg.apply(jnp.ones(3), jnp.zeros((1, 8, 8, 3)))
+    with pytest.raises(ValueError, match=r"pass one key made by jax\.random\.key"):
+        vgg.apply(params, jnp.zeros((1, 8, 8, 3)), state=state, key=0, train=True)
+    with pytest.raises(ValueError, match=r"pass one key made by jax\.random\.key"):
+        vgg.init(0)

@@ -1,7 +1,7 @@
 """The notes' network for digits, after LeNet-5 (LeCun et al., 1998): two convolutions, two layers.
 
-It is the table `ROWS` and what `chainrule.models.stack` does with tables. The ReLU stands after the
-pool: the maximum of what a ReLU let through is the ReLU of the maximum, at a ninth of the ReLUs.
+It is the table `ROWS`, which `chainrule.models.stack` runs. The ReLU stands after the pool: the
+ReLU of the maximum is the maximum of the ReLUs, at a ninth of the cost.
 
 Example:
   >>> from chainrule.models import stack
@@ -22,6 +22,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from chainrule import _require
 from chainrule.models import stack
 from chainrule.models.pretrained import layouts
 from chainrule.models.stack import Conv, Dense, Pool, Tree
@@ -50,10 +51,10 @@ ROWS = (
     Dense("dense1", 200, activation=relu),
     Dense("dense2", 10),
 )
-"""The layers, as `chainrule.models.stack` takes them."""
+"""The layers, as a table for `chainrule.models.stack`."""
 
 TORCH_NAMES = {"conv1": "conv1", "conv2": "conv2", "dense1": "fc1", "dense2": "fc2"}
-"""What the layers are called in the notes' ``Net``."""
+"""The names of the layers in the notes' ``Net``."""
 
 _WITHIN_ONE_OVER_ROOT = as_matrix(jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"))
 
@@ -90,7 +91,7 @@ def apply(
       inputs: ``[batch, 28, 28, 1]``.
 
     Returns:
-      Logits, ``[batch, 10]``: `chainrule.losses.cross_entropy` takes them as they are.
+      Logits, ``[batch, 10]``, for `chainrule.losses.cross_entropy`.
 
     Raises:
       ValueError: images of another shape, or parameters that are not those of `init`.
@@ -106,7 +107,7 @@ def apply(
 
 
 def features(params: Tree, inputs: Float[Array, "batch height width channels"]) -> dict[str, Array]:
-    """Return what every row hands on: ``conv1``, ``pool1``, ..., and ``dense2``, the logits.
+    """Return the outputs of every row: ``conv1``, ``pool1``, ..., and ``dense2``, the logits.
 
     Args:
       params: as `init` draws them.
@@ -125,8 +126,8 @@ def features(params: Tree, inputs: Float[Array, "batch height width channels"]) 
 def from_torch(tensors: Mapping[str, np.ndarray]) -> Tree:
     """Return the parameters of the notes' ``Net``, trained in PyTorch.
 
-    Kernels get their channels last, and the rows of ``fc1``, which PyTorch counts channel by
-    channel, our order: rows, columns, channels.
+    The channels of the kernels move to the end, and the inputs of ``fc1``, which PyTorch counts
+    channel by channel, into our order: rows, columns, channels.
 
     Args:
       tensors: its ``state_dict()`` as NumPy arrays: ``conv1.weight``, ``conv1.bias``, ...
@@ -135,15 +136,17 @@ def from_torch(tensors: Mapping[str, np.ndarray]) -> Tree:
       Parameters for `apply`, float32.
 
     Raises:
-      ValueError: tensors that are missing, too many, of another shape or no floating-point
-        numbers: all of them at once.
+      ValueError: tensors are missing, unexpected, of another shape or not floating-point; the
+        error lists all of them.
     """
     params, _ = layouts.from_torch(tensors, TORCH_NAMES, ROWS, INPUT_SHAPE)
     return params
 
 
 def to_torch(params: Tree) -> dict[str, np.ndarray]:
-    """Return what the notes' ``Net`` loads with ``load_state_dict``: the inverse of `from_torch`.
+    """Return the tensors that the notes' ``Net`` loads with ``load_state_dict``.
+
+    It is the inverse of `from_torch`.
 
     Args:
       params: as `init` draws them.
@@ -155,6 +158,7 @@ def to_torch(params: Tree) -> dict[str, np.ndarray]:
 
 
 def _check(inputs: Array) -> None:
+    _require.arrays(inputs=inputs)
     if inputs.shape[1:] != INPUT_SHAPE:
         raise ValueError(
             f"lenet: images {inputs.shape}: they must be [batch, 28, 28, 1]; a batch without the "

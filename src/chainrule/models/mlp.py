@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from chainrule import _require
 from chainrule.losses import squared_error
 from chainrule.ops import backward_of
 from chainrule.ops.activations import relu
@@ -25,7 +26,7 @@ from chainrule.ops.linear import linear, linear_backward
 
 __all__ = [
     "Activations",
-    "Gradients",
+    "LayerGradients",
     "Params",
     "apply",
     "backward",
@@ -40,12 +41,12 @@ Params = dict[str, dict[str, Float[Array, "..."]]]
 
 
 class Activations(NamedTuple):
-    """Every value of a forward pass, or the gradient of the loss by every one of them.
+    """Every value of a forward pass, or the gradients with respect to these values.
 
     Attributes:
       inputs: x of layer 0, ``[batch, in]``.
       s: the affine map of every layer, ``{"layer1": [batch, out], ...}``.
-      x: what every layer hands on, ``{"layer1": [batch, out], ...}``; for the last one this is s.
+      x: the outputs of every layer, ``{"layer1": [batch, out], ...}``; for the last one this is s.
     """
 
     inputs: Float[Array, "batch in"]
@@ -58,12 +59,12 @@ class Activations(NamedTuple):
         return self.x[f"layer{len(self.x)}"]
 
 
-class Gradients(NamedTuple):
-    """What the backward pass leaves.
+class LayerGradients(NamedTuple):
+    """The gradients of the loss, from the backward pass.
 
     Attributes:
-      params: the gradient by every parameter, a tree like the parameters.
-      activations: the gradient by every value of the forward pass, the inputs included.
+      params: with respect to every parameter, a tree like the parameters.
+      activations: with respect to every value of the forward pass, the inputs included.
     """
 
     params: Params
@@ -73,8 +74,8 @@ class Gradients(NamedTuple):
 def init(key: PRNGKeyArray, sizes: Sequence[int]) -> Params:
     r"""Draw the parameters of a network with the given widths.
 
-    Kernels and biases alike are uniform in :math:`\pm 1 / \sqrt{\text{fan-in}}`, the fan-in being
-    the width of the layer before: what PyTorch's ``Linear``, the notes' framework, does.
+    Kernels and biases are uniform in :math:`\pm 1 / \sqrt{\text{fan-in}}`, where the fan-in is the
+    width of the layer before, as in the ``Linear`` of PyTorch, the notes' framework.
 
     Args:
       key: the source of the numbers.
@@ -84,18 +85,17 @@ def init(key: PRNGKeyArray, sizes: Sequence[int]) -> Params:
       ``{"layer1": {"kernel": [in, out], "bias": [out]}, "layer2": ...}``.
 
     Raises:
-      ValueError: fewer than two sizes, or one below 1.
+      ValueError: ``key`` is no key, there are fewer than two sizes, or one is below 1.
 
     Example:
       >>> params = init(jax.random.key(0), (784, 200, 1))
       >>> {name: layer["kernel"].shape for name, layer in params.items()}
       {'layer1': (784, 200), 'layer2': (200, 1)}
     """
-    if len(sizes) < 2 or min(sizes) < 1:
-        raise ValueError(
-            f"mlp.init: sizes {tuple(sizes)}: give two widths or more, the inputs' first, "
-            "each at least 1"
-        )
+    _require.one_key(key)
+    sizes = _require.sizes("sizes", sizes)
+    if len(sizes) < 2:
+        raise ValueError(f"sizes {sizes}: give two widths or more, the inputs' first")
     params: Params = {}
     keys = jax.random.split(key, len(sizes) - 1)
     for index, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
@@ -123,14 +123,15 @@ def forward(
       params: as `init` draws them.
       inputs: one sample a row.
       activation: the function between the layers, one of `chainrule.ops.activations` for example.
-      probes: numbers to be added to every value on the way. The gradient by a probe of zeros is the
-        gradient by the value it is added to: this is how `jax.grad` sees inside.
+      probes: added to every value on the way. The gradient with respect to a probe of zeros is the
+        gradient with respect to the value that it is added to: this is how `jax.grad` sees inside.
 
     Returns:
       All values, the outputs among them.
 
     Raises:
-      ValueError: the layers are not called ``layer1``, ``layer2``, ..., or a shape does not fit.
+      ValueError: the layers are not called ``layer1``, ``layer2``, ..., one has no kernel or no
+        bias, or a shape does not fit.
 
     Example:
       >>> activations = forward(init(jax.random.key(0), (4, 3, 2)), jnp.ones((5, 4)))
@@ -138,11 +139,9 @@ def forward(
       {'layer1': (5, 3), 'layer2': (5, 2)}
     """
     names = _layers(params)
-    if not callable(activation):
-        raise ValueError(
-            f"activation must be a function, not {activation!r}: give "
-            "chainrule.ops.activations.relu, or any other of arrays"
-        )
+    _require.arrays(inputs=inputs)
+    cure = "give chainrule.ops.activations.relu, for example"
+    _require.function("activation", activation, "of an array", cure)
     x = inputs if probes is None else inputs + probes.inputs
     activations = Activations(x, {}, {})
     for layer in names:
@@ -187,8 +186,8 @@ def backward(
     g: Float[Array, "batch out"],
     *,
     activation: Callable[[Array], Array] = relu,
-) -> Gradients:
-    r"""Walk back through the layers by the four equations of the notes.
+) -> LayerGradients:
+    r"""Propagate a gradient back through the layers by the four equations of the notes.
 
     For one sample, from the last layer to the first:
 
@@ -202,19 +201,20 @@ def backward(
       \frac{\partial \ell}{\partial b^{(l)}} &=
         \frac{\partial \ell}{\partial s^{(l)}}
 
-    For a batch, the last two are summed over the samples; what divides by their number is the loss.
+    For a batch, the last two are summed over the samples; dividing by their number is the loss's
+    part.
 
-    The gradient by the inputs, ``gradients.activations.inputs``, costs a matrix product that
-    training does not need: under `jax.jit` it is computed only where it is used.
+    The gradient with respect to the inputs, ``gradients.activations.inputs``, costs a matrix
+    product that training does not need: under `jax.jit` it is computed only where it is used.
 
     Args:
       params: as they were in `forward`.
       activations: what `forward` returned.
-      g: the gradient of the loss by the outputs.
-      activation: as it was in `forward`; its rule stands beside it.
+      g: the gradient of the loss with respect to the outputs.
+      activation: as it was in `forward`; it needs a rule, see `chainrule.ops`.
 
     Returns:
-      The gradients by the parameters and by every value on the way.
+      The gradients with respect to the parameters and to every value on the way.
 
     Raises:
       ValueError: g has not the shape of the outputs.
@@ -227,10 +227,7 @@ def backward(
       >>> bool(jnp.allclose(gradients.params["layer1"]["kernel"], by_jax["layer1"]["kernel"]))
       True
     """
-    if g.shape != activations.outputs.shape:
-        raise ValueError(
-            f"g {g.shape} against outputs {activations.outputs.shape}: both must agree"
-        )
+    _require.incoming(g, activations.outputs.shape)
     rule = backward_of(activation)
     names = _layers(params)
     grads: Params = {}
@@ -246,7 +243,7 @@ def backward(
         # dl/dx of the layer below = dl/ds w^T, dl/dw = x^T dl/ds, dl/db = 1^T dl/ds
         g, by_kernel, by_bias = linear_backward(by_s[layer], below, kernel, bias)
         grads[layer] = {"kernel": by_kernel, "bias": by_bias}
-    return Gradients(grads, Activations(g, by_s, by_x))
+    return LayerGradients(grads, Activations(g, by_s, by_x))
 
 
 def gradient_step(
@@ -270,15 +267,15 @@ def gradient_step(
       params: as `init` draws them.
       inputs: one sample a row.
       targets: what the loss compares the outputs with: of their shape for `squared_error`.
-      eta: the learning rate.
-      activation: the function between the layers; its rule stands beside it.
-      loss: one of `chainrule.losses`, or any function with its rule beside it.
+      eta: the learning rate, above 0.
+      activation: the function between the layers; it needs a rule, see `chainrule.ops`.
+      loss: one of `chainrule.losses`, or any function with a rule.
 
     Returns:
       The new parameters, and the loss of the old ones.
 
     Raises:
-      ValueError: a shape does not fit.
+      ValueError: a shape does not fit, or the rate is not positive and finite.
       LookupError: the activation or the loss has no rule.
 
     Example:
@@ -288,6 +285,7 @@ def gradient_step(
       >>> bool(loss < 1e-6)
       True
     """
+    _require.real("eta", eta, above=0)
     activations = forward(params, inputs, activation=activation)
     value = loss(activations.outputs, targets)
     g, _ = backward_of(loss)(jnp.ones_like(value), activations.outputs, targets)
@@ -305,8 +303,8 @@ def collapse(
     .. math::
       x W_1 a W_2 + (a b_1 + c \mathbf{1}) W_2 + b_2
 
-    which is affine in x, and so on up: without something that is not affine between the layers,
-    depth buys nothing.
+    which is affine in x, and so on for more layers: with nothing but affine maps, depth adds
+    nothing.
 
     Args:
       params: as `init` draws them, of a network with ``activations.affine`` between its layers.
@@ -323,6 +321,8 @@ def collapse(
       >>> bool(jnp.allclose(deep, linear(inputs, **collapse(params)), atol=1e-6))
       True
     """
+    _require.real("scale", scale)
+    _require.real("shift", shift)
     first, *others = _layers(params)
     kernel, bias = params[first]["kernel"], params[first]["bias"]
     for layer in others:
@@ -335,13 +335,18 @@ def collapse(
 def _layers(params: Params) -> list[str]:
     if not isinstance(params, dict):
         raise ValueError(
-            f"params must be the dict of layers that init returns, not {type(params)}: they come "
-            "first, and the inputs second"
+            f"params must be the dict of layers that init returns, not {_require.kind(params)}: "
+            "they come first, and the inputs second"
         )
     # Counted, not iterated over: a dict that went through jit is sorted, layer10 before layer2.
     names = [f"layer{index}" for index in range(1, len(params) + 1)]
     if not names or set(names) != set(params):
-        raise ValueError(f"the layers are called {sorted(params)}: expected {names or ['layer1']}")
+        raise ValueError(f"the layers are called {list(params)}: expected {names or ['layer1']}")
+    for name in names:
+        layer = params[name]
+        if not isinstance(layer, dict) or set(layer) != {"kernel", "bias"}:
+            found = list(layer) if isinstance(layer, dict) else _require.kind(layer)
+            raise ValueError(f"{name} holds {found}: expected a kernel and a bias")
     return names
 
 

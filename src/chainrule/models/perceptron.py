@@ -4,8 +4,8 @@ r"""The perceptron: Rosenblatt's rule, as the notes give it, and fast.
    w \leftarrow 0; \qquad \text{for each example in order: if } y \, (w \cdot x) \le 0
    \text{ then } w \leftarrow w + y \, x
 
-`update` is the rule for one example, `path` the weights that it leaves after each example, and
-`fit` the same walk over a data set, sequential only where a mistake is made.
+`update` is the rule for one example, `path` returns the weights after each example, and `fit` takes
+the same walk over a data set, sequential only at the mistakes.
 
 References:
   Rosenblatt, The perceptron: a probabilistic model for information storage, 1958.
@@ -19,16 +19,17 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
+
+from chainrule import _require
 
 __all__ = ["Errors", "Features", "Fit", "apply", "fit", "path", "update"]
 
 Features = Callable[[Array], Array]
-"""From inputs to what the weights see."""
+"""From inputs to the features that the weights multiply."""
 
-# Examples tested with one product: so few that their features stay in the cache while mistakes are
-# mended, and that little is lost of a product which a mistake makes void.
+# Examples tested with one product: few enough for their features to stay in the cache while the
+# weights change, and for little of the product to be lost when they do.
 _BLOCK = 32
 
 
@@ -45,25 +46,24 @@ class Errors(NamedTuple):
 
 
 class Fit(NamedTuple):
-    r"""What `fit` found, and how it went.
+    r"""The weights that `fit` found, and the course of its epochs.
 
-    Behind the last epoch run, the rows hold what further epochs would have shown after one without
-    change: no changes, the same errors.
+    After the last epoch run, the rows hold no changes and the same errors, as further epochs would.
 
     Attributes:
-      weights: the last weights, ``[m]``; that of the bias, if there is one, stands last.
+      weights: the last weights, ``[m]``; the bias, if there is one, is the last of them.
       averaged: the mean of the weights after each example seen, ``[m]``.
       changes: how often each epoch changed the weights, int32 ``[max_epochs]``.
       errors: the `Errors` of `weights` after each epoch.
       epochs: how many were run, int32.
-      converged: whether the last epoch run changed nothing. If not, ``max_epochs`` came first, and
-        ``averaged`` is the steadier answer: the last weights still move from example to example.
+      converged: whether the last epoch run changed nothing. If not, ``max_epochs`` was reached, and
+        ``averaged`` is the steadier answer: the last weights still change from example to example.
       margin: :math:`\gamma = \min_i y_i (w \cdot x_i) / \|w\|` over the training set, in the units
         of the features: positive where `weights` separate the set, and then the distance of the
         closest example from the hyperplane.
       radius: :math:`R = \max_i \|x_i\|`, in the same units.
-      bound: Novikoff's :math:`(R / \gamma)^2`, which the changes of all epochs together cannot
-        exceed; infinite where the margin is not positive.
+      bound: Novikoff's :math:`(R / \gamma)^2`, which the total number of changes cannot exceed;
+        infinite where the margin is not positive.
     """
 
     weights: Float[Array, " m"]
@@ -97,7 +97,7 @@ def apply(
       The scores, ``[batch]``.
 
     Raises:
-      ValueError: there are neither as many features as weights nor one less.
+      ValueError: there are neither as many features as weights nor one fewer.
 
     Example:
       >>> inputs = jnp.array([[1.0, 1.0], [0.0, 3.0]])
@@ -106,11 +106,12 @@ def apply(
       >>> apply(jnp.array([2.0, -1.0, 10.0]), inputs)
       Array([11.,  7.], dtype=float32)
     """
+    _require.arrays(weights=weights, inputs=inputs)
     width = _width(inputs, features)
-    if weights.shape[0] not in (width, width + 1):
+    if weights.shape not in ((width,), (width + 1,)):
         raise ValueError(
             f"{width} features take {width} weights, or {width + 1} with a bias, "
-            f"got {weights.shape[0]}"
+            f"got weights {weights.shape}"
         )
     return _scores(weights, inputs, bias=weights.shape[0] > width, features=features)
 
@@ -131,12 +132,17 @@ def update(
     Returns:
       The weights after it, ``[m]``.
 
+    Raises:
+      ValueError: the shapes of the weights and the example differ.
+
     Example:
       >>> example, target = jnp.array([3.0, 1.0]), jnp.array(-1)
       >>> weights = update(jnp.zeros(2), example, target)
       >>> weights, update(weights, example, target)
       (Array([-3., -1.], dtype=float32), Array([-3., -1.], dtype=float32))
     """
+    _require.arrays(weights=weights, example=example, target=target)
+    _require.same_shape("one weight a feature", weights=weights, example=example)
     y = target.astype(weights.dtype)
     return jnp.where(y * _dot(example, weights) <= 0, weights + y * example, weights)
 
@@ -148,16 +154,16 @@ def path(
     *,
     bias: bool = False,
 ) -> Float[Array, "steps m"]:
-    """Return the weights after every single example: the rule at its plainest, for small sets.
+    """Return the weights after every single example: the plain rule, for small sets.
 
     Args:
       inputs: one row an example, ``[N, m]``, in the order in which they are walked.
       targets: -1 or +1, ``[N]``.
-      epochs: how often they are walked.
+      epochs: how often they are walked, at least 1.
       bias: whether a constant input of 1 is appended.
 
     Returns:
-      ``[epochs * N + 1, m]``, the start included; where two rows differ, a mistake was mended.
+      ``[epochs * N + 1, m]``, the start included; two rows differ where a mistake was corrected.
 
     Raises:
       ValueError: as `fit`.
@@ -166,6 +172,7 @@ def path(
       >>> path(jnp.array([[1.0, 2.0], [3.0, 1.0]]), jnp.array([1, -1]), epochs=1).tolist()
       [[0.0, 0.0], [1.0, 2.0], [-2.0, 1.0]]
     """
+    epochs = _require.count("epochs", epochs)
     _check(inputs, targets)
     _width(inputs, None)
     x = _rows(inputs, bias, None)
@@ -189,12 +196,12 @@ def fit(
     key: PRNGKeyArray | None = None,
     features: Features | None = None,
 ) -> Fit:
-    """Walk the examples in order and mend every mistake, until an epoch makes none.
+    """Walk the examples in order and correct every mistake, until an epoch makes none.
 
     The weights change at mistakes only: a block of examples is tested with one product, and after
     its first mistake with another. So the weights are those of the plain loop: to the last bit on
     integer features while every ``sum_i |w_i x_i|`` stays below 2^24 (2^53 in float64), and beyond
-    that as long as rounding turns the sign of no score.
+    that as long as rounding changes the sign of no score.
 
     Works under `jax.jit`, with ``max_epochs``, ``bias`` and ``features`` static, and under
     `jax.vmap`.
@@ -203,22 +210,22 @@ def fit(
       inputs: ``[N, ...]``; without ``features``, one row an example, ``[N, m]``. Integers, such as
         raw pixels, become floats block by block.
       targets: -1 or +1, ``[N]``.
-      max_epochs: when to give up: on a set that is not separable the rule never ends by itself.
+      max_epochs: when to stop, at least 1: on a set that is not separable the rule never converges.
       test: inputs and targets, on which the error after each epoch is measured as well.
       bias: whether a constant feature of 1 is appended; its weight is the last.
-      key: None walks the examples as they stand; a key shuffles them anew in each epoch, by
+      key: None walks the examples in their order; a key shuffles them anew in each epoch, by
         ``jax.random.permutation(jax.random.fold_in(key, epoch), N)``.
-      features: maps a block of inputs, ``[block, ...]``, row by row to features, ``[block, m]``;
-        those of all examples never exist at once. It is compiled in: pass the same function object
-        again, not another of the same text.
+      features: maps a block of inputs, ``[block, ...]``, row by row to features, ``[block, m]``, so
+        that those of all examples never exist at once. It is compiled in: pass the same function
+        object again, not another with the same code.
 
     Returns:
       A `Fit`.
 
     Raises:
-      ValueError: targets that are not -1 or +1, or not one an input; inputs that are not finite,
-        not rows, or none; features that are not finite or not rows; a test set of another shape;
-        fewer than one epoch.
+      ValueError: targets are not -1 or +1, or not one an input; inputs are not finite, not rows,
+        or there are none; features are not finite or not rows; a test set has another shape;
+        ``key`` is no key; there is no epoch.
 
     Example:
       >>> inputs = jnp.array([[2.0, 1.0], [0.0, 1.0], [1.0, 3.0]])
@@ -232,8 +239,9 @@ def fit(
       >>> bool(fit(*xor, max_epochs=1000, bias=True, features=with_product).converged)
       True
     """
-    if max_epochs < 1:
-        raise ValueError(f"max_epochs must be at least 1, got {max_epochs}")
+    max_epochs = _require.count("max_epochs", max_epochs)
+    if key is not None:
+        _require.one_key(key)
     _check(inputs, targets)
     _width(inputs, features)
     if test is not None:
@@ -245,9 +253,8 @@ def fit(
             )
     settings: dict[str, Any] = {"bias": bias, "features": features}
     found = _fit(inputs, targets, test, key, max_epochs=max_epochs, **settings)
-    # The maximum of the norms gives away every feature that is not finite.
-    if not isinstance(found.radius, jax.core.Tracer) and not jnp.isfinite(found.radius):
-        raise ValueError(f"features must be finite, got an example of norm {found.radius}")
+    # The largest norm is not finite where any feature is not.
+    _require.within("features", found.radius, why="this is the norm of an example")
     return found
 
 
@@ -311,13 +318,13 @@ def _walk(
     """Walk the examples once; return the weights, their mean and the number of changes.
 
     The mean over the n examples needs no sum over them: it is the last weights less the lag, the
-    sum of all ``change t / n``, since t examples did without a change that came after them.
+    sum of all ``change t / n``, since t examples came before that change.
     """
     n = len(inputs)
     size = min(_BLOCK, n)
 
     def walk_block(b: Array, carry: Any) -> Any:
-        # The last block reaches back so as to be whole: it begins with examples already walked.
+        # The last block is as long as the others: it begins with examples already walked.
         start = jnp.minimum(b * size, n - size)
 
         def take(array: Array) -> Array:
@@ -349,7 +356,7 @@ def _walk(
 def _scores(weights: Array, inputs: Array, *, bias: bool, features: Features | None) -> Array:
     def score(x: Array) -> Array:
         x = _rows(x, False, features)
-        # Without a column of ones, for which all inputs would be copied.
+        # A column of ones would copy all inputs.
         return _dot(x, weights[:-1]) + weights[-1] if bias else _dot(x, weights)
 
     return _each_block(score, inputs, features)
@@ -378,11 +385,15 @@ def _rows(inputs: Array, bias: bool, features: Features | None) -> Array:
 
 
 def _dot(x: Array, weights: Array) -> Array:
-    # Accelerators round the factors of a product of the default precision, integers among them.
+    # At the default precision accelerators round the factors of a product, integers among them.
     return jnp.matmul(x, weights, precision="highest")
 
 
 def _width(inputs: Array, features: Features | None) -> int:
+    if features is not None:
+        _require.function("features", features, "of a block of inputs")
+    if inputs.ndim == 0:
+        raise ValueError("inputs of shape (): they must be one row an example")
     x = jax.eval_shape(functools.partial(_rows, bias=False, features=features), inputs[:2])
     if x.ndim != 2 or len(x) != len(inputs[:2]):
         raise ValueError(
@@ -393,6 +404,7 @@ def _width(inputs: Array, features: Features | None) -> int:
 
 
 def _check(inputs: Array, targets: Array, *, prefix: str = "") -> None:
+    _require.arrays(**{f"{prefix}inputs": inputs, f"{prefix}targets": targets})
     if inputs.ndim < 2 or len(inputs) == 0:
         raise ValueError(f"{prefix}inputs must be [N, ...] with N > 0, got shape {inputs.shape}")
     if targets.shape != inputs.shape[:1]:
@@ -400,16 +412,8 @@ def _check(inputs: Array, targets: Array, *, prefix: str = "") -> None:
             f"{prefix}targets must be one an input, got {prefix}inputs of shape {inputs.shape} "
             f"and {prefix}targets of shape {targets.shape}"
         )
-    if not isinstance(targets, jax.core.Tracer):
-        wrong = np.argwhere(np.abs(np.asarray(targets)) != 1)
-        if len(wrong):
-            at = wrong[0, 0]
-            raise ValueError(f"{prefix}targets must be -1 or +1, got {targets[at]} at index {at}")
-    if not isinstance(inputs, jax.core.Tracer):
-        finite = np.isfinite(np.asarray(inputs))
-        if not finite.all():
-            where = tuple(np.argwhere(~finite)[0].tolist())
-            raise ValueError(f"{prefix}inputs must be finite, got {inputs[where]} at index {where}")
+    _require.among(f"{prefix}targets", targets, (-1, 1))
+    _require.within(f"{prefix}inputs", inputs)
 
 
 def __dir__() -> list[str]:

@@ -1,15 +1,15 @@
-r"""Siamese networks: several inputs through one network, compared by where it puts them.
+r"""Siamese networks: several inputs through one network, compared by their embeddings.
 
 The branches are not copies. There is one set of parameters, used once a branch, so that the
-gradient is the sum of what the branches contribute: with the embeddings :math:`z_b = f(w, x_b)`,
+gradient is the sum of the branches' contributions: with the embeddings :math:`z_b = f(w, x_b)`,
 
 .. math::
   \frac{\partial \ell}{\partial w} = \sum_b
     \Big( \frac{\partial f}{\partial w}(w, x_b) \Big)^\top \frac{\partial \ell}{\partial z_b}
 
 Any ``apply(params, inputs) -> [N, dim]`` is an embedding. A batch holds the branches of a pair or a
-triplet side by side, ``[N, branches, ...]``, as `chainrule.data.pairs` draws them. What compares
-them, a distance and a loss of distances, is in `chainrule.ops.distances` and `chainrule.losses`.
+triplet side by side, ``[N, branches, ...]``, as `chainrule.data.pairs` draws them. The distances
+and the losses that compare them are in `chainrule.ops.distances` and `chainrule.losses`.
 
 Example:
   >>> from chainrule import losses
@@ -25,17 +25,16 @@ Example:
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from chainrule import _require
 from chainrule.ops.distances import euclidean, unit
 
 __all__ = [
     "Embed",
-    "Params",
     "anchor_distances",
     "apply",
     "apply_untied",
@@ -46,14 +45,12 @@ __all__ = [
     "untie",
 ]
 
-Params = Any
-"""Of whatever network embeds."""
-Embed = Callable[[Params, Array], Array]
+Embed = Callable[[PyTree, Array], Array]
 """``embed(params, inputs) -> embeddings``."""
 
 
 def on_sphere(embed: Embed) -> Embed:
-    """Return the embedding with its outputs divided by their lengths: all distances are up to 2.
+    """Return the embedding with its outputs divided by their lengths: no distance exceeds 2.
 
     Args:
       embed: ``embed(params, inputs) -> [N, dim]``.
@@ -62,20 +59,21 @@ def on_sphere(embed: Embed) -> Embed:
       >>> on_sphere(lambda params, x: params * x)(jnp.array(2.0), jnp.array([[3.0, 4.0]]))
       Array([[0.6, 0.8]], dtype=float32)
     """
+    _require.function("embed", embed, "of the parameters and the inputs")
 
-    def embed_on_sphere(params: Params, inputs: Array) -> Array:
+    def embed_on_sphere(params: PyTree, inputs: Array) -> Array:
         return unit(embed(params, inputs))
 
     return embed_on_sphere
 
 
 def apply(
-    params: Params, inputs: Float[Array, "batch branches *shape"], embed: Embed
+    params: PyTree, inputs: Float[Array, "batch branches *shape"], embed: Embed
 ) -> Float[Array, "batch branches dim"]:
     """Embed every branch with the same parameters.
 
-    All branches go through the network as one larger batch: this is the sharing, and it costs no
-    second pass.
+    All branches go through the network as one larger batch: the parameters are shared, and there is
+    no second pass.
 
     Args:
       params: of the embedding.
@@ -86,7 +84,7 @@ def apply(
       One embedding an input.
 
     Raises:
-      ValueError: inputs without an axis of branches, or an embedding that is no row an input.
+      ValueError: the inputs have no axis of branches, or the embedding is not one row an input.
 
     Example:
       >>> apply(jnp.eye(3), jnp.ones((5, 2, 3)), lambda params, x: x @ params).shape
@@ -100,12 +98,12 @@ def apply(
 
 
 def distances(
-    params: Params, inputs: Float[Array, "batch 2 *shape"], embed: Embed
+    params: PyTree, inputs: Float[Array, "batch 2 *shape"], embed: Embed
 ) -> Float[Array, " batch"]:
     """Return the distance between the two embeddings of every pair.
 
-    It does not change when the two of a pair change places, and its gradient is 0, not NaN, for a
-    pair of an input with itself.
+    It is symmetric in the two inputs, and its gradient is 0, not NaN, for an input paired with
+    itself.
 
     Args:
       params: of the embedding.
@@ -113,7 +111,7 @@ def distances(
       embed: as in `apply`.
 
     Raises:
-      ValueError: as for `apply`, or other than two branches.
+      ValueError: as for `apply`, or the number of branches is not two.
     """
     z = apply(params, inputs, embed)
     if z.shape[1] != 2:
@@ -125,9 +123,9 @@ def distances(
 
 
 def anchor_distances(
-    params: Params, inputs: Float[Array, "batch 3 *shape"], embed: Embed
+    params: PyTree, inputs: Float[Array, "batch 3 *shape"], embed: Embed
 ) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
-    """Return how far the anchor of every triplet is from its like, and from the other.
+    """Return the distances of every anchor to the positive and to the negative of its triplet.
 
     Args:
       params: of the embedding.
@@ -135,10 +133,10 @@ def anchor_distances(
       embed: as in `apply`.
 
     Returns:
-      Two distances a triplet: what `chainrule.losses.triplet` takes.
+      Two distances a triplet, for `chainrule.losses.triplet`.
 
     Raises:
-      ValueError: as for `apply`, or other than three branches.
+      ValueError: as for `apply`, or the number of branches is not three.
 
     Example:
       >>> points = jnp.array([[[0.0], [1.0], [5.0]]])
@@ -151,38 +149,48 @@ def anchor_distances(
     return euclidean(z[:, 0], z[:, 1]), euclidean(z[:, 0], z[:, 2])
 
 
-def init_untied(key: PRNGKeyArray, init: Callable[[PRNGKeyArray], Params], branches: int) -> Params:
-    """Draw parameters of its own for every branch: what a siamese network is *not*.
+def init_untied(key: PRNGKeyArray, init: Callable[[PRNGKeyArray], PyTree], branches: int) -> PyTree:
+    """Draw separate parameters for every branch: what a siamese network is *not*.
 
     Args:
       key: the source of the numbers.
       init: ``init(key) -> params`` of one embedding.
-      branches: how many.
+      branches: how many, at least 1.
 
     Returns:
       ``{"branch1": params, "branch2": params, ...}`` for `apply_untied`.
+
+    Raises:
+      ValueError: ``key`` is no key, ``init`` no function, or there are no branches.
     """
+    _require.one_key(key)
+    _require.function("init", init, "of a key")
+    branches = _require.count("branches", branches)
     keys = jax.random.split(key, branches)
     return {f"branch{b + 1}": init(keys[b]) for b in range(branches)}
 
 
-def untie(params: Params, branches: int) -> Params:
-    """Give every branch the same numbers under a name of its own.
+def untie(params: PyTree, branches: int) -> PyTree:
+    """Give every branch the same parameters under its own name.
 
-    `apply_untied` of these is `apply` of the shared ones, and the gradients by the branches are
-    what each contributes to the gradient by the shared ones.
+    `apply_untied` of these equals `apply` of the shared parameters, and the gradients with respect
+    to the branches are their contributions to the gradient with respect to the shared ones.
 
     Args:
       params: the shared parameters.
-      branches: how many.
+      branches: how many, at least 1.
+
+    Raises:
+      ValueError: there are no branches.
     """
+    branches = _require.count("branches", branches)
     return {f"branch{b + 1}": params for b in range(branches)}
 
 
 def apply_untied(
-    params: Mapping[str, Params], inputs: Float[Array, "batch branches *shape"], embed: Embed
+    params: Mapping[str, PyTree], inputs: Float[Array, "batch branches *shape"], embed: Embed
 ) -> Float[Array, "batch branches dim"]:
-    """Embed every branch with parameters of its own.
+    """Embed every branch with its own parameters.
 
     Args:
       params: ``{"branch1": ..., "branch2": ...}``.
@@ -190,7 +198,7 @@ def apply_untied(
       embed: as in `apply`.
 
     Raises:
-      ValueError: as for `apply`, or parameters that are not one set a branch.
+      ValueError: as for `apply`, or the parameters are not one set a branch.
 
     Example:
       >>> params = untie(jnp.eye(2), 3)
@@ -199,28 +207,29 @@ def apply_untied(
     """
     _check_branches(inputs)
     names = [f"branch{b + 1}" for b in range(inputs.shape[1])]
-    if set(params) != set(names):
-        raise ValueError(f"parameters {sorted(params)} for inputs {inputs.shape}: expected {names}")
+    found = list(params) if isinstance(params, Mapping) else [_require.kind(params)]
+    if set(found) != set(names):
+        raise ValueError(f"parameters {found} for inputs {inputs.shape}: expected {names}")
     z = [_embed(embed, params[name], inputs[:, b]) for b, name in enumerate(names)]
     return jnp.stack(z, axis=1)
 
 
 def contributions(
     loss: Callable[[Float[Array, "batch branches dim"]], Float[Array, ""]],
-    params: Params,
+    params: PyTree,
     inputs: Float[Array, "batch branches *shape"],
     embed: Embed,
-) -> dict[str, Params]:
-    """Return what each branch contributes to the gradient of a loss by the shared parameters.
+) -> dict[str, PyTree]:
+    """Return the contribution of each branch to the gradient with respect to the shared parameters.
 
     Args:
-      loss: of the embeddings.
+      loss: a function of the embeddings.
       params: the shared parameters.
       inputs: one branch or more.
       embed: as in `apply`.
 
     Returns:
-      ``{"branch1": gradient, ...}``. Their sum is the gradient by ``params``.
+      ``{"branch1": gradient, ...}``. Their sum is the gradient with respect to ``params``.
 
     Raises:
       ValueError: as for `apply`.
@@ -237,16 +246,19 @@ def contributions(
     return jax.grad(lambda copies: loss(apply_untied(copies, inputs, embed)))(copies)
 
 
-def _embed(embed: Embed, params: Params, inputs: Array) -> Array:
+def _embed(embed: Embed, params: PyTree, inputs: Array) -> Array:
+    _require.function("embed", embed, "of the parameters and the inputs")
     z = embed(params, inputs)
+    _require.arrays(embedding=z)
     if z.ndim != 2 or len(z) != len(inputs):
         raise ValueError(
-            f"the embedding makes {z.shape} of inputs {inputs.shape}: expected one row an input"
+            f"the embedding of inputs {inputs.shape} is {z.shape}: expected one row an input"
         )
     return z
 
 
 def _check_branches(inputs: Array) -> None:
+    _require.arrays(inputs=inputs)
     if inputs.ndim < 3:
         raise ValueError(
             f"inputs {inputs.shape}: expected [batch, branches, ...], stack the branches on axis 1"

@@ -24,6 +24,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Shaped
 
+from chainrule import _require
+
 __all__ = ["AND", "NOT", "OR", "Params", "apply", "descend", "from_truth_table", "rows"]
 
 Params = dict[str, dict[str, Any]]
@@ -67,13 +69,16 @@ def apply(params: Params, inputs: Shaped[Array, "batch in"]) -> Int[Array, " bat
       >>> apply(AND, jnp.stack([u, apply(NOT, v[:, None])], axis=1))  # u and not v
       Array([0, 0, 1, 0], dtype=int32)
     """
+    _require.arrays(inputs=inputs)
+    if not isinstance(params, dict) or "layer1" not in params:
+        raise ValueError("params must be a dict of layers, layer1 the first, as OR and AND are")
     kernel = params["layer1"]["kernel"]
-    if inputs.shape[1] != kernel.shape[0]:
+    if inputs.ndim != 2 or inputs.shape[1] != kernel.shape[0]:
         raise ValueError(
-            f"the first layer takes {kernel.shape[0]} inputs, got inputs of shape {inputs.shape}"
+            f"the first layer takes {kernel.shape[0]} inputs, got inputs of shape {inputs.shape}: "
+            "they must be [batch, in]"
         )
-    if not isinstance(inputs, jax.core.Tracer):
-        _check_bits("inputs", np.asarray(inputs))
+    _require.among("inputs", inputs, (0, 1))
     bits = inputs.astype(kernel.dtype)
     for i in range(len(params)):
         layer = params[f"layer{i + 1}"]
@@ -85,29 +90,33 @@ def rows(n: int) -> Int[Array, "rows n"]:
     """Return the rows of a truth table of n inputs in counting order.
 
     Args:
-      n: number of inputs.
+      n: number of inputs, 1 to 20.
 
     Returns:
       0 or 1, int32 ``[2**n, n]``; the first input is the most significant.
+
+    Raises:
+      ValueError: n is out of its range.
 
     Example:
       >>> rows(2).tolist()
       [[0, 0], [0, 1], [1, 0], [1, 1]]
     """
-    return jnp.asarray(_rows(n), jnp.int32)
+    return jnp.asarray(_rows(_require.count("n", n, most=20)), jnp.int32)
 
 
 def from_truth_table(table: Sequence[Any] | np.ndarray | Array) -> Params:
     r"""Build a network that computes any Boolean function, exactly.
 
-    One unit per true row :math:`r` fires on that row alone, and an `OR` of any width joins them:
+    One unit per true row :math:`r` fires on that row alone, and an `OR` of all these units is the
+    output:
 
     .. math::
        h_r(x) = 1\{(2r - 1) \cdot x - \textstyle\sum_i r_i + \frac12 \ge 0\}, \qquad
        f(x) = 1\{\textstyle\sum_r h_r(x) - \frac12 \ge 0\}
 
-    The units of the rows are perceptrons, with weights of +1 and -1; the one that joins them is
-    McCulloch and Pitts'.
+    The units of the rows are perceptrons, with weights of +1 and -1; the output unit is McCulloch
+    and Pitts'.
 
     Args:
       table: 0 or 1, or Booleans, ``[2**n]`` with n of at least 1; one entry a row, in the order of
@@ -140,7 +149,7 @@ def from_truth_table(table: Sequence[Any] | np.ndarray | Array) -> Params:
 def descend(
     table: Sequence[Any] | np.ndarray | Array, *, eta: float = 1.0, steps: int = 100
 ) -> Params:
-    r"""Find the weights of one unit by gradient descent, where those of `AND` are set by hand.
+    r"""Find the weights of one unit by gradient descent instead of by hand.
 
     The step has no gradient, so the descent, from zero, is on the cross-entropy of a sigmoid of the
     same sum, averaged over the rows :math:`x` of the table, with :math:`y = \pm 1` for true and
@@ -154,14 +163,14 @@ def descend(
 
     Args:
       table: as in `from_truth_table`.
-      eta: learning rate.
-      steps: number of full-batch steps.
+      eta: learning rate, above 0.
+      steps: number of full-batch steps, at least 0.
 
     Returns:
       ``{"layer1": {"kernel": [n, 1], "bias": [1]}}``.
 
     Raises:
-      ValueError: as `from_truth_table`.
+      ValueError: as `from_truth_table`, or the rate or the number of steps is out of its range.
 
     Example:
       >>> found = descend([0, 0, 0, 1])
@@ -173,6 +182,8 @@ def descend(
       ([0, 0, 0, 1], [0, 0, 0, 1])
     """
     bits = _check_table(table)
+    _require.real("eta", eta, above=0)
+    steps = _require.count("steps", steps, least=0)
     inputs = jnp.asarray(_rows(bits.size.bit_length() - 1), float)
     signs = jnp.asarray(np.where(bits == 1, 1.0, -1.0))
 
@@ -197,15 +208,8 @@ def _check_table(table: Sequence[Any] | np.ndarray | Array) -> np.ndarray:
         raise ValueError(
             f"a truth table of n inputs has 2**n entries (2, 4, 8, ...), got shape {bits.shape}"
         )
-    _check_bits("a truth table", bits)
+    _require.among("table", bits, (0, 1))
     return bits
-
-
-def _check_bits(name: str, bits: np.ndarray) -> None:
-    wrong = np.argwhere((bits != 0) & (bits != 1))
-    if len(wrong):
-        where = tuple(wrong[0].tolist())
-        raise ValueError(f"{name} must hold 0 or 1, got {bits[where]} at index {where}")
 
 
 def __dir__() -> list[str]:

@@ -1,13 +1,13 @@
 r"""VGG (Simonyan and Zisserman, 2015): many small kernels, in blocks that each end in a pool.
 
 A block is a few 3 x 3 convolutions that keep the size, each with a ReLU after it, and a pool that
-halves it; three dense layers follow. Two convolutions of 3 x 3 see 5 x 5, three see 7 x 7, with
-fewer weights than one large kernel, and with a ReLU between them. `CONFIGS` has the paper's
-configurations by their letters; VGG16 is D. (A-LRN is left out: its normalisation of neighbouring
-channels made A slower and no better.)
+halves it; three dense layers follow. Two convolutions of 3 x 3 cover 5 x 5 pixels, three cover
+7 x 7, with fewer weights than one large kernel, and with a ReLU between them. `CONFIGS` has the
+paper's configurations by their letters; VGG16 is D. (A-LRN is left out: its normalisation of
+neighbouring channels made A slower and no better.)
 
-`apply` reads the architecture off the parameters. So the same functions serve the paper's networks
-and such in their style for small images:
+`apply` reads the architecture off the parameters, so that the same functions serve the paper's
+networks and smaller ones in their style:
 
 >>> import jax.numpy as jnp
 >>> def logits(key, images):
@@ -16,7 +16,7 @@ and such in their style for small images:
 >>> jax.eval_shape(logits, jax.random.key(0), jnp.zeros((5, 28, 28, 1))).shape
 (5, 10)
 
-To say what VGG16 is takes no memory:
+To describe VGG16 takes no memory:
 
 >>> f"{stack.describe(rows('D'), (224, 224, 3)).parameters:,} parameters"
 '138,357,544 parameters'
@@ -27,6 +27,7 @@ from collections.abc import Sequence
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from chainrule import _require
 from chainrule.models import stack
 from chainrule.models.stack import Conv, Dense, Dropout, Norm, Pool, Row, Tree, init_state
 from chainrule.ops.activations import relu
@@ -54,39 +55,39 @@ def rows(
     batch_norm: bool = False,
     dropout: float = 0.5,
 ) -> tuple[Row, ...]:
-    """Return the table of rows that a configuration stands for, see `chainrule.models.stack`.
+    """Return the table of rows of a configuration, for `chainrule.models.stack`.
 
     Args:
       config: a letter of `CONFIGS`, or blocks of one's own.
       classes: how many outputs.
       hidden: the widths of the dense layers before the last one.
-      batch_norm: whether a batch normalisation stands between each convolution and its ReLU.
-      dropout: the probability of 0 behind each hidden dense layer, while training with a key.
+      batch_norm: whether a batch normalisation follows each convolution, before its ReLU.
+      dropout: the probability of 0 after each hidden dense layer, while training with a key.
 
     Returns:
       The rows ``block1/conv1``, ``block1/norm1``, ..., ``block1/pool``, ..., ``dense1``,
       ``dropout1``, ...
 
     Raises:
-      ValueError: an unknown letter.
+      ValueError: an unknown letter, a block that is none, fewer than one class or feature, or a
+        dropout outside [0, 1).
 
     Example:
       >>> [row.name for row in rows(((8, 8),), hidden=(), classes=10)]
       ['block1/conv1', 'block1/conv2', 'block1/pool', 'dense1']
     """
-    if isinstance(config, str) and config not in CONFIGS:
-        raise ValueError(f"config {config!r}: it is one of {', '.join(CONFIGS)}, or blocks")
+    _require.count("classes", classes)
+    _require.real("dropout", dropout, least=0, below=1)
     table: list[Row] = []
-    for number, block in enumerate(CONFIGS[config] if isinstance(config, str) else config, start=1):
-        for index, entry in enumerate(block, start=1):
-            width, kernel = (entry, 3) if isinstance(entry, int) else entry
+    for number, block in enumerate(_blocks(config), start=1):
+        for index, (width, kernel) in enumerate(block, start=1):
             conv = Conv(f"block{number}/conv{index}", width, kernel, padding=kernel // 2)
             if batch_norm:
                 table += [conv, Norm(f"block{number}/norm{index}", activation=relu)]
             else:
                 table.append(conv._replace(activation=relu))
         table.append(Pool(f"block{number}/pool"))
-    for index, width in enumerate(hidden, start=1):
+    for index, width in enumerate(_require.sizes("hidden", hidden), start=1):
         table += [Dense(f"dense{index}", width, relu), Dropout(f"dropout{index}", dropout)]
     return (*table, Dense(f"dense{len(hidden) + 1}", classes))
 
@@ -113,7 +114,7 @@ def init(
       image_size: height and width of the images.
       channels: of the images.
       classes: how many outputs.
-      batch_norm: whether a batch normalisation stands between each convolution and its ReLU; then
+      batch_norm: whether a batch normalisation follows each convolution, before its ReLU; then
         `init_state` makes the running statistics.
       hidden: the widths of the dense layers before the last one.
 
@@ -124,14 +125,16 @@ def init(
       shapes, by `jax.eval_shape`, none.
 
     Raises:
-      ValueError: an unknown letter, an image that the pools halve to nothing, fewer than one
-        feature, class or channel.
+      ValueError: ``key`` is no key, an unknown letter, an image that the pools halve to nothing,
+        fewer than one feature, class or channel.
 
     Example:
       >>> shapes = jax.eval_shape(lambda key: init(key, "A"), jax.random.key(0))
       >>> shapes["block2"]["conv1"]["kernel"].shape, shapes["dense1"]["kernel"].shape
       ((3, 3, 64, 128), (25088, 4096))
     """
+    _require.one_key(key)
+    _require.counts(image_size=image_size, channels=channels)
     table = rows(config, classes=classes, hidden=hidden, batch_norm=batch_norm)
     pools = sum(isinstance(row, Pool) for row in table)
     if image_size < 2**pools:
@@ -158,15 +161,16 @@ def apply(
       inputs: images of the size that the parameters were drawn for.
       state: the running statistics, with batch normalisation.
       key: for the dropout; without one nothing is dropped.
-      train: whether statistics are those of the batch, and a key drops something.
-      dropout: the probability of 0 behind each hidden dense layer.
+      train: whether the statistics are those of the batch, and dropout uses the key.
+      dropout: the probability of 0 after each hidden dense layer.
 
     Returns:
       The logits; with ``train`` and a ``state`` also the state after this batch,
       ``(logits, state)``.
 
     Raises:
-      ValueError: parameters of another network, a state that is missing, images of another size.
+      ValueError: parameters of another network, a missing state, images of another size, an empty
+        batch to take statistics of, or a dropout outside [0, 1).
 
     Example:
       >>> import jax.numpy as jnp
@@ -186,9 +190,9 @@ def features(
     *,
     state: Tree | None = None,
 ) -> dict[str, Array]:
-    """Return what every layer hands on, by its name, the network not training.
+    """Return the outputs of every layer, by its name, in evaluation mode.
 
-    Under `jax.jit` only what is used of it is computed.
+    Under `jax.jit` only those that are used are computed.
 
     Args:
       params: as `init` draws them.
@@ -197,7 +201,7 @@ def features(
 
     Returns:
       ``{"block1/conv1": [batch, height, width, 64], ..., "block1/pool": ..., "dense3": logits}``,
-      after the ReLU where one follows: with batch normalisation behind ``block1/norm1``.
+      after the ReLU where one follows: with batch normalisation, after ``block1/norm1``.
 
     Raises:
       ValueError: as for `apply`.
@@ -219,7 +223,7 @@ def probabilities(
     *,
     state: Tree | None = None,
 ) -> Float[Array, "batch classes"]:
-    """Return the softmax of the logits, the network not training.
+    """Return the softmax of the logits, in evaluation mode.
 
     Args:
       params: as `init` draws them.
@@ -242,7 +246,7 @@ def probabilities(
 
 
 def rows_of(params: Tree, *, dropout: float = 0.5) -> tuple[Row, ...]:
-    """Return the rows of the network that some parameters belong to.
+    """Return the rows of the network that the parameters are of.
 
     Args:
       params: as `init` draws them, or their shapes.
@@ -259,6 +263,10 @@ def rows_of(params: Tree, *, dropout: float = 0.5) -> tuple[Row, ...]:
       >>> rows_of(shapes) == rows("C")
       True
     """
+    if not isinstance(params, dict):
+        raise ValueError(
+            f"params must be the dict of blocks that init returns, not {_require.kind(params)}"
+        )
     blocks, batch_norm = [], False
     for block in _numbered(params, "block"):
         kernels = [conv["kernel"].shape for conv in _numbered(block, "conv")]
@@ -266,6 +274,27 @@ def rows_of(params: Tree, *, dropout: float = 0.5) -> tuple[Row, ...]:
         batch_norm = "norm1" in block
     *hidden, classes = (dense["kernel"].shape[1] for dense in _numbered(params, "dense"))
     return rows(blocks, classes=classes, hidden=hidden, batch_norm=batch_norm, dropout=dropout)
+
+
+def _blocks(config: str | Blocks) -> list[list[tuple[int, int]]]:
+    """Return the features and the size of the kernel of each convolution, block by block."""
+    if isinstance(config, str):
+        _require.one_of("config", config, CONFIGS)
+        config = CONFIGS[config]
+    try:
+        pairs = [
+            [tuple(entry) if isinstance(entry, Sequence) else (entry, 3) for entry in block]
+            for block in config
+        ]
+        return [
+            [(_require.count("", width), _require.count("", kernel)) for width, kernel in block]
+            for block in pairs
+        ]
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"config {config!r}: give one of {', '.join(CONFIGS)}, or for each block the features "
+            "of its convolutions, or those and the sizes of their kernels, all ints of at least 1"
+        ) from None
 
 
 def _numbered(tree: Tree, name: str) -> list[Tree]:

@@ -97,7 +97,7 @@ def test_all_that_is_wrong_is_listed(stored, files):
 def test_another_configuration_is_refused_without_allocating_it(files):
     with pytest.raises(ValueError, match=r"classifier\.0\.weight is \(7, 45\), expected \(4096, 2"):
         torchvision.load(files / "plain.npz")
-    with pytest.raises(ValueError, match="config 'F': it is one of"):
+    with pytest.raises(ValueError, match="config 'F': expected one of A, B, C, D, E"):
         torchvision.load(files / "plain.npz", "F")
 
 
@@ -165,7 +165,7 @@ def test_a_preprocessing_that_is_none_is_refused(text, stored, files):
         (
             (1, 7, 9, 3),
             torchvision.Preprocessing((0.0,) * 3, (1.0,) * 3, crop=8),
-            "images of 7 x 9 are smaller than the 8 x 8 to be cut",
+            "images of 7 x 9 are smaller than the crop of 8 x 8: take",
         ),
     ],
 )
@@ -174,9 +174,41 @@ def test_images_that_do_not_fit_the_preprocessing(shape, settings, message):
         torchvision.preprocess(np.zeros(shape, np.uint8), settings)
 
 
-def test_a_preprocessing_that_cannot_be():
-    with pytest.raises(ValueError, match=r"mean \(0\.5,\) and std \(1\.0, 2\.0\): one of each"):
-        torchvision.Preprocessing((0.5,), (1.0, 2.0))
+@pytest.mark.parametrize(
+    ("images", "preprocessing", "message"),
+    [
+        (np.zeros((8, 8, 3), np.uint8), HALF, r"\(8, 8, 3\): .* a batch of one, image\[None\]"),
+        (np.zeros((1, 0, 8, 3), np.uint8), HALF, r"images \(1, 0, 8, 3\): they must be"),
+        (
+            np.zeros((1, 8, 8, 3), np.int32),
+            HALF,
+            "images must be floating-point .* not int32",
+        ),
+        ([[[[0.0]]]], HALF, "images must be an array of numbers, not a list"),
+        (np.zeros((1, 8, 8, 3)), None, "must be a Preprocessing, not a NoneType: give IMAGENET"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_no_batch_of_images_is_refused(images, preprocessing, message):
+    with pytest.raises(ValueError, match=message):
+        torchvision.preprocess(images, preprocessing)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (((0.5,), (1.0, 2.0)), r"mean \(0\.5,\) and std \(1\.0, 2\.0\): one of each"),
+        (((), ()), r"mean \(\) and std \(\): one of each"),
+        (((0.5,), (0.0,)), r"std must be a finite number above 0, not 0\.0"),
+        (((float("nan"),), (1.0,)), "mean must be a finite number, not nan"),
+        (((0.5,), (1.0,), 0), "resize must be an int of at least 1, not 0"),
+        (((0.5,), (1.0,), None, 2.5), r"crop must be an int of at least 1, not 2\.5"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_a_preprocessing_that_cannot_be(fields, message):
+    with pytest.raises(ValueError, match=message):
+        torchvision.Preprocessing(*fields)
 
 
 def test_what_save_refuses(files):

@@ -1,1 +1,1 @@
-"""Weights that others trained: how their files are laid out, and what their images need."""
+"""Weights trained elsewhere: the layouts of their files, and the preprocessing of their images."""

@@ -23,14 +23,14 @@ _COUNTER = ".num_batches_tracked"  # PyTorch counts the batches, we do not
 
 
 class _Tensor(NamedTuple):
-    """One array, here and there.
+    """One array in both layouts.
 
     Attributes:
       path: ``"block1/conv2/kernel"``.
-      running: whether that is in the state, not in the parameters.
+      running: whether it is in the state, not in the parameters.
       ours: its shape here.
       theirs: its shape in PyTorch.
-      grid: ``[D, C, *window]``, of which both are made if it is a kernel; else ``()``.
+      grid: ``[D, C, *window]``, between the two layouts, if it is a kernel; else ``()``.
     """
 
     path: str
@@ -50,7 +50,7 @@ def from_torch(
 
     Args:
       tensors: name to array, as a ``state_dict()`` has them.
-      names: the name of each row that has parameters to what its tensors are called there, without
+      names: from the name of each row that has parameters to the name of its tensors, without
         ``.weight`` and ``.bias``.
       rows: the architecture.
       input_shape: that of one input, ``(*space, channels)``.
@@ -59,8 +59,8 @@ def from_torch(
       Parameters and state for `chainrule.models.stack.apply`, float32.
 
     Raises:
-      ValueError: tensors that are missing, too many, of another shape or no floating-point
-        numbers: all of them at once.
+      ValueError: tensors are missing, unexpected, of another shape or not floating-point; the
+        error lists all of them.
     """
     expected = _tensors(names, rows, input_shape)
     arrays = {name: np.asarray(a) for name, a in tensors.items() if not name.endswith(_COUNTER)}
@@ -96,8 +96,8 @@ def to_torch(
     """Return parameters and running statistics in PyTorch's layout: the inverse of `from_torch`.
 
     Raises:
-      ValueError: arrays that are missing or of another shape than the rows make for such an input:
-        all of them at once.
+      ValueError: arrays are missing or have another shape than the rows make for such an input; the
+        error lists all of them.
     """
     flat = [flatten_dict(tree, sep="/") for tree in (params, state)]
     expected = _tensors(names, rows, input_shape)

@@ -7,18 +7,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
+from chainrule import _require
+
 __all__ = ["IMAGENET", "Preprocessing", "preprocess"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """How images become inputs; all fields but the first two may be left out.
+    """How images become inputs; ``resize`` and ``crop`` may be left out.
 
     Attributes:
-      mean: of each channel, of values from 0 to 1; subtracted.
-      std: of each channel; divided by.
-      resize: the length that the shorter side is brought to first, linearly and with a filter
-        where it shrinks; the other keeps the proportion.
+      mean: of each channel, of values from 0 to 1; it is subtracted.
+      std: of each channel, above 0; the values are divided by it.
+      resize: the length to which the shorter side is scaled first, linearly and with an
+        anti-aliasing filter where it shrinks; the other side keeps the proportion.
       crop: the side of the square that is then cut from the middle.
     """
 
@@ -28,10 +30,14 @@ class Preprocessing:
     crop: int | None = None
 
     def __post_init__(self) -> None:
-        if len(self.mean) != len(self.std) or not all(value > 0 for value in self.std):
-            raise ValueError(
-                f"mean {self.mean} and std {self.std}: one of each a channel, all std above 0"
-            )
+        if len(self.mean) != len(self.std) or not self.mean:
+            raise ValueError(f"mean {self.mean} and std {self.std}: one of each a channel")
+        for mean, std in zip(self.mean, self.std, strict=True):
+            _require.real("mean", mean)
+            _require.real("std", std, above=0)
+        for name, side in (("resize", self.resize), ("crop", self.crop)):
+            if side is not None:
+                _require.count(name, side)
 
 
 IMAGENET = Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), resize=256, crop=224)
@@ -43,20 +49,21 @@ def preprocess(
     | Float[np.ndarray | Array, "batch _ _ channels"],
     preprocessing: Preprocessing,
 ) -> Float[Array, "batch height width channels"]:
-    r"""Make inputs of images: resize, crop the middle, standardise each channel.
+    r"""Turn images into inputs: resize, crop the middle, standardise each channel.
 
     .. math::
       x = (\text{image} - \mu) / \sigma
 
     Args:
-      images: of one size: uint8 from 0 to 255, or numbers from 0 to 1.
+      images: of one size: uint8 from 0 to 255, or floating-point numbers from 0 to 1.
       preprocessing: what the weights need.
 
     Returns:
       The inputs.
 
     Raises:
-      ValueError: another number of channels, or images smaller than the crop.
+      ValueError: the images are no batch or neither uint8 nor floating-point, have another number
+        of channels, or are smaller than the crop.
 
     Example:
       >>> black = np.zeros((1, 300, 400, 3), np.uint8)
@@ -64,6 +71,17 @@ def preprocess(
       >>> inputs.shape, [round(float(x), 3) for x in inputs[0, 0, 0]]
       ((1, 224, 224, 3), [-2.118, -2.036, -1.804])
     """
+    _require.arrays(images=images)
+    if images.ndim != 4 or 0 in images.shape[1:]:
+        raise ValueError(
+            f"images {images.shape}: they must be [batch, height, width, channels]; one image is "
+            "a batch of one, image[None]"
+        )
+    if not isinstance(preprocessing, Preprocessing):
+        raise ValueError(
+            f"preprocessing must be a Preprocessing, not {_require.kind(preprocessing)}: "
+            "give IMAGENET, for example"
+        )
     batch, height, width, channels = images.shape
     if channels != len(preprocessing.mean):
         raise ValueError(
@@ -73,6 +91,7 @@ def preprocess(
     inputs = jnp.asarray(images)
     if inputs.dtype == jnp.uint8:
         inputs = inputs.astype(jnp.float32) / 255
+    _require.floats(images=inputs)
     if preprocessing.resize is not None:
         side, short = preprocessing.resize, min(height, width)
         height, width = side * height // short, side * width // short
@@ -81,8 +100,8 @@ def preprocess(
         side = preprocessing.crop
         if min(height, width) < side:
             raise ValueError(
-                f"images of {height} x {width} are smaller than the {side} x {side} to be cut from "
-                "them: take larger ones, or a preprocessing that resizes"
+                f"images of {height} x {width} are smaller than the crop of {side} x {side}: take "
+                "larger ones, or a preprocessing that resizes"
             )
         top, left = round((height - side) / 2), round((width - side) / 2)
         inputs = inputs[:, top : top + side, left : left + side]

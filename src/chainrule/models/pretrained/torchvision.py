@@ -1,8 +1,8 @@
-"""VGG's weights as torchvision names and lays them out, from a file and into one.
+"""VGG's weights in the names and the layout of torchvision, read from a file and written to one.
 
-Files are ``.safetensors`` or ``.npz``, see `chainrule.data.tensors`. What weights were trained on
-is a part of them: with them a file keeps the `Preprocessing` that images need. Published files do
-not say; those of torchvision's ``IMAGENET1K_V1`` need `IMAGENET`:
+Files are ``.safetensors`` or ``.npz``, see `chainrule.data.tensors`. Beside the weights a file
+keeps the `Preprocessing` that their images need. Published files do not say it; those of
+torchvision's ``IMAGENET1K_V1`` need `IMAGENET`:
 
 .. code-block:: python
 
@@ -19,6 +19,7 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from chainrule import _require
 from chainrule.data import tensors
 from chainrule.models import vgg
 from chainrule.models.pretrained import layouts
@@ -31,12 +32,12 @@ _FIELD = "preprocessing"
 
 
 class Weights(NamedTuple):
-    """What is in a file.
+    """The contents of a file.
 
     Attributes:
       params: as `chainrule.models.vgg.init` draws them.
       state: the running statistics; ``{}`` without batch normalisation.
-      preprocessing: what images need; None when nobody said.
+      preprocessing: what images need; None if neither the file nor the caller says it.
     """
 
     params: Tree
@@ -45,15 +46,15 @@ class Weights(NamedTuple):
 
 
 def names(rows: Sequence[Row]) -> dict[str, str]:
-    """Return what torchvision calls the layers of a VGG.
+    """Return torchvision's names of the layers of a VGG.
 
-    It counts activations, pools and dropouts among the modules of ``features`` and ``classifier``.
+    Activations, pools and dropouts count among the modules of ``features`` and ``classifier``.
 
     Args:
       rows: as `chainrule.models.vgg.rows` makes them.
 
     Returns:
-      Its name for each row that has parameters.
+      The name of each row that has parameters.
 
     Example:
       >>> list(names(vgg.rows("D")).values())[-4:]
@@ -90,16 +91,16 @@ def load(
       classes: how many outputs.
       batch_norm: whether there are batch normalisations.
       hidden: the widths of the dense layers before the last one.
-      preprocessing: what images need, where the file does not say.
+      preprocessing: what images need, if the file does not say it.
 
     Returns:
       Parameters, running statistics and preprocessing.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: a file that is damaged, that is something else or a pickle; that holds other
-        weights, with a list of all that is missing, of all that is there besides and of all shapes
-        that differ; or that says another preprocessing.
+      ValueError: the file is damaged, of another format or a pickle; it holds other weights (the
+        error lists all that are missing, unexpected or of another shape); or it says another
+        preprocessing.
     """
     rows = vgg.rows(config, classes=classes, hidden=hidden, batch_norm=batch_norm)
     arrays, metadata = tensors.read(path)
@@ -123,7 +124,7 @@ def save(
     image_size: int = 224,
     preprocessing: Preprocessing | None = None,
 ) -> None:
-    """Write the weights of a VGG as torchvision's ``load_state_dict`` takes them.
+    """Write the weights of a VGG for torchvision's ``load_state_dict``.
 
     Args:
       path: ends in ``.safetensors`` or ``.npz``.
@@ -133,8 +134,8 @@ def save(
       preprocessing: what images need.
 
     Raises:
-      ValueError: parameters of another network or for another size, a state that does not fit, a
-        path with another ending.
+      ValueError: the parameters are of another network or for another size, the state does not
+        fit, or the path has another ending.
 
     Example:
       >>> import tempfile
@@ -146,6 +147,7 @@ def save(
       ['classifier.0.bias', 'classifier.0.weight', 'features.0.bias', 'features.0.weight']
     """
     rows = vgg.rows_of(params)
+    _require.count("image_size", image_size)
     channels = params["block1"]["conv1"]["kernel"].shape[2]
     arrays = layouts.to_torch(
         params, state or {}, names(rows), rows, (image_size, image_size, channels)

@@ -1,10 +1,9 @@
-"""Networks that are one layer after the other, from a table: what LeNet and VGG share.
+"""Networks of one layer after the other, each a table of rows: what LeNet and VGG share.
 
 An architecture is a tuple of rows, `Conv`, `Norm`, `Pool`, `Dense` and `Dropout`, each with the
-name under which its parameters are found (``"block1/conv2"`` is ``params["block1"]["conv2"]``). A
-row does its operation and then, if it names one, its activation; so a ReLU can stand before the
-pool or after it. The first `Dense` row flattens what it gets: rows, columns, channels, in this
-order.
+name of its parameters (``"block1/conv2"`` is ``params["block1"]["conv2"]``). A row applies its
+operation and then, if it names one, its activation, so that a ReLU can stand before the pool or
+after it. The first `Dense` row flattens its inputs: rows, columns, channels, in this order.
 
 Example:
   >>> import jax

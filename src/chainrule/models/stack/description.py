@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from chainrule import _require
 from chainrule.models.stack import rows as _rows
 from chainrule.models.stack.network import steps
 from chainrule.models.stack.rows import Dense, Pool, Row
@@ -12,15 +13,15 @@ __all__ = ["Description", "LayerSize", "describe"]
 
 
 class LayerSize(NamedTuple):
-    """What there is to know about a row before any number is drawn.
+    """The sizes and the costs of one row.
 
     Attributes:
       name: the row's.
       kind: ``conv``, ``norm``, ``max``, ``avg``, ``dense`` or ``dropout``.
-      outputs: the shape of what it makes of one input.
-      padding: the values really added before and after, an axis of space; ``()`` without a window.
-      receptive_field: how far apart the inputs lie that one output sees, an axis of space, as if
-        the image had no end; for a `Dense` row the image.
+      outputs: the shape of its outputs for one input.
+      padding: the values added before and after, for each axis of space; ``()`` without a window.
+      receptive_field: the extent of the inputs that one output depends on, for each axis of space,
+        in an image without borders; for a `Dense` row the image.
       parameters: how many numbers it learns.
       multiply_adds: how many products of an input and a weight it sums for one input.
       parameter_bytes: the memory of its parameters in float32.
@@ -61,7 +62,7 @@ class Description(NamedTuple):
 
     @property
     def output_bytes(self) -> int:
-        """The memory of everything it computes for one input, which training keeps."""
+        """The memory of the outputs of all layers for one input, which training keeps."""
         return sum(layer.output_bytes for layer in self.layers)
 
     def columns(
@@ -138,6 +139,7 @@ def describe(rows: Sequence[Row], input_shape: tuple[int, ...]) -> Description:
       >>> f"{layer.multiply_adds:,} weights, {layer.parameter_bytes / 1e9:.1f} GB"
       '38,654,705,664 weights, 154.6 GB'
     """
+    input_shape = _require.sizes("input_shape", input_shape)
     space = input_shape[:-1]
     sees, jump = (1,) * len(space), (1,) * len(space)
     layers = []

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from chainrule import _require
 from chainrule.models.stack import rows as _rows
 from chainrule.models.stack.rows import Dropout, Norm, Pool, Row
 
@@ -44,9 +45,10 @@ def init(
       The layers that have parameters, nested as their names are.
 
     Raises:
-      ValueError: two rows with one name, or a row that its inputs do not fit, with its name: for
-        example an image that the pools have reduced to less than their window.
+      ValueError: ``key`` is no key, two rows have one name, or a row does not fit its inputs, with
+        its name: for example a pool whose window is larger than what the pools before it left.
     """
+    _require.one_key(key)
     draw = {
         "kernel": kernel_init or _HE_NORMAL,
         "bias": jax.nn.initializers.zeros,
@@ -108,15 +110,15 @@ def apply(
       rows: the architecture.
       state: the running statistics, where the network has `Norm` rows.
       key: for the `Dropout` rows; without one nothing is dropped.
-      train: whether statistics are those of the batch, and a key drops something.
+      train: whether the statistics are those of the batch, and `Dropout` rows use the key.
 
     Returns:
       The outputs of the last row; with ``train`` and a ``state`` also the state after this batch,
       ``(outputs, state)``.
 
     Raises:
-      ValueError: inputs that do not fit a row or its parameters, parameters or a state that are
-        missing, with the name of the row.
+      ValueError: inputs do not fit a row or its parameters, or parameters or a state are missing,
+        with the name of the row.
     """
     outputs: Array = inputs
     new_state: Tree = {}
@@ -133,7 +135,7 @@ def features(
     *,
     state: Tree | None = None,
 ) -> dict[str, Array]:
-    """Run the network, not training, and return what every row hands on, by its name.
+    """Run the network in evaluation mode and return the outputs of every row, by its name.
 
     Args:
       params: as `init` draws them.
@@ -158,7 +160,10 @@ def _run(
     key: PRNGKeyArray | None,
     train: bool,
 ) -> Iterator[tuple[str, Array, Tree]]:
-    """Yield the name of each row, what it hands on and, for a `Norm` row, its statistics."""
+    """Yield the name of each row, its outputs and, for a `Norm` row, its statistics."""
+    _require.arrays(inputs=inputs)
+    if key is not None:
+        _require.one_key(key)
     for index, row in enumerate(rows):
         with _naming(row):
             layer = {} if isinstance(row, Pool | Dropout) else _get(params, row.name, "parameters")
@@ -170,7 +175,7 @@ def _run(
 
 
 class Step(NamedTuple):
-    """A row with the shapes of one input, of its parameters and of what it makes of it."""
+    """A row with the shapes of one input, of the row's parameters and of its outputs."""
 
     row: Row
     inputs: tuple[int, ...]
@@ -179,11 +184,15 @@ class Step(NamedTuple):
 
 
 def steps(rows: Sequence[Row], input_shape: tuple[int, ...]) -> list[Step]:
-    """Follow the shape of one input through the rows."""
+    """Follow the shape of one input through the rows.
+
+    Raises:
+      ValueError: as for `init`.
+    """
     names = [row.name for row in rows]
     if twice := {name for name in names if names.count(name) > 1}:
-        raise ValueError(f"rows {names}: {sorted(twice)} twice: give every row a name of its own")
-    found, shape = [], tuple(input_shape)
+        raise ValueError(f"rows {names}: {sorted(twice)} twice: give every row its own name")
+    found, shape = [], _require.sizes("input_shape", input_shape)
     for row in rows:
         with _naming(row):
             params = _rows.param_shapes(row, shape)
@@ -202,7 +211,7 @@ def steps(rows: Sequence[Row], input_shape: tuple[int, ...]) -> list[Step]:
 
 @contextlib.contextmanager
 def _naming(row: Row) -> Iterator[None]:
-    """Begin every complaint with the name of the row."""
+    """Begin every error with the name of the row."""
     try:
         yield
     except ValueError as error:
@@ -214,7 +223,7 @@ def _get(tree: Tree | None, name: str, kind: str) -> Tree:
     for part in name.split("/"):
         if not isinstance(found, dict) or part not in found:
             raise ValueError(
-                f"no {kind} of this name: pass what init and init_state made for these rows"
+                f"no {kind} of this name: pass what init and init_state return for these rows"
             )
         found = found[part]
     return cast(Tree, found)

@@ -1,4 +1,4 @@
-"""The rows of which a network is stacked, and what each of them does."""
+"""The rows of a network, and what each of them computes."""
 
 import math
 from collections.abc import Callable
@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
+from chainrule import _require
 from chainrule.ops import windows
 from chainrule.ops.convolution import conv
 from chainrule.ops.linear import linear
@@ -15,11 +16,9 @@ from chainrule.ops.pooling import avg_pool, max_pool
 from chainrule.ops.windows import Padding, PerAxis, Window
 
 __all__ = [
-    "Activation",
     "Conv",
     "Dense",
     "Dropout",
-    "Leaves",
     "Norm",
     "Pool",
     "Row",
@@ -39,13 +38,13 @@ class Conv(NamedTuple):
     """A convolution with a bias, see `chainrule.ops.convolution.conv`.
 
     Attributes:
-      name: where its ``kernel`` and ``bias`` stand in the parameters.
+      name: of its ``kernel`` and ``bias`` in the parameters.
       features: how many channels it makes.
       kernel: its size, one number for every axis of space or one for each.
       stride: from one position to the next.
       padding: zeros around the inputs.
       dilation: from one weight to the next.
-      groups: how many parts the channels fall into.
+      groups: into how many parts the channels are divided.
       activation: what follows.
     """
 
@@ -65,14 +64,14 @@ class Norm(NamedTuple):
     .. math::
       y = \gamma \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta
 
-    The mean and the variance of each channel are those of the batch while training, and else the
-    running ones. The variance is the biased one (over n) in both.
+    The mean and the variance of each channel are those of the batch while training, and the running
+    ones otherwise. Both use the biased variance (over n).
 
     Attributes:
-      name: where its ``scale`` and ``bias`` stand in the parameters, ``mean`` and ``var`` in the
+      name: of its ``scale`` and ``bias`` in the parameters, and of ``mean`` and ``var`` in the
         state.
-      momentum: the share of the running statistics that a step keeps.
-      epsilon: what keeps the root off 0.
+      momentum: the share of the running statistics that a step keeps, from 0 to 1.
+      epsilon: added to the variance, so that its root is not 0; at least 0.
       activation: what follows.
     """
 
@@ -86,12 +85,12 @@ class Pool(NamedTuple):
     """A pool, see `chainrule.ops.pooling`.
 
     Attributes:
-      name: what it is called among the features.
+      name: its name among the features.
       window: its size, one number for every axis of space or one for each.
       stride: from one position to the next; the window's size unless given.
       padding: around the inputs.
       ceil_mode: whether to keep the positions that the window only partly fills.
-      kind: which value it keeps.
+      kind: whether it keeps the largest value or the mean.
       activation: what follows.
     """
 
@@ -108,7 +107,7 @@ class Dense(NamedTuple):
     """A fully connected layer with a bias.
 
     Attributes:
-      name: where its ``kernel`` and ``bias`` stand in the parameters.
+      name: of its ``kernel`` and ``bias`` in the parameters.
       features: how many values it makes.
       activation: what follows.
     """
@@ -119,10 +118,10 @@ class Dense(NamedTuple):
 
 
 class Dropout(NamedTuple):
-    """While training with a key, 0 with this probability and else scaled up to the same mean.
+    """While training with a key, sets values to 0 with this probability and scales up the others.
 
     Attributes:
-      name: what it is called among the features.
+      name: its name among the features.
       rate: the probability of 0, at least 0 and below 1.
     """
 
@@ -134,10 +133,10 @@ Row = Conv | Norm | Pool | Dense | Dropout
 
 
 def as_matrix(draw: Callable[..., Array]) -> Callable[..., Array]:
-    """Let an initializer that asks for the fan-in alone draw kernels as matrices.
+    """Make an initializer that depends on the fan-in alone draw kernels as matrices.
 
-    The numbers are the same, and XLA compiles their drawing in a tenth of the time: with four axes
-    it takes two seconds a shape.
+    The numbers are the same, and XLA compiles the draw in a tenth of the time: with four axes it
+    takes two seconds a shape.
 
     Args:
       draw: as those of ``jax.nn.initializers``, with the mode ``fan_in``.
@@ -157,16 +156,21 @@ def run(
     key: PRNGKeyArray | None,
     train: bool,
 ) -> tuple[Array, Leaves]:
-    """Return what a row hands on, and its statistics after that (those of a `Norm` row, else none).
+    """Return the outputs of a row, and its new statistics (of a `Norm` row, else none).
 
     Args:
       row: the row.
       layer: its parameters.
       statistics: ``{"mean", "var"}`` of a `Norm` row.
       inputs: ``[batch, ...]``.
-      key: drops something; without one nothing is dropped.
+      key: for dropout; without one nothing is dropped.
       train: whether the statistics are those of the batch.
+
+    Raises:
+      ValueError: a setting of the row is out of range, its inputs do not fit, or a batch to take
+        statistics of is empty.
     """
+    _check(row)
     match row:
         case Conv():
             outputs = conv(
@@ -199,7 +203,9 @@ def _normalise(
 ) -> tuple[Array, Leaves]:
     mean, var = statistics["mean"], statistics["var"]
     if train:
-        # Sums over a batch are not for half precision.
+        if 0 in inputs.shape:
+            raise ValueError(f"inputs {inputs.shape}: an empty batch has no mean and no variance")
+        # Half precision is too coarse for sums over a batch.
         wide, axes = inputs.astype(mean.dtype), tuple(range(inputs.ndim - 1))
         mean, var = jnp.mean(wide, axes), jnp.var(wide, axes)
         share = 1 - row.momentum
@@ -216,20 +222,33 @@ def _normalise(
 
 def param_shapes(row: Row, inputs: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
     """Return the shapes of a row's parameters, given that of one input."""
+    _check(row)
     match row:
-        case Conv() | Dense() if row.features < 1:
-            raise ValueError(f"{row.features} features: there must be at least 1")
         case Conv():
             size = windows.per_axis("kernel", row.kernel, len(inputs) - 1)
-            kernel = (*size, inputs[-1] // max(1, row.groups), row.features)
+            kernel = (*size, inputs[-1] // row.groups, row.features)
             return {"kernel": kernel, "bias": (row.features,)}
         case Dense():
             return {"kernel": (math.prod(inputs), row.features), "bias": (row.features,)}
         case Norm():
             return {"scale": inputs[-1:], "bias": inputs[-1:]}
-        case Dropout() if not 0 <= row.rate < 1:
-            raise ValueError(f"rate {row.rate}: it is a probability below 1")
     return {}
+
+
+def _check(row: Row) -> None:
+    """Check the settings of a row that no operator checks."""
+    match row:
+        case Conv():
+            _require.counts(features=row.features, groups=row.groups)
+        case Dense():
+            _require.count("features", row.features)
+        case Norm():
+            _require.real("momentum", row.momentum, least=0, most=1)
+            _require.real("epsilon", row.epsilon, least=0)
+        case Pool():
+            _require.one_of("kind", row.kind, ("max", "avg"))
+        case Dropout():
+            _require.real("rate", row.rate, least=0, below=1)
 
 
 def window(row: Row, inputs: tuple[int, ...]) -> Window | None:
