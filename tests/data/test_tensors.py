@@ -93,7 +93,7 @@ def test_names_that_the_file_needs_and_words_that_are_none_are_refused(suffix, t
         with pytest.raises(ValueError, match=r"names and metadata must be text in Unicode, not"):
             tensors.write(path, arrays, words)
     with pytest.raises(
-        ValueError, match=r"path must be a path, a str or a pathlib\.Path, not a int"
+        ValueError, match=r"path must be a path, a str or a pathlib\.Path, not an int"
     ):
         tensors.write(3, arrays)
     assert list(tmp_path.iterdir()) == []

@@ -401,7 +401,7 @@ def test_two_trainings_do_not_write_one_folder(tmp_path):
         ({"every": 0}, r"every must be an int of at least 1, not 0"),
         ({"every": True}, r"every must be an int of at least 1, not True"),
         ({"mode": "least"}, r"unknown mode 'least': expected one of min, max"),
-        ({"folder": 3}, r"folder must be a path, a str or a pathlib\.Path, not a int"),
+        ({"folder": 3}, r"folder must be a path, a str or a pathlib\.Path, not an int"),
         ({"folder": "a\0b"}, r"folder must be a path without a zero byte, not 'a\\x00b'"),
     ],
 )

@@ -145,7 +145,7 @@ def test_what_cannot_be_launched_is_refused(tmp_path, unchecked):
         launch(tmp_path / "nothing.py", processes=2)
     with pytest.raises(FileNotFoundError, match=r"no script "):
         launch(tmp_path, processes=2)
-    with pytest.raises(ValueError, match=r"script must be a path, .* not a int"):
+    with pytest.raises(ValueError, match=r"script must be a path, .* not an int"):
         launch(3, processes=2)
 
 

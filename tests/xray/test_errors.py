@@ -155,7 +155,7 @@ class Opaque:
 @pytest.mark.parametrize(
     ("call", "match"),
     [
-        (lambda: xray.xray(3, X), "f must be a function of arrays .*, not a int"),
+        (lambda: xray.xray(3, X), "f must be a function of arrays .*, not an int"),
         (lambda: xray.xray(pair), r"pair\(x\) cannot be called with 0 arguments: missing .*'x'"),
         (lambda: xray.xray(pair, X, X), r"pair\(x\) cannot be called with 2 arguments: too many"),
         (lambda: xray.xray(pair, X, argnums="x"), "argnums must be an int from -1 to 0, not 'x'"),
@@ -172,7 +172,7 @@ class Opaque:
         (lambda: xray.xray(jnp.sum, jax.typeof(X)), "argument a of sum is "),
         (lambda: xray.xray(jnp.sum, jax.eval_shape(jnp.sin, X)), "is a shape, .* pass an array"),
         (lambda: xray.xray(lambda x: Opaque(), X), "<lambda> returns a .*Opaque: return arrays"),
-        (lambda: xray.probe(3, X), "loss must be a function of the parameters .*, not a int"),
+        (lambda: xray.probe(3, X), "loss must be a function of the parameters .*, not an int"),
     ],
 )
 def test_arguments_of_a_wrong_kind(unchecked, call, match):
@@ -201,7 +201,7 @@ def test_inside_a_function_that_jax_traces(transform):
         (lambda report: report.to_svg(open=3), "open is 3: give 'auto', 'all', 'none' or a list"),
         (lambda report: report.to_svg(direction="left"), "unknown direction 'left'.* right, down"),
         (lambda report: report.to_html(direction="up"), "unknown direction 'up'.* right, down"),
-        (lambda report: report.save(3), "path must be a path, .* not a int"),
+        (lambda report: report.save(3), "path must be a path, .* not an int"),
     ],
 )
 def test_questions_of_a_wrong_kind(unchecked, ask, match):
