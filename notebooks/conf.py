@@ -74,8 +74,12 @@ def _skip(app: Sphinx, what: str, name: str, obj: object, skip: bool, options: o
         methods = (property, functools.cached_property, classmethod, staticmethod)
         return skip or not (inspect.isroutine(obj) or isinstance(obj, methods))
     module = app.env.current_document.autodoc_module
-    package = sys.modules[module.rpartition(".")[0] or module]
-    shown = name in getattr(package, "__all__", ()) and getattr(package, name) is obj
+    if inspect.isclass(obj) or inspect.isroutine(obj):
+        package = sys.modules[module.rpartition(".")[0] or module]
+        shown = name in getattr(package, "__all__", ()) and getattr(package, name) is obj
+    else:  # the text of a value stands where it is written, not where it is passed on
+        below = [one for key, one in sys.modules.items() if key.startswith(f"{module}.")]
+        shown = any(vars(one).get(name) is obj for one in below)
     return skip or name in _ANY or inspect.ismodule(obj) or shown
 
 
@@ -122,9 +126,8 @@ def _elsewhere(app: Sphinx, env, node: nodes.Element, content: nodes.Element):
             here = functools.reduce(getattr, rest, importlib.import_module(first))
         except AttributeError:
             return None
-        found |= (
-            names & {f"{here.__module__}.{here.__qualname__}"} if first == "chainrule" else set()
-        )
+        if first == "chainrule" and (inspect.isclass(here) or inspect.isroutine(here)):
+            found |= names & {f"{here.__module__}.{here.__qualname__}"}
         if not found:
             return content
     if len(found) != 1:

@@ -1,4 +1,4 @@
-"""The tables of the README, from the numbers of one run."""
+"""The tables of the book and three lines of the README, from the numbers of one run."""
 
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +28,20 @@ GROWTH = (
     "size, fitted to the logarithms (1: twice as much takes twice as long), beside those of the "
     "work, by theory and as XLA counts it."
 )
+
+NAMES = {
+    "small": "small sweep: 1000 rates, two wells, 1000 steps",
+    "sweep": "sweep: 64 rates of the 784-200-1 network, 100 steps",
+    "mlp": "MLP: 784-200-1, 1000 full-batch steps",
+    "lenet": "LeNet: one epoch of 60000 digits, batch 100",
+    "siamese": "siamese: one epoch of 59904 pairs, batch 128",
+    "vgg": "VGG16: step of training, batch 4, float32",
+    "bfloat16": "VGG16: step of training, batch 4, bfloat16",
+    "x-ray VGG16": "x-ray: the record of VGG16's loss, batch 1",
+    "x-ray chain": "x-ray: the record of a function of 5000 equations",
+    "x-ray LeNet": "x-ray: the record of LeNet's loss, batch 100",
+}
+"""The rows that the README speaks of."""
 
 
 def table(results: Mapping[str, Any]) -> str:
@@ -175,18 +189,45 @@ def faster(growth: Mapping[str, Any]) -> bool:
     return exponent(growth["sizes"], growth["seconds"]) > growth["theory"] + 0.1
 
 
-def put(text: str, results: Mapping[str, Any]) -> str:
-    """Return a page with the tables between their two marks replaced.
+def headlines(results: Mapping[str, Any]) -> str:
+    """Return what the README says of a run; of several peers it names the fastest.
+
+    Raises:
+      ValueError: rows are missing, as in a run of some rows only or without PyTorch.
+    """
+    rows = {row["name"]: row for row in sorted(results["rows"], key=lambda row: row["middle"])}
+    if absent := [name for name in NAMES.values() if name not in rows]:
+        raise ValueError(f"the README names rows that this run has not: {', '.join(absent)}")
+    of = {short: ratio(rows[name]["middle"]) for short, name in NAMES.items()}
+    ours, theirs = (seconds(rows[NAMES["small"]][side]["seconds"]) for side in ("ours", "theirs"))
+    return (
+        f"- **Sweeps.** 1,000 rates of 1,000 steps on two wells: {ours} in one program, {theirs} "
+        f"in a Python loop over optax. 64 rates of a 784-200-1 network: {of['sweep']} of the time "
+        "of 64 runs in turn.\n"
+        f"- **Training**, over PyTorch's time: {of['mlp']} for that network, {of['lenet']} for "
+        f"LeNet, {of['siamese']} for a siamese network, {of['vgg']} for VGG16 and "
+        f"{of['bfloat16']} in bfloat16.\n"
+        f"- **X-ray**, over the time of the compiled gradient: {of['x-ray VGG16']} for VGG16, "
+        f"{of['x-ray chain']} for 5,000 operators, {of['x-ray LeNet']} for LeNet."
+    )
+
+
+def put(text: str, made: str) -> str:
+    """Return a page with what stands between its two marks replaced.
 
     Raises:
       ValueError: the page has not the two marks.
     """
     if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise ValueError(f"the page has no place for the table: write {BEGIN} and {END} into it")
+        raise ValueError(f"the page has no place for the numbers: write {BEGIN} and {END} into it")
     before, rest = text.split(BEGIN)
-    return f"{before}{BEGIN}\n{table(results)}\n{END}{rest.split(END)[1]}"
+    return f"{before}{BEGIN}\n{made}\n{END}{rest.split(END)[1]}"
 
 
-def publish(results: Mapping[str, Any], readme: pathlib.Path) -> None:
-    """Write the tables into the README."""
-    readme.write_text(put(readme.read_text(encoding="utf-8"), results), encoding="utf-8")
+def pages(results: Mapping[str, Any], root: pathlib.Path) -> dict[pathlib.Path, str]:
+    """Return the README and the book's page of a repository with the numbers of a run."""
+    made = {
+        root / "README.md": headlines(results),
+        root / "notebooks/benchmarks.md": table(results),
+    }
+    return {path: put(path.read_text(encoding="utf-8"), part) for path, part in made.items()}

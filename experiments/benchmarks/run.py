@@ -2,7 +2,7 @@
 
     python experiments/benchmarks/run.py
     python experiments/benchmarks/run.py --quick --only LeNet     # or growth
-    python experiments/benchmarks/run.py --publish       # into results.json and the README
+    python experiments/benchmarks/run.py --publish     # into results.json, the book, the README
 
 Both sides of a row do the same work to the same answer, which is checked first, and alternate; a
 ratio below 1 means that ours is faster. Threads are those of the machine on both sides. The peers
@@ -57,7 +57,7 @@ class Config:
     quick: bool = False
     """Less work in each row, and not the largest."""
     publish: bool = False
-    """Whether to write results.json and the README's table."""
+    """Whether to write results.json, the book's tables and the README's lines."""
     data_dir: pathlib.Path | None = None
     """The folder of the four MNIST files; without it the embedded digits are taken."""
     root: pathlib.Path = pathlib.Path("runs")
@@ -133,9 +133,9 @@ def main(config: Config) -> pathlib.Path:
         "versions": where["versions"] | _versions(),
     }
     if config.publish and not failed:
-        text = json.dumps(results, indent=1)
-        (HERE / "results.json").write_text(text + "\n", encoding="utf-8")
-        published.publish(results, HERE.parents[1] / "README.md")
+        kept = {HERE / "results.json": json.dumps(results, indent=1) + "\n"}
+        for path, text in (kept | published.pages(results, HERE.parents[1])).items():
+            path.write_text(text, encoding="utf-8")
     console.print(published.table(results), soft_wrap=True, markup=False, highlight=False)
     console.print(f"run folder: {run.path}")
     if failed:

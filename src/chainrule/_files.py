@@ -143,7 +143,7 @@ class Lock:
 
 
 def dumps(value: JSON, *, indent: int | None = 2) -> str:
-    """Return strict JSON of anything: see `plain`.
+    """Return strict JSON of a value: NaN and infinities as words, what JSON has not as text.
 
     Example:
       >>> print(dumps({"loss": np.float32(0.5), "peak": float("inf")}))

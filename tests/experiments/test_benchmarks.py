@@ -119,9 +119,9 @@ RESULTS = {
 }
 
 
-def test_the_table_of_the_readme_is_made_from_the_numbers_and_replaced():
+def test_the_table_is_made_from_the_numbers_and_replaces_the_one_before():
     page = f"before\n{published.BEGIN}\nold\n{published.END}\nafter\n"
-    found = published.put(page, RESULTS)
+    found = published.put(page, published.table(RESULTS))
     assert (
         "| work: a little | someone | 0.50 (0.25 to 2.00, 7) | 0.95 | 12 ms | 24 ms | 3 s, 3 s "
         "| 2.5 GB, ? | 50% (100 GFLOP/s) |"
@@ -130,11 +130,11 @@ def test_the_table_of_the_readme_is_made_from_the_numbers_and_replaced():
     assert "old" not in found
     assert "missed" not in found
     assert "grows" not in found
-    assert published.put(found, RESULTS) == found
+    assert published.put(found, published.table(RESULTS)) == found
     assert found.startswith("before\n")
     assert found.endswith("\nafter\n")
-    with pytest.raises(ValueError, match="the page has no place for the table"):
-        published.put("a page", RESULTS)
+    with pytest.raises(ValueError, match="the page has no place for the numbers"):
+        published.put("a page", "a table")
 
 
 def test_a_missed_target_is_listed_with_its_reason(monkeypatch):
@@ -189,8 +189,20 @@ def test_what_grows_is_compiled_and_counted():
     assert min(found.seconds) > 0
 
 
-def test_the_readme_shows_the_numbers_that_are_stored():
+def test_a_run_of_some_rows_leaves_the_readme_alone():
+    with pytest.raises(ValueError, match="this run has not: small sweep: 1000 rates"):
+        published.headlines(RESULTS)
+
+
+def test_of_several_peers_the_readme_names_the_fastest():
+    rows = [ROW | {"name": name, "middle": 0.5} for name in published.NAMES.values()]
+    rows.insert(0, ROW | {"name": published.NAMES["lenet"], "middle": 1.5})
+    found = published.headlines(RESULTS | {"rows": rows})
+    assert "0.50 for that network, 1.50 for LeNet" in found
+
+
+def test_the_readme_and_the_book_show_the_numbers_that_are_stored():
     root = Path(__file__).resolve().parents[2]
     results = json.loads((root / "experiments" / "benchmarks" / "results.json").read_text())
-    readme = (root / "README.md").read_text()
-    assert published.put(readme, results) == readme
+    for path, text in published.pages(results, root).items():
+        assert path.read_text() == text
