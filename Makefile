@@ -1,4 +1,4 @@
-# Every target builds .venv when it is missing: about a minute with a package index nearby.
+# Every target builds .venv when it is missing. How long things take stands in notebooks/experiments.md.
 # Of the interpreters that run here it takes the newest; another one: make PYTHON=python3.11 ...
 PYTHON ?= $(shell sh .ci/python)
 VENV := .venv
@@ -84,14 +84,14 @@ clean:
 $(VENV)/installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, with its venv: none runs here"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "building $(VENV) with $$($(BIN)/python --version): about a minute"
+	@echo "installing JAX, flax, optax and what they need into $(VENV) with $$($(BIN)/python --version)"
 	@$(BIN)/python -c "import sys; assert sys.version_info >= (3, 11), 'Python 3.11 or newer is needed: make PYTHON=python3.12 ...'"
 	@$(BIN)/python -m pip install --quiet --editable . --constraint constraints.txt
 	@touch $@
 
 # And the tests.
 $(VENV)/tested: $(VENV)/installed
-	@echo "installing what the tests need: under a minute"
+	@echo "installing what the tests need into $(VENV): pytest, ruff, mypy, Jupyter's kernel, oracles"
 	@$(BIN)/python -m pip install --quiet --editable ".[test,notebooks]" --constraint constraints.txt
 	@touch $@
 
@@ -100,6 +100,6 @@ $(VENV)/noted: $(VENV)/tested
 
 # And the book, which needs no test.
 $(VENV)/booked: $(VENV)/installed
-	@echo "installing what the book needs: under a minute"
+	@echo "installing what the book needs into $(VENV): Sphinx and its theme"
 	@$(BIN)/python -m pip install --quiet --editable ".[book]" --constraint constraints.txt
 	@touch $@

@@ -104,7 +104,7 @@ def main(config: Config) -> pathlib.Path:
         }
         _report(config, run, console, found)
         run.save_figure("backward", plots.ratios(found))
-    console.print(f"run folder: {run.path}", soft_wrap=True)
+    console.print(f"report: {run.path}/report.html", soft_wrap=True)
     return run.path
 
 

@@ -108,7 +108,7 @@ def main(config: Config) -> pathlib.Path:
             )
         _report(config, run, console, passes, machine)
         run.save_figure("batches", plots.batches(passes, machine))
-    console.print(f"run folder: {run.path}", soft_wrap=True)
+    console.print(f"report: {run.path}/report.html", soft_wrap=True)
     return run.path
 
 

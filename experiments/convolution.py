@@ -81,7 +81,7 @@ def main(config: Config) -> pathlib.Path:
         console.print(_shifts(run, config, train, test))
         console.print(_fields(run, config, test.images[:50]))
         console.print(_chain(run, config.depth))
-    console.print(f"run folder: {run.path}")
+    console.print(f"report: {run.path}/report.html")
     return run.path
 
 

@@ -120,7 +120,7 @@ def main(config: Config) -> pathlib.Path:
                 series |= _landscape(config, run, name)
         if series:
             run.save_trace(series)
-    CONSOLE.print(f"run folder: {run.path}", soft_wrap=True)
+    CONSOLE.print(f"report: {run.path}/report.html", soft_wrap=True)
     return run.path
 
 

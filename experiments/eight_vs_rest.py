@@ -133,7 +133,7 @@ def main(config: Config) -> pathlib.Path:
 
     console.print(_table(config, pixels, averaged, last, limits, floor))
     console.print(f"largest resident memory {_resident():.2f} GB")
-    console.print(f"run folder: {run.path}")
+    console.print(f"report: {run.path}/report.html")
     return run.path
 
 

@@ -100,7 +100,7 @@ def main(config: Config) -> pathlib.Path:
         run.save_figure("flow", plots.flow(found["ReLU"]["g = 1 (Xavier)"][0]))
         _train(config, run, inputs, labels, probed, console)
     console.print(table)
-    console.print(f"run folder: {run.path}")
+    console.print(f"report: {run.path}/report.html")
     return run.path
 
 

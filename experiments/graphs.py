@@ -178,7 +178,7 @@ def main(config: Config) -> pathlib.Path:
         _notes(run)
         _networks(config, run)
         _cost(config, run)
-    CONSOLE.print(f"run folder: {run.path}", soft_wrap=True)
+    CONSOLE.print(f"report: {run.path}/report.html", soft_wrap=True)
     return run.path
 
 

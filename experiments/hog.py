@@ -172,7 +172,7 @@ def main(config: Config) -> pathlib.Path:
         run.save_trace(_converge(config, run, images, labels))
 
     CONSOLE.print(_table(rows, distances, moved))
-    CONSOLE.print(f"run folder: {run.path}")
+    CONSOLE.print(f"report: {run.path}/report.html")
     return run.path
 
 

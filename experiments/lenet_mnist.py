@@ -207,7 +207,7 @@ def main(config: Config) -> pathlib.Path:
     spread = f"{np.std(errors, ddof=1):.2%}" if len(errors) > 1 else ""
     table.add_row(f"{1 - np.mean(errors):.2%}", spread, str(len(errors)), aim)
     console.print(table)
-    console.print(f"run folder: {run.path}")
+    console.print(f"report: {run.path}/report.html")
     return run.path
 
 

@@ -126,7 +126,7 @@ def main(config: Config) -> pathlib.Path:
         run.result("errors at the end", errors_at_end, notes, per="seed")
 
     console.print(_table(config, loss_rows, error_rows))
-    console.print(f"run folder: {run.path}")
+    console.print(f"report: {run.path}/report.html")
     return run.path
 
 

@@ -111,7 +111,7 @@ def main(config: Config) -> pathlib.Path:
         points, targets = _toy(config.seed)
         steps = perceptron.path(points, targets, epochs=20, bias=True)
         run.save_figure("toy", plots.changes(*jax.device_get((points, targets, steps))))
-    console.print(f"run folder: {run.path}", soft_wrap=True)
+    console.print(f"report: {run.path}/report.html", soft_wrap=True)
     return run.path
 
 

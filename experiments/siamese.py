@@ -171,7 +171,7 @@ def main(config: Config) -> pathlib.Path:
                 }
             ),
         )
-    console.print(f"run folder: {run.path}")
+    console.print(f"report: {run.path}/report.html")
     return run.path
 
 

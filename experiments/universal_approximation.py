@@ -92,7 +92,7 @@ def main(config: Config) -> pathlib.Path:
     ):
         rows = [_domain(config, run, dimension) for dimension in config.dimensions]
         run.save_figure("errors", plots.errors(config.units, rows))
-    CONSOLE.print(f"run folder: {run.path}", soft_wrap=True)
+    CONSOLE.print(f"report: {run.path}/report.html", soft_wrap=True)
     return run.path
 
 

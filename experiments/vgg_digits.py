@@ -79,7 +79,7 @@ def main(config: Config) -> pathlib.Path:
         _small(config, run, console, train, test)
         if config.vgg16:
             few_steps(run, console, train, steps=config.steps)
-    console.print(f"run folder: {run.path}")
+    console.print(f"report: {run.path}/report.html")
     return run.path
 
 

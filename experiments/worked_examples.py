@@ -70,7 +70,7 @@ def main(config: Config) -> pathlib.Path:
         run.result("rows that agree with what is expected", sum(marks), len(marks))
         CONSOLE.print(f"{sum(marks)} of {len(marks)} rows agree with what is expected")
         _descents(config, run)
-    CONSOLE.print(f"run folder: {run.path}", soft_wrap=True)
+    CONSOLE.print(f"report: {run.path}/report.html", soft_wrap=True)
     return run.path
 
 

@@ -122,7 +122,7 @@ def main(config: Config) -> pathlib.Path:
         run.save_figure("xor", figures.exclusive_or(weights))
         run.save_trace(traces)
         run.result("weights of u, v, uv and 1", weights)
-    console.print(f"run folder: {run.path}")
+    console.print(f"report: {run.path}/report.html")
     return run.path
 
 

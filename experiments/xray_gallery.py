@@ -342,7 +342,7 @@ def main(config: Config) -> pathlib.Path:
                 table.add_row(*about, what, _show(expected), _show(measured))
             console.print(f"{name}: {len(report.nodes)} nodes, {seconds:.1f} s")
     console.print(table)
-    console.print(f"run folder: {run.path}")
+    console.print(f"report: {run.path}/report.html")
     return run.path
 
 

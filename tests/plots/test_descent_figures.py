@@ -90,6 +90,26 @@ def test_losses_draw_one_line_a_seed_and_the_median_over_them():
     np.testing.assert_array_equal(right.lines[0].get_ydata(), [0, 50, 100])
 
 
+def test_a_descent_that_diverges_leaves_room_for_the_others_and_is_marked_and_counted():
+    calm = np.asarray([[1.0, 300.0, 0.1], [1.0, 200.0, 0.1]])
+    wild = np.asarray([[1.0, 4.0, 2.0], [1.0, 1e20, np.inf], [2.0, 3.0, np.nan]])
+    (ax,) = figures.losses({"calm": calm, "wild": wild}).axes
+    assert ax.get_ylim()[1] == 600
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [
+        "calm",
+        "wild (\N{BLACK UP-POINTING TRIANGLE} 2 of 3 go beyond)",
+    ]
+    assert ax.get_legend().get_title().get_text() == "thin: seeds, bold: median"
+    (marks,) = (line for line in ax.lines if line.get_marker() == "^")
+    np.testing.assert_array_equal(marks.get_xydata(), [[1, 600], [2, 600]])
+
+
+def test_where_every_descent_diverges_the_axis_ends_at_a_million_times_the_start():
+    (ax,) = figures.losses({"wild": np.asarray([[0.5, 1e9, np.inf]])}).axes
+    assert ax.get_ylim()[1] == 5e5
+    assert ax.get_legend().get_title().get_text() == ""
+
+
 def test_outcomes_draw_what_is_finite_of_peak_and_end():
     final = np.asarray([[0.1, np.nan], [0.3, np.inf]])
     figure = figures.outcomes(

@@ -1,7 +1,7 @@
 """Pictures of descents: losses over steps, and what becomes of each rate of a sweep."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -63,7 +63,11 @@ def losses(
     dead: Mapping[str, np.ndarray] | None = None,
     ylabel: str = "mean squared error",
 ) -> Figure:
-    """Draw losses over steps, a line a seed and a bold one for the median of each rate.
+    """Draw losses over steps: a thin line for each seed, a bold one for the median of each rate.
+
+    The axis ends at the largest loss of the descents that stay finite, or at a million times the
+    largest start where that is less. A descent beyond it is cut there, at a triangle, and the
+    legend counts these: one that diverges would leave no room for the others.
 
     Args:
       lanes: name to ``[seeds, steps + 1]`` losses.
@@ -80,12 +84,20 @@ def losses(
     ratios = {"width_ratios": [3, 1][:columns]}
     figure, axes = grid(1, columns, width=7.0, height=3.3, gridspec_kw=ratios)
     ax = axes[0, 0]
+    ax.set_yscale("log")
+    top = _ceiling(lanes.values())
     for color, (name, loss) in zip(itertools.cycle(colors), lanes.items(), strict=False):
+        beyond = ~(loss <= top)
+        leaving = beyond.any(axis=1)
+        if leaving.any():
+            name += f" (\N{BLACK UP-POINTING TRIANGLE} {leaving.sum()} of {len(loss)} go beyond)"
+            where = beyond[leaving].argmax(axis=1)
+            ax.plot(where, [top] * len(where), "^", ms=5, color=color, clip_on=False)
+            ax.set_ylim(top=top)
         steps = np.arange(loss.shape[1])
         for one in loss:
             ax.plot(steps, one, color=color, lw=0.5, alpha=0.45)
         ax.plot(steps, np.median(loss, axis=0), color=color, lw=1.8, label=name)
-    ax.set_yscale("log")
     ax.set_xscale("symlog", linthresh=10)  # the first steps are where it is decided
     last = max(loss.shape[1] - 1 for loss in lanes.values())
     ticks = [t for t in (0, 2, 4, 6, 8, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000) if t <= last]
@@ -95,7 +107,8 @@ def losses(
     _draw_floors(ax, floors)
     ax.set_xlabel("step")
     ax.set_ylabel(ylabel)
-    ax.legend(loc="upper right")
+    several = any(len(loss) > 1 for loss in lanes.values())
+    ax.legend(loc="upper right", title="thin: seeds, bold: median" if several else None)
     if dead is not None:
         right = axes[0, 1]
         shares = zip(itertools.cycle(colors), dead.values(), strict=False)
@@ -107,6 +120,13 @@ def losses(
         right.set_ylim(-3, 103)
         right.set_ylabel("dead hidden units at the end, %")
     return figure
+
+
+def _ceiling(lanes: Iterable[np.ndarray]) -> float:
+    """Return the largest loss that is drawn: see `losses`."""
+    rows = [one for lane in lanes for one in lane]
+    largest = max((one.max() for one in rows if np.isfinite(one).all()), default=np.inf)
+    return float(min(2 * largest, 1e6 * max(one[0] for one in rows)))
 
 
 @styled
