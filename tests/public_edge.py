@@ -16,14 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from chainrule import descent, runs, training, xray
-from chainrule.check import check_gradients
-from chainrule.data import batches, pairs
+from chainrule import descent, losses, runs, training, verification, xray
+from chainrule.data import Digits, Provenance, batches, pairs
 from chainrule.explorer import problem
-from chainrule.models import dag, lenet, mlp, stack, vgg
-from chainrule.models.pretrained import layouts, preprocessing
+from chainrule.models import dag, lenet, mlp, stack, threshold, vgg
+from chainrule.models.pretrained import layouts, preprocessing, torchvision
 from chainrule.ops import activations, elementary, linear
 from chainrule.plots import capacity, cost, trajectory
+from chainrule.training import export
 
 Call = dict[str, Any]
 
@@ -92,10 +92,8 @@ def calls() -> dict[str, tuple[Callable[..., Any], Call]]:
 
 
 def _function(name: str) -> Callable[..., Any]:
-    """Import a function, or a method as a function of the object, under ``self``."""
-    if name in _ENTERED:
-        return _ENTERED[name]
-    return pkgutil.resolve_name(f"chainrule.{name}")
+    """Import a function; of a method, the function that takes the object first, as ``self``."""
+    return _ENTERED.get(name) or pkgutil.resolve_name(f"chainrule.{name}")
 
 
 def _floats(*shape: int) -> jax.Array:
@@ -129,8 +127,6 @@ def _check() -> dict[str, Call]:
 def _data() -> dict[str, Call]:
     images = np.zeros((3, 28, 28), np.uint8)
     record = dict.fromkeys(("train", "test"), 3)
-    from chainrule.data import Digits, Provenance
-
     digits = Digits(
         images, np.arange(3, dtype=np.int32),
         Provenance("idx", "train", ("a", "b"), {"a": "0", "b": "1"}, record, "as in the files"),
@@ -161,7 +157,9 @@ def _data() -> dict[str, Call]:
             "data": data, "labels": np.array([0, 0, 1, 1], np.int32), "size": 2, "key": KEY(),
             "draw": pairs.pairs,
         },
-        "data.tensors.write": {"path": "w.npz", "arrays": {"a": np.ones(2)}, "metadata": {"b": "c"}},
+        "data.tensors.write": {
+            "path": "w.npz", "arrays": {"a": np.ones(2)}, "metadata": {"b": "c"},
+        },
         "data.tensors.read": {"path": "weights.npz"},
     }  # fmt: skip
 
@@ -199,7 +197,7 @@ def _with_rules(table: dict[str, Call], room: str, *settings: str) -> dict[str, 
     """Add the rule beside each operator: a g like its result, then the same arguments."""
     found = {}
     for name, call in table.items():
-        operator = pkgutil.resolve_name(f"chainrule.{room}.{name}")
+        operator = _function(f"{room}.{name}")
         result = operator(**call)
         first = result[0] if isinstance(result, tuple) else result
         found[f"{room}.{name}"] = call
@@ -300,8 +298,6 @@ def _ops() -> dict[str, Call]:
 def _features() -> dict[str, Call]:
     embeddings, labels = _floats(6, 3), np.array([0, 0, 1, 1, 2, 2], np.int32)
     distances, same = np.array([0.1, 0.4, 0.3, 0.9]), np.array([True, True, False, False])
-    from chainrule import verification
-
     return {
         "features.pairs": {"key": KEY(), "features": 5, "count": 3},
         "features.pair_products": {"inputs": _floats(2, 5), "pairs": jnp.array([[0, 1], [2, 3]])},
@@ -347,8 +343,6 @@ def _models() -> dict[str, Call]:
     apart = {"branch1": tied, "branch2": tied}
     net = stack.init(KEY(), _ROWS, (4, 4, 1))
     table = [0, 0, 0, 1]
-    from chainrule.models import threshold
-
     return {
         "models.threshold.apply": {"params": threshold.AND, "inputs": jnp.array([[0, 1], [1, 1]])},
         "models.threshold.rows": {"n": 2},
@@ -380,7 +374,7 @@ def _models() -> dict[str, Call]:
         "models.mlp.gradient_step": {
             "params": params, "inputs": inputs, "targets": jnp.ones((5, 2)), "eta": 0.1,
             "activation": activations.relu,
-            "loss": pkgutil.resolve_name("chainrule.losses.squared_error"),
+            "loss": losses.squared_error,
         },
         "models.mlp.collapse": {"params": params, "scale": 1.0, "shift": 0.0},
         "models.dag.layer": {"operator": linear.linear, "settings": {}},
@@ -594,7 +588,13 @@ def _runs() -> dict[str, Call]:
 def _explorer() -> dict[str, Call]:
     loss = np.array([[2.0, 0.5], [2.0, 8.0]])
     one = problem.Sweep(
-        "sgd", "w = 2", loss, loss, ("descending", "diverged"), {"edge": 2.0}, 2.0,
+        "sgd",
+        "w = 2",
+        loss,
+        loss,
+        ("descending", "diverged"),
+        {"edge": 2.0},
+        2.0,
         counts={"errors": loss > 1},
     )
     demo = problem.Problem("demo", "a demo", "", np.array([0.5, 3.0]), [one], (0.5, 3.0))
@@ -741,12 +741,8 @@ def furnish(folder: pathlib.Path) -> None:
     """Write the files that the calls read."""
     (folder / "metrics.jsonl").write_text('{"step": 1, "loss": 0.5}\\n')
     training.save_weights(folder / "weights.npz", {"w": jnp.ones(2)})
-    pkgutil.resolve_name("chainrule.models.pretrained.torchvision.save")(
-        folder / "small.npz", _vgg(), image_size=4
-    )
-    pkgutil.resolve_name("chainrule.training.export.save")(
-        folder / "double.export", lambda x: 2 * x, jnp.ones((2, 3)), platforms=("cpu",)
-    )
+    torchvision.save(folder / "small.npz", _vgg(), image_size=4)
+    export.save(folder / "double.export", lambda x: 2 * x, jnp.ones((2, 3)), platforms=("cpu",))
     for seed in (1, 2):
         with runs.start("demo", seed=seed, arguments={}, root=folder / "found") as run:
             run.save_trace({"loss": [2.0, 1.0 / seed]})
