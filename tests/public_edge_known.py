@@ -66,9 +66,13 @@ KNOWN = {
     "chainrule.ops.pooling.max_pool": "window stride padding dilation ceil_mode",
     "chainrule.ops.pooling.max_pool_backward": "window stride padding dilation ceil_mode",
     "chainrule.ops.pooling.max_pool_with_indices": "window stride padding dilation ceil_mode",
-    "chainrule.ops.pooling.max_pool_with_indices_backward": "window stride padding dilation ceil_mode",
+    "chainrule.ops.pooling.max_pool_with_indices_backward": (
+        "window stride padding dilation ceil_mode"
+    ),
     "chainrule.ops.pooling.avg_pool": "window stride padding dilation ceil_mode count_include_pad",
-    "chainrule.ops.pooling.avg_pool_backward": "window stride padding dilation ceil_mode count_include_pad",
+    "chainrule.ops.pooling.avg_pool_backward": (
+        "window stride padding dilation ceil_mode count_include_pad"
+    ),
     "chainrule.features.sobel": "images",
     "chainrule.features.hog": "orientations",
     "chainrule.verification.roc": "distances same",
@@ -120,7 +124,9 @@ KNOWN = {
     "chainrule.models.pretrained.preprocessing.Preprocessing": "mean std",
     "chainrule.models.pretrained.torchvision.names": "rows",
     "chainrule.models.pretrained.torchvision.save": "params state image_size preprocessing",
-    "chainrule.models.pretrained.torchvision.load": "config image_size channels classes batch_norm hidden preprocessing",
+    "chainrule.models.pretrained.torchvision.load": (
+        "config image_size channels classes batch_norm hidden preprocessing"
+    ),
     "chainrule.training.step.create": "params",
     "chainrule.training.loop.fit": "optimizer epochs evaluate skip_nonfinite mesh",
     "chainrule.training.evaluation.predict": "apply_fn params inputs mesh",

@@ -215,12 +215,15 @@ def open_parameters():
     ]
 
 
-@pytest.fixture
-def furnished(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    public_edge.furnish(tmp_path)
-    calls.cache_clear()
+@pytest.fixture(scope="module")
+def furnished(tmp_path_factory):
+    """A working folder with the files that the calls read; it is the home as well."""
+    folder = tmp_path_factory.mktemp("furnished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("HOME", str(folder))
+        public_edge.furnish(folder)
+        yield folder
 
 
 def fuzz(examples):
@@ -244,13 +247,14 @@ def fuzz(examples):
     spoil()
 
 
+@pytest.mark.timeout(600)  # compiles whatever there is
 def test_every_valid_call_is_one(furnished):
     wrong = {name: found for name in calls() if (found := attempt(name, {}))}
     assert wrong == {}
 
 
 def test_wrong_arguments_are_named(furnished):
-    fuzz(100)
+    fuzz(200)
 
 
 @pytest.mark.bars
@@ -261,8 +265,8 @@ def test_wrong_arguments_are_named_in_two_thousand_tries(furnished):
 
 @pytest.mark.bars
 @pytest.mark.timeout(3600)
-def test_sizes_that_no_machine_has_are_refused(furnished, tmp_path):
-    assert huge_sizes(tmp_path) == []
+def test_sizes_that_no_machine_has_are_refused(furnished):
+    assert huge_sizes(furnished) == []
 
 
 def huge_sizes(folder, gigabytes=8):
