@@ -26,7 +26,10 @@ class Birth:
       g: the incoming gradient there, as text; "" forward.
       cause: the reason and the cure.
       follows: whether an infinity came in, so that an earlier birth is the first cause.
-      harmless: whether nothing bad from here reaches the result or the gradient of an argument.
+      harmless: whether any other number in its place would leave the result and every gradient as
+        they are.
+      lost: whether it became a finite number on the way, as 1 / inf = 0 does, on which the result
+        or a gradient depends.
       steps: inside a loop the first bad step, in a loop inside a loop the step of each; else ().
     """
 
@@ -43,6 +46,7 @@ class Birth:
     cause: Cause
     follows: bool
     harmless: bool
+    lost: bool = False
     steps: tuple[int, ...] = ()
 
     def __str__(self) -> str:
@@ -54,6 +58,7 @@ class Birth:
         tags = ("; follows from an infinity before it" if self.follows else "") + (
             "; masked, harmless" if self.harmless else ""
         )
+        tags += "; lost: it became a finite number, and the result is wrong" if self.lost else ""
         text = [
             f"{self.line}",
             f"  {self.kind} born {self.phase} in {self.op}{where}{more}{tags}",
@@ -76,15 +81,18 @@ class Nonfinite:
       arguments: the paths of the arguments, and constants, that were bad before anything ran.
       reaches: what is bad in the end: "result", or the paths of arguments whose gradient is.
       compiled: whether the call ran as one compiled program.
+      decided: whether it was tried out what is harmless and what is lost; with statistics only it
+        cannot be.
     """
 
     births: tuple[Birth, ...]
     arguments: tuple[str, ...]
     reaches: tuple[str, ...]
     compiled: bool
+    decided: bool = True
 
     def __bool__(self) -> bool:
-        return bool(self.births or self.arguments)
+        return bool(self.births or self.arguments or self.reaches)
 
     def __str__(self) -> str:
         how = (
@@ -98,9 +106,20 @@ class Nonfinite:
         text = [str(birth) for birth in self.births]
         if self.arguments:
             text.append("not finite before anything ran: " + ", ".join(self.arguments))
-        bad = "not finite in the end: " + ", ".join(self.reaches)
-        text.append(bad if self.reaches else "nothing bad reaches the result: masked, harmless")
+        text.append(self._end())
         return "\n\n".join([*text, how])
+
+    def _end(self) -> str:
+        if self.reaches:
+            return "not finite in the end: " + ", ".join(self.reaches)
+        if not self.decided:
+            return (
+                "everything is finite in the end; whether values were lost on the way is unknown, "
+                "as only statistics are kept"
+            )
+        if any(birth.lost for birth in self.births):
+            return "everything is finite in the end, but values were lost on the way"
+        return "nothing bad reaches the result or a gradient: masked, harmless"
 
 
 def __dir__() -> list[str]:

@@ -42,7 +42,7 @@ class Event(NamedTuple):
       backward: whether the gradient is bad and not the value.
       nan: whether NaN was born, else Inf.
       of_squares: whether the first input is a sum of squares, as in a norm.
-      masked: whether a `jax.numpy.where` chooses later between this and something else.
+      choice: ``file.py:line`` of the `jax.numpy.where` that rejects this element, "" if none does.
       hidden: whether the bad value stays out of the result, but not out of the gradients.
     """
 
@@ -55,7 +55,7 @@ class Event(NamedTuple):
     backward: bool
     nan: bool
     of_squares: bool
-    masked: bool
+    choice: str
     hidden: bool
 
 
@@ -88,10 +88,11 @@ class Case(NamedTuple):
 def explain(event: Event) -> Cause:
     """Return why something was born, and the cure."""
     zero = event.backward and event.nan and _is(event.g, 0)
-    if zero and event.masked:
+    if zero and event.choice:
         return Cause(
-            "the where trap: the branch that jnp.where did not choose still receives the gradient "
-            f"0, the derivative of {event.op} is infinite there, and 0 * inf = NaN",
+            f"the where trap: the branch that jnp.where at {event.choice} did not choose still "
+            f"receives the gradient 0, the derivative of {event.op} is infinite there, and "
+            "0 * inf = NaN",
             DOUBLE_WHERE,
         )
     if event.backward and event.g is not None and not np.isfinite(event.g):
@@ -102,9 +103,11 @@ def explain(event: Event) -> Cause:
     reason, cure = _look_up(event)
     if zero:
         return Cause(f"{reason}, and 0 * inf = NaN", cure)
+    if event.hidden and event.choice:
+        hides = f"jnp.where at {event.choice} hides it from the result but not from the gradient"
+        return Cause(f"{reason}; {hides} (the where trap)", DOUBLE_WHERE)
     if event.hidden:
-        trap = "jnp.where hides it from the result but not from the gradient (the where trap)"
-        return Cause(f"{reason}; {trap}", DOUBLE_WHERE)
+        return Cause(f"{reason}; it does not show in the result, but in a gradient", cure)
     return Cause(reason, cure)
 
 

@@ -15,7 +15,15 @@ from chainrule.xray.passes import Numbers, of_operators, run
 from chainrule.xray.record import LEAF, Entry, Record, Trees, entries
 from chainrule.xray.stats import is_number
 
-__all__ = ["TooLargeError", "body_graph", "can_enter", "enter", "runs_backward", "scan_constants"]
+__all__ = [
+    "TooLargeError",
+    "body_graph",
+    "branch",
+    "can_enter",
+    "enter",
+    "runs_backward",
+    "scan_constants",
+]
 
 _LARGEST = 4 * 2**30  # bytes of all steps of a loop together
 
@@ -139,10 +147,20 @@ def _look(node: Entry, arrays: list[Any]) -> _Inside:
         return _steps(node, arrays)
     if node.op == "while":
         return _trips(node, arrays)
-    branches = node.equation.params["branches"]
-    which = int(np.clip(int(arrays[0]), 0, len(branches) - 1))
+    taken = node.equation.params["branches"][_which(node, arrays[0])]
     wanted = tuple(k for k, part in enumerate(node.contributions[1:]) if part is not None)
-    return _once(_jax.close(branches[which]), arrays[1:], node.cotangents, wanted, node)
+    return _once(_jax.close(taken), arrays[1:], node.cotangents, wanted, node)
+
+
+def _which(node: Entry, index: Any) -> int:
+    return int(np.clip(int(index), 0, len(node.equation.params["branches"]) - 1))
+
+
+def branch(record: Record, node: Entry, step: int | None = None) -> int:
+    """Return the number of the branch that a cond took, inside a loop at one of its steps."""
+    index = record.taken(node)[0]
+    batched = step is not None and record.nodes[node.inputs[0].node].kind != "constant"
+    return _which(node, index[step] if batched else index)
 
 
 def body_graph(body: _jax.ClosedJaxpr, node: Vertex) -> Graph:

@@ -7,26 +7,78 @@ from typing import Any, Literal
 
 import numpy as np
 
-from chainrule.xray import primitives
+from chainrule.xray import born, primitives
 from chainrule.xray.births import Birth, Nonfinite
+from chainrule.xray.born import Mask, Origin
 from chainrule.xray.causes import Event, explain
+from chainrule.xray.consequences import Spot, Verdict, judge, rejecting
 from chainrule.xray.elements import Bad, element_at, fits, numbers, text
 from chainrule.xray.graph import Slot, Use
-from chainrule.xray.inside import TooLargeError, can_enter, enter, runs_backward
+from chainrule.xray.inside import TooLargeError, branch, can_enter, enter, runs_backward
 from chainrule.xray.paths import Paths
 from chainrule.xray.record import Entry, Record
+from chainrule.xray.rerun import Place
 
 __all__ = ["find"]
 
+Phase = Literal["forward", "backward"]
+
 
 def find(record: Record) -> Nonfinite:
-    """Return every birth of a NaN or an Inf in a record."""
-    return _Search(record).run()
+    """Return every birth of a NaN or an Inf in a record, and what becomes of it."""
+    search = _Search(record, ())
+    found = search.run()
+    verdicts = _verdicts(record, search, found)
+    return Nonfinite(
+        births=tuple(_birth(one, verdict) for one, verdict in zip(found, verdicts, strict=True)),
+        arguments=tuple(search.arguments()),
+        reaches=tuple(search.results()),
+        compiled=record.compiled,
+        decided=record.keep == "values",
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Found:
+    """Bad elements of one array that its operator gave birth to.
+
+    Attributes:
+      search: of the record that the operator stands in.
+      node: the operator, or whatever sums up gradients.
+      outer: the number of the node in the record that was asked about: of what is inside a loop,
+        that of the loop.
+      place: where the operator stands, for a run of the record without this; None where no
+        operator could be changed.
+      phase: forward or backward.
+      nan: whether they are NaN, else Inf.
+      number: which output, or which input's contribution.
+      array: the array.
+      where: which of its elements, None where only statistics are kept.
+      follows: whether infinities came in.
+      total: whether it is a sum of gradients.
+      steps: inside a loop the first step, in a loop inside a loop the step of each.
+    """
+
+    search: "_Search"
+    node: Entry
+    outer: int
+    place: Place | None
+    phase: Phase
+    nan: bool
+    number: int
+    array: Any
+    where: Mask | None
+    follows: bool
+    total: bool = False
+    steps: tuple[int, ...] = ()
 
 
 class _Search:
-    def __init__(self, record: Record) -> None:
+    """The births in one record, and the ways from them."""
+
+    def __init__(self, record: Record, place: Place) -> None:
         self.record = record
+        self.place = place
         self.nodes = record.nodes
         self.values = [[Bad(x) for x in self._values(node)] for node in record.nodes]
         self.cotangents = [[Bad(g) for g in node.cotangents] for node in record.nodes]
@@ -40,7 +92,8 @@ class _Search:
             for node in record.nodes
         ]
         self.paths = Paths(record, self.values, self.cotangents, self.parts)
-        self._opened: dict[tuple[int, int | None], tuple[Birth, ...]] = {}
+        self._entered: dict[tuple[int, int | None], list[_Found]] = {}
+        self._tainted: set[int] = set()  # what is bad because of a birth
 
     def _values(self, node: Entry) -> Sequence[Any]:
         """Return the values of a node; of a constant in a loop, one copy a step."""
@@ -50,93 +103,116 @@ class _Search:
         array = numbers(node.value)
         return [array if array is None else np.broadcast_to(array, (steps, *array.shape))]
 
-    def run(self) -> Nonfinite:
-        forward = [b for node in self.nodes for b in self._inside(node, "forward")]
-        backward = [b for node in reversed(self.nodes) for b in self._inside(node, "backward")]
-        # An infinite constant is a mask or the start of a minimum; a NaN among them is an accident.
-        named = [
-            n
-            for n in self.nodes
-            for bad in self.values[n.index]
-            if (n.is_argument and bad) or (n.kind == "constant" and bad.nan and n.avals[0].shape)
-        ]
-        return Nonfinite(
-            births=(*forward, *backward),
-            arguments=tuple(n.label for n in named),
-            reaches=tuple(self._results()),
-            compiled=self.record.compiled,
-        )
+    def run(self) -> list[_Found]:
+        """Return all births: forward in the order of execution, then backward."""
+        forward = [b for node in self.nodes for b in self._in(node, "forward")]
+        self._tainted = self.paths.below(b.outer for b in forward)
+        return forward + [b for node in reversed(self.nodes) for b in self._in(node, "backward")]
 
-    def _inside(self, node: Entry, phase: Literal["forward", "backward"]) -> list[Birth]:
-        """Return the births in a node: those in the body of a loop, a cond or a custom rule."""
-        own = list(self._forward(node) if phase == "forward" else self._backward(node))
-        bad = any(self.values[node.index]) or any(self.parts[node.index])
-        # What is bad inside a custom rule does not matter as long as it stays inside.
-        if not can_enter(node) or not bad or (node.custom and not own):
-            return own
-        step = own[0].steps[0] if own and self.record.steps is not None else None
-        around = () if step is None else (step,)
-        harmless = not any(self.paths.reach(node.index, phase))
-        found = [
-            dataclasses.replace(
-                b, node=node.index, steps=around + b.steps, harmless=b.harmless or harmless
-            )
-            for b in self._births_inside(node, step)
-            if b.phase == phase
-        ]
-        last_first = (phase == "backward") != runs_backward(node)
-        return sorted(found, key=lambda b: b.steps[:1], reverse=last_first) or own
+    def arguments(self) -> Iterator[str]:
+        """Yield the paths of the arguments, and constants, that were bad before anything ran."""
+        for node in self.nodes:
+            for bad in self.values[node.index]:
+                # An infinite constant is a mask or the start of a minimum.
+                accident = node.kind == "constant" and bad.nan and node.avals[0].shape
+                if (node.is_argument and bad) or accident:
+                    yield node.label
 
-    def _births_inside(self, node: Entry, step: int | None) -> tuple[Birth, ...]:
-        if self.record.keep != "values" or (step is None and self.record.steps is not None):
-            return ()
-        if (node.index, step) not in self._opened:
-            try:
-                births = find(enter(self.record, node, step)).births
-            except TooLargeError:
-                births = ()
-            self._opened[node.index, step] = births
-        return self._opened[node.index, step]
-
-    def _results(self) -> Iterator[str]:
+    def results(self) -> Iterator[str]:
+        """Yield what is bad in the end."""
         if any(self.values[s.node][s.output] for s in self.record.outputs):
             yield "the result"
         for node in self.nodes:
             if node.is_argument and any(self.cotangents[node.index]):
                 yield f"the gradient of {node.name}"
 
-    def _forward(self, node: Entry) -> Iterator[Birth]:
-        if node.kind != "operator":
-            return
-        inputs = [self.values[s.node][s.output] for s in node.inputs]
-        if (
-            node.index not in self._written
-        ):  # a NaN that the program writes out is born where it is used
-            written = [
-                s.node in self._written and bad.nan
-                for s, bad in zip(node.inputs, inputs, strict=True)
-            ]
-            inputs = [Bad(None) if w else bad for w, bad in zip(written, inputs, strict=True)]
-        for k, out in enumerate(self.values[node.index]):
-            if out:
-                yield from self._born(node, out, inputs, "forward", node.values[k])
-                break
+    def _in(self, node: Entry, phase: Phase) -> list[_Found]:
+        """Return the births in a node: those in the body of a loop, a cond or a custom rule."""
+        found = list(self._forward(node) if phase == "forward" else self._backward(node))
+        bad = any(self.values[node.index]) or any(self.parts[node.index])
+        # What is bad inside a custom rule does not matter as long as it stays inside.
+        if not can_enter(node) or not bad or (node.custom and not found):
+            return found
+        step = found[0].steps[0] if found and self.record.steps is not None else None
+        around = () if step is None else (step,)
+        inner = [
+            dataclasses.replace(b, outer=node.index, steps=around + b.steps)
+            for b in self._inside(node, step)
+            if b.phase == phase
+        ]
+        last_first = (phase == "backward") != runs_backward(node)
+        return sorted(inner, key=lambda b: b.steps[:1], reverse=last_first) or found
 
-    def _backward(self, node: Entry) -> Iterator[Birth]:
-        inputs = [self.values[s.node][s.output] for s in node.inputs]
-        outputs = self.values[node.index]
-        incoming = self.cotangents[node.index]
-        for k, part in enumerate(self.parts[node.index]):
-            if part:
-                before = [*inputs, *outputs, *incoming]
-                found = list(self._born(node, part, before, "backward", node.contributions[k]))
-                yield from found
-                if found:
+    def _inside(self, node: Entry, step: int | None) -> list[_Found]:
+        if self.record.keep != "values" or (step is None and self.record.steps is not None):
+            return []
+        if (node.index, step) not in self._entered:
+            place = (*self.place, node.index)
+            if node.op == "cond" and not node.custom:
+                place = (*place, branch(self.record, node, step))
+            try:
+                search = _Search(enter(self.record, node, step), place)
+            except TooLargeError:
+                births = []
+            else:
+                births = search.run()
+            if node.custom:  # its operators cannot be changed, only the whole can
+                mine = (*self.place, node.index)
+                births = [dataclasses.replace(b, place=mine) for b in births]
+            self._entered[node.index, step] = births
+        return self._entered[node.index, step]
+
+    def _forward(self, node: Entry) -> Iterator[_Found]:
+        if node.kind != "operator" or not any(self.values[node.index]):
+            return
+        # A NaN that the program writes out is born where it is used.
+        trusted = [node.index not in self._written and s.node in self._written for s in node.inputs]
+        inputs = [
+            Bad(None) if good and bad.nan else bad
+            for good, bad in zip(
+                trusted, (self.values[s.node][s.output] for s in node.inputs), strict=True
+            )
+        ]
+        origins = self._simple(node, self.values[node.index], inputs)
+        if origins is None:
+            origins = born.forward(self.record, node, trusted)
+        for number, origin in enumerate(origins):
+            if origin is not None:
+                yield from self._found(node, "forward", number, node.values[number], origin)
+                return
+
+    def _backward(self, node: Entry) -> Iterator[_Found]:
+        made = self.parts[node.index]
+        if any(made):
+            outputs, incoming = self.values[node.index], self.cotangents[node.index]
+            origins = self._simple(node, made, [*self._taken(node), *outputs, *incoming])
+            if origins is None:
+                meant = [node.custom and s.node not in self._tainted for s in node.inputs]
+                origins = born.backward(self.record, node, meant)
+                if node.index in self._tainted:
+                    pairs = zip(origins, made, strict=True)
+                    origins = [_after(node, origin, part, outputs) for origin, part in pairs]
+            for number, origin in enumerate(origins):
+                if origin is not None and (origin.nan.any() or origin.inf.any()):
+                    array = node.contributions[number]
+                    yield from self._found(node, "backward", number, array, origin)
                     return
-        for k, total in enumerate(incoming):
-            uses = [self._part(use) for use in self.record.readers[Slot(node.index, k)]]
-            if uses and total:
-                yield from self._born(node, total, uses, "backward", node.cotangents[k], add=True)
+        for number, total in enumerate(self.cotangents[node.index]):
+            if not total:
+                continue
+            uses = [self._part(use) for use in self.record.readers[Slot(node.index, number)]]
+            origins = self._simple(None, [total], uses)
+            if uses and origins is not None and origins[0] is not None:
+                array = node.cotangents[number]
+                yield from self._found(node, "backward", number, array, origins[0], total=True)
+
+    def _taken(self, node: Entry) -> list[Bad]:
+        return [self.values[s.node][s.output] for s in node.inputs]
+
+    def _part(self, use: Use) -> Bad:
+        if use.node is None:
+            return Bad(self.record.starts[use.position])
+        return self.parts[use.node][use.position]
 
     @functools.cached_property
     def _written(self) -> set[int]:
@@ -148,44 +224,38 @@ class _Search:
                 found.add(node.index)
         return found
 
-    def _part(self, use: Use) -> Bad:
-        if use.node is None:
-            return Bad(self.record.starts[use.position])
-        return self.parts[use.node][use.position]
+    def _simple(
+        self, node: Entry | None, made: Sequence[Bad], before: Sequence[Bad]
+    ) -> list[Origin | None] | None:
+        """Return the origins in what was made of other arrays; None if only a run can tell.
 
-    def _born(
-        self,
-        node: Entry,
-        bad: Bad,
-        before: Sequence[Bad],
-        phase: Literal["forward", "backward"],
-        array: Any,
-        add: bool = False,
-    ) -> Iterator[Birth]:
-        """NaN is born where no NaN came in; Inf where neither NaN nor Inf did."""
-        shape = np.shape(bad.array)
+        Args:
+          node: the operator; None for a sum.
+          made: the arrays.
+          before: what they were made of.
+        """
+        if self.record.keep != "values" or not any(before):
+            return [self._by_array(bad, before) if bad else None for bad in made]
+        known = primitives.known("add") if node is None else node.known
         arrays = [b.array for b in before if b.array is not None]
-        if (
-            (add or node.known.elementwise)
-            and bad.array is not None
-            and all(fits(a.shape, shape) for a in arrays)
-        ):
-            no = np.zeros(shape, bool)
-            nan_before = functools.reduce(np.logical_or, map(np.isnan, arrays), no)
-            inf_before = functools.reduce(np.logical_or, map(np.isinf, arrays), no)
-        else:
-            nan_before, inf_before = (self._seen(kind, before, shape) for kind in ("nan", "inf"))
-        nan_out, inf_out = bad.nan, bad.inf
-        if bad.array is not None:
-            nan_out, inf_out = np.isnan(bad.array), np.isinf(bad.array)
-        nan = np.asarray(nan_out & ~nan_before)
-        inf = np.asarray(inf_out & ~nan_before & ~inf_before)
-        for is_nan, where in ((True, nan), (False, inf)):
-            if where.any():
-                follows = is_nan and bool((nan & inf_before).any())
-                yield self._birth(node, bad, phase, is_nan, array, follows, where, add)
+        shapes = [np.shape(bad.array) for bad in made if bad]
+        if known.copies or (node is not None and can_enter(node) and not node.custom):
+            return [self._by_array(bad, before) if bad else None for bad in made]
+        aligned = all(fits(a.shape, shape) for a in arrays for shape in shapes)
+        if known.elementwise and not known.singular and aligned:
+            return [born.aligned(bad.array, arrays) if bad else None for bad in made]
+        return None
 
-    def _seen(self, kind: Literal["nan", "inf"], arrays: Sequence[Bad], shape: Any) -> np.ndarray:
+    def _by_array(self, bad: Bad, before: Sequence[Bad]) -> Origin:
+        """Return the origin in an array all of whose elements may depend on all of others."""
+        nan_before, inf_before = (self._seen(kind, before, bad.array) for kind in ("nan", "inf"))
+        nan, inf = bad.nan, bad.inf
+        if bad.array is not None:
+            nan, inf = np.isnan(bad.array), np.isinf(bad.array)
+        born_nan = np.asarray(nan & ~nan_before)
+        return Origin(born_nan, np.asarray(inf & ~nan_before & ~inf_before), born_nan & inf_before)
+
+    def _seen(self, kind: str, arrays: Sequence[Bad], like: Any) -> Mask:
         """Whether any array has one anywhere; inside a loop, at which steps, ready to broadcast."""
         if self.record.steps is None:
             return np.asarray(any(getattr(bad, kind) for bad in arrays))
@@ -194,73 +264,177 @@ class _Search:
         for bad in arrays:
             if getattr(bad, kind):
                 found |= test(bad.array).any(axis=tuple(range(1, bad.array.ndim)))
-        return found.reshape(-1, *(1 for _ in shape[1:]))
+        return found.reshape(-1, *(1 for _ in np.shape(like)[1:]))
 
-    def _birth(
+    def _found(
         self,
         node: Entry,
-        bad: Bad,
-        phase: Literal["forward", "backward"],
-        nan: bool,
+        phase: Phase,
+        number: int,
         array: Any,
-        follows: bool,
-        where: np.ndarray,
-        add: bool,
-    ) -> Birth:
-        index: tuple[int, ...] = ()
-        steps: tuple[int, ...] = ()
-        shape = tuple(array.shape)
-        taken = self.record.taken(node)
-        g = node.cotangents[0] if phase == "backward" else None
-        if bad.array is None:
-            count = array.nans if nan else array.infs
-        else:
-            count = int(where.sum())
-            index = tuple(int(i) for i in np.argwhere(where)[0])
-        if self.record.steps is not None:
-            steps, index, shape = index[:1], index[1:], shape[1:]
-            fixed = [self.nodes[s.node].kind == "constant" for s in node.inputs]
-            taken = [x if c else x[steps] for x, c in zip(taken, fixed, strict=True)]
-            g = None if g is None else g[steps]
-        elements = [element_at(x, shape, index) for x in taken]
-        g_element = element_at(g, shape, index)
-        op = f"the sum of the gradients of {node.label}" if add else node.op
-        in_result, in_gradient = self.paths.reach(node.index, phase)
-        known = primitives.known("add") if add else node.known
-        event = Event(
-            op="add" if add else node.op,
-            cases=known.backward if phase == "backward" and not add else known.forward,
-            singular=known.singular,
-            dtype=array.dtype,
-            inputs=elements,
-            g=None if add else g_element,
-            backward=phase == "backward" and not add,
-            nan=nan,
-            of_squares=self.paths.is_of_squares(node),
-            masked=self.paths.is_masked(node.index),
-            hidden=phase == "forward" and in_gradient and not in_result,
-        )
-        return Birth(
-            node=node.index,
-            op=op,
-            phase=phase,
-            kind="NaN" if nan else "Inf",
-            line=node.line or self._first_use(node),
-            within=node.within if node.within != node.line else "",
-            index=index,
-            count=count,
-            inputs=tuple(text(x, e) for x, e in zip(taken, elements, strict=True)),
-            g="" if g is None else text(g, g_element),
-            cause=explain(event),
-            follows=follows,
-            harmless=not (in_result or in_gradient),
-            steps=steps,
-        )
+        origin: Origin,
+        total: bool = False,
+    ) -> Iterator[_Found]:
+        changeable = node.kind == "operator" and not total
+        for nan, where in ((True, origin.nan), (False, origin.inf)):
+            if not where.any():
+                continue
+            kept = self.record.keep == "values"
+            first = tuple(int(i) for i in np.argwhere(where)[0]) if kept else ()
+            yield _Found(
+                search=self,
+                node=node,
+                outer=node.index,
+                place=(*self.place, node.index) if changeable else None,
+                phase=phase,
+                nan=nan,
+                number=number,
+                array=array,
+                where=where if kept else None,
+                follows=nan and bool((where & origin.follows).any()),
+                total=total,
+                steps=first[:1] if self.record.steps is not None else (),
+            )
 
-    def _first_use(self, node: Entry) -> str:
+    def first_use(self, node: Entry) -> str:
+        """Return the line of the first operator that reads a node."""
         slots = (Slot(node.index, k) for k in range(len(node.avals)))
         readers = [use.node for slot in slots for use in self.record.readers[slot]]
         return next((self.nodes[k].line for k in sorted(k for k in readers if k is not None)), "")
+
+
+def _after(node: Entry, origin: Origin | None, part: Bad, outputs: Sequence[Bad]) -> Origin | None:
+    """Leave out what is bad backward only because the value at the same element is bad."""
+    if origin is None or not any(outputs):
+        return origin
+    shape = np.shape(part.array)
+    nan = inf = np.zeros(shape, bool)
+    for bad in outputs:
+        if node.known.elementwise and fits(bad.array.shape, shape):
+            nan, inf = nan | np.isnan(bad.array), inf | np.isinf(bad.array)
+        else:
+            nan, inf = nan | bad.nan, inf | bad.inf
+    born_nan = origin.nan & ~nan
+    return Origin(born_nan, origin.inf & ~nan & ~inf, (origin.follows | inf) & born_nan)
+
+
+def _verdicts(record: Record, search: _Search, found: Sequence[_Found]) -> list[Verdict]:
+    """Return what becomes of each birth.
+
+    Where there is one root only and something bad is left, that came from the root, and nothing
+    need be run.
+    """
+    static = [_static(search, one) for one in found]
+    roots = [one for one in found if one.place is not None and not one.follows]
+    places = list(dict.fromkeys(one.place for one in roots if one.place is not None))
+    alone = len(places) == 1 and any(search.results())
+    if not places or alone or record.keep != "values" or record.steps is not None:
+        return static
+    judged = judge(record, [_spot(place, roots) for place in places])
+    if judged is None:
+        return static
+    by_place = dict(zip(places, judged, strict=True))
+    nothing = not any(v.in_result or v.in_gradient for v in judged)
+    return [
+        by_place.get(one.place or (), known._replace(in_result=False, in_gradient=False))
+        if nothing or one in roots
+        else known
+        for one, known in zip(found, static, strict=True)
+    ]
+
+
+def _static(search: _Search, one: _Found) -> Verdict:
+    """Return what the ways of bad numbers say, which is no proof that nothing came of a birth."""
+    in_result, in_gradient = search.paths.reach(one.outer, one.phase)
+    bad = any(search.results())
+    # A birth of which nothing is to be seen in the end may still have been lost on the way.
+    return Verdict(in_result or not bad, in_gradient or not bad, lost=False)
+
+
+def _spot(place: Place, roots: Sequence[_Found]) -> Spot:
+    forward: dict[int, Any] = {}
+    backward: dict[int, Any] = {}
+    for one in roots:
+        if one.place != place:
+            continue
+        into = forward if one.phase == "forward" else backward
+        number = one.number
+        if len(place) > 1 or one.search.place or one.node.index != place[-1]:
+            into[number] = True
+        else:
+            into[number] = into.get(number, False) | one.where
+    return Spot(place, forward, backward)
+
+
+def _birth(one: _Found, verdict: Verdict) -> Birth:
+    node, record, nan = one.node, one.search.record, one.nan
+    index: tuple[int, ...] = ()
+    shape = tuple(one.array.shape)
+    taken = record.taken(node)
+    g = node.cotangents[0] if one.phase == "backward" else None
+    if one.where is None:
+        count = one.array.nans if nan else one.array.infs
+    else:
+        count = int(one.where.sum())
+        index = tuple(int(i) for i in np.argwhere(one.where)[0])
+    if record.steps is not None:
+        step, index, shape = index[:1], index[1:], shape[1:]
+        fixed = [record.nodes[s.node].kind == "constant" for s in node.inputs]
+        taken = [x if c else x[step] for x, c in zip(taken, fixed, strict=True)]
+        g = None if g is None else g[step]
+    elements = [element_at(x, shape, index) for x in taken]
+    g_element = element_at(g, shape, index)
+    op = "add" if one.total else node.op
+    known = primitives.known("add") if one.total else node.known
+    backward = one.phase == "backward" and not one.total
+    event = Event(
+        op=op,
+        cases=known.backward if backward else known.forward,
+        singular=known.singular,
+        dtype=one.array.dtype,
+        inputs=elements,
+        g=None if one.total else g_element,
+        backward=backward,
+        nan=nan,
+        of_squares=one.search.paths.is_of_squares(node),
+        choice="",
+        hidden=one.phase == "forward" and verdict.in_gradient and not verdict.in_result,
+    )
+    if event.hidden or (backward and nan and g_element is not None and not np.any(g_element)):
+        event = event._replace(choice=_choice(one))
+    harmless = not (verdict.in_result or verdict.in_gradient)
+    return Birth(
+        node=one.outer,
+        op=f"the sum of the gradients of {node.label}" if one.total else node.op,
+        phase=one.phase,
+        kind="NaN" if nan else "Inf",
+        line=node.line or one.search.first_use(node),
+        within=node.within if node.within != node.line else "",
+        index=index,
+        count=count,
+        inputs=tuple(text(x, e) for x, e in zip(taken, elements, strict=True)),
+        g="" if g is None else text(g, g_element),
+        cause=explain(event),
+        follows=one.follows,
+        harmless=harmless and record.keep == "values",
+        lost=verdict.lost,
+        steps=one.steps,
+    )
+
+
+def _choice(one: _Found) -> str:
+    """Return where the choice stands that rejects the bad elements, "" if none does."""
+    record, node = one.search.record, one.node
+    choice = one.search.paths.choice(node.index)
+    if choice is None or record.keep != "values":
+        return ""
+    if record.steps is None and not one.search.place:  # what stands in a body is not run apart
+        where: Any = one.where
+        if one.phase == "backward" and not fits(np.shape(where), np.shape(node.value)):
+            where = True
+        choice = rejecting(record, (node.index,), where)
+    line = "" if choice is None else choice.within or choice.line
+    return line.rpartition("/")[2].partition(" (")[0]
 
 
 def __dir__() -> list[str]:

@@ -1,6 +1,6 @@
 """What lies before and behind a node of a record, and where a bad number goes from it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from chainrule.xray.elements import Bad
 from chainrule.xray.graph import Slot
@@ -44,17 +44,26 @@ class Paths:
                 return node.op == "dot_general"
         return False
 
-    def is_masked(self, start: int) -> bool:
-        """Whether a choice between two arrays is made downstream."""
+    def choice(self, start: int) -> Entry | None:
+        """Return a choice between two arrays that is made downstream, None if there is none."""
         seen, todo = {start}, [start]
         while todo:
             for reader in self._readers(todo.pop()):
                 if self.nodes[reader].op == "select_n":
-                    return True
+                    return self.nodes[reader]
                 if reader not in seen:
                     seen.add(reader)
                     todo.append(reader)
-        return False
+        return None
+
+    def below(self, births: Iterable[int]) -> set[int]:
+        """Return the nodes whose values are bad because of births: those, and what took them."""
+        seen, todo = set(), list(births)
+        while todo:
+            if (i := todo.pop()) not in seen:
+                seen.add(i)
+                todo += [reader for reader in self._readers(i) if any(self.values[reader])]
+        return seen
 
     def reach(self, start: int, phase: str) -> tuple[bool, bool]:
         """Follow what is bad: whether it gets to the result, and to an argument's gradient."""
