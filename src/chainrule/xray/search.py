@@ -1,0 +1,303 @@
+"""The search for births in one record: which operator made which elements bad."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from chainrule.xray import born, primitives
+from chainrule.xray.born import Mask, Origin
+from chainrule.xray.elements import Bad, fits, numbers
+from chainrule.xray.graph import Slot, Use
+from chainrule.xray.inside import TooLargeError, branch, can_enter, enter, runs_backward
+from chainrule.xray.paths import Paths
+from chainrule.xray.record import Entry, Record
+from chainrule.xray.rerun import Place
+
+__all__ = ["Found", "Search"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Found:
+    """Bad elements of one array that its operator gave birth to.
+
+    Attributes:
+      search: of the record that the operator stands in.
+      node: the operator, or whatever sums up gradients.
+      outer: the number of the node in the record that was asked about: of what is inside a loop,
+        that of the loop.
+      place: where the operator stands, for a run of the record without this; None where no
+        operator could be changed.
+      phase: forward or backward.
+      nan: whether they are NaN, else Inf.
+      number: which output, or which input's contribution.
+      array: the array.
+      where: which of its elements, None where only statistics are kept.
+      follows: whether infinities came in.
+      total: whether it is a sum of gradients.
+      steps: inside a loop the first step, in a loop inside a loop the step of each.
+    """
+
+    search: "Search"
+    node: Entry
+    outer: int
+    place: Place | None
+    phase: Literal["forward", "backward"]
+    nan: bool
+    number: int
+    array: Any
+    where: Mask | None
+    follows: bool
+    total: bool = False
+    steps: tuple[int, ...] = ()
+
+
+class Search:
+    """The births in one record, and the ways from them."""
+
+    def __init__(self, record: Record, place: Place) -> None:
+        self.record = record
+        self.place = place
+        self.nodes = record.nodes
+        self.values = [[Bad(x) for x in self._values(node)] for node in record.nodes]
+        self.cotangents = [[Bad(g) for g in node.cotangents] for node in record.nodes]
+        self.parts = [
+            [
+                self.cotangents[s.node][s.output]
+                if part is record.nodes[s.node].cotangents[s.output]
+                else Bad(part)
+                for s, part in zip(node.inputs, node.contributions, strict=True)
+            ]
+            for node in record.nodes
+        ]
+        self.paths = Paths(record, self.values, self.cotangents, self.parts)
+        self._entered: dict[tuple[int, int | None], list[Found]] = {}
+        self._tainted: set[int] = set()  # what is bad because of a birth
+
+    def _values(self, node: Entry) -> Sequence[Any]:
+        """Return the values of a node; of a constant in a loop, one copy a step."""
+        steps = self.record.steps
+        if steps is None or node.kind != "constant" or not node.avals[0].shape:
+            return node.values
+        array = numbers(node.value)
+        return [array if array is None else np.broadcast_to(array, (steps, *array.shape))]
+
+    def run(self) -> list[Found]:
+        """Return all births: forward in the order of execution, then backward."""
+        forward = [b for node in self.nodes for b in self._in(node, "forward")]
+        self._tainted = self.paths.below(b.outer for b in forward)
+        return forward + [b for node in reversed(self.nodes) for b in self._in(node, "backward")]
+
+    def arguments(self) -> Iterator[str]:
+        """Yield the paths of the arguments, and constants, that were bad before anything ran."""
+        for node in self.nodes:
+            for bad in self.values[node.index]:
+                # An infinite constant is a mask or the start of a minimum.
+                accident = node.kind == "constant" and bad.nan and node.avals[0].shape
+                if (node.is_argument and bad) or accident:
+                    yield node.label
+
+    def results(self) -> Iterator[str]:
+        """Yield what is bad in the end."""
+        if any(self.values[s.node][s.output] for s in self.record.outputs):
+            yield "the result"
+        for node in self.nodes:
+            if node.is_argument and any(self.cotangents[node.index]):
+                yield f"the gradient of {node.name}"
+
+    def _in(self, node: Entry, phase: Literal["forward", "backward"]) -> list[Found]:
+        """Return the births in a node: those in the body of a loop, a cond or a custom rule."""
+        found = list(self._forward(node) if phase == "forward" else self._backward(node))
+        bad = any(self.values[node.index]) or any(self.parts[node.index])
+        # What is bad inside a custom rule does not matter as long as it stays inside.
+        if not can_enter(node) or not bad or (node.custom and not found):
+            return found
+        step = found[0].steps[0] if found and self.record.steps is not None else None
+        around = () if step is None else (step,)
+        inner = [
+            dataclasses.replace(b, outer=node.index, steps=around + b.steps)
+            for b in self._inside(node, step)
+            if b.phase == phase
+        ]
+        last_first = (phase == "backward") != runs_backward(node)
+        return sorted(inner, key=lambda b: b.steps[:1], reverse=last_first) or found
+
+    def _inside(self, node: Entry, step: int | None) -> list[Found]:
+        if self.record.keep != "values" or (step is None and self.record.steps is not None):
+            return []
+        if (node.index, step) not in self._entered:
+            place = (*self.place, node.index)
+            if node.op == "cond" and not node.custom:
+                place = (*place, branch(self.record, node, step))
+            try:
+                search = Search(enter(self.record, node, step), place)
+            except TooLargeError:
+                births = []
+            else:
+                births = search.run()
+            if node.custom:  # its operators cannot be changed, only the whole can
+                mine = (*self.place, node.index)
+                births = [dataclasses.replace(b, place=mine) for b in births]
+            self._entered[node.index, step] = births
+        return self._entered[node.index, step]
+
+    def _forward(self, node: Entry) -> Iterator[Found]:
+        if node.kind != "operator" or not any(self.values[node.index]):
+            return
+        # A NaN that the program writes out is born where it is used.
+        trusted = [node.index not in self._written and s.node in self._written for s in node.inputs]
+        inputs = [
+            Bad(None) if good and bad.nan else bad
+            for good, bad in zip(
+                trusted, (self.values[s.node][s.output] for s in node.inputs), strict=True
+            )
+        ]
+        origins = self._simple(node, self.values[node.index], inputs)
+        if origins is None:
+            origins = born.forward(self.record, node, trusted)
+        for number, origin in enumerate(origins):
+            if origin is not None:
+                yield from self._found(node, "forward", number, node.values[number], origin)
+                return
+
+    def _backward(self, node: Entry) -> Iterator[Found]:
+        made = self.parts[node.index]
+        if any(made):
+            outputs, incoming = self.values[node.index], self.cotangents[node.index]
+            origins = self._simple(node, made, [*self._taken(node), *outputs, *incoming])
+            if origins is None:
+                meant = [node.custom and s.node not in self._tainted for s in node.inputs]
+                origins = born.backward(self.record, node, meant)
+                if node.index in self._tainted:
+                    pairs = zip(origins, made, strict=True)
+                    origins = [_after(node, origin, part, outputs) for origin, part in pairs]
+            for number, origin in enumerate(origins):
+                if origin is not None and (origin.nan.any() or origin.inf.any()):
+                    array = node.contributions[number]
+                    yield from self._found(node, "backward", number, array, origin)
+                    return
+        for number, total in enumerate(self.cotangents[node.index]):
+            if not total:
+                continue
+            uses = [self._part(use) for use in self.record.readers[Slot(node.index, number)]]
+            origins = self._simple(None, [total], uses)
+            if uses and origins is not None and origins[0] is not None:
+                array = node.cotangents[number]
+                yield from self._found(node, "backward", number, array, origins[0], total=True)
+
+    def _taken(self, node: Entry) -> list[Bad]:
+        return [self.values[s.node][s.output] for s in node.inputs]
+
+    def _part(self, use: Use) -> Bad:
+        if use.node is None:
+            return Bad(self.record.starts[use.position])
+        return self.parts[use.node][use.position]
+
+    @functools.cached_property
+    def _written(self) -> set[int]:
+        """The nodes that depend on nothing but numbers written in the program."""
+        found: set[int] = set()
+        for node in self.nodes:
+            number = node.kind == "constant" and not node.avals[0].shape
+            if number or (node.kind == "operator" and all(s.node in found for s in node.inputs)):
+                found.add(node.index)
+        return found
+
+    def _simple(
+        self, node: Entry | None, made: Sequence[Bad], before: Sequence[Bad]
+    ) -> list[Origin | None] | None:
+        """Return the origins in what was made of other arrays; None if only a run can tell.
+
+        Args:
+          node: the operator; None for a sum.
+          made: the arrays.
+          before: what they were made of.
+        """
+        if self.record.keep != "values" or not any(before):
+            return [self._by_array(bad, before) if bad else None for bad in made]
+        known = primitives.known("add") if node is None else node.known
+        arrays = [b.array for b in before if b.array is not None]
+        shapes = [np.shape(bad.array) for bad in made if bad]
+        if known.copies or (node is not None and can_enter(node) and not node.custom):
+            return [self._by_array(bad, before) if bad else None for bad in made]
+        aligned = all(fits(a.shape, shape) for a in arrays for shape in shapes)
+        if known.elementwise and not known.singular and aligned:
+            return [born.aligned(bad.array, arrays) if bad else None for bad in made]
+        return None
+
+    def _by_array(self, bad: Bad, before: Sequence[Bad]) -> Origin:
+        """Return the origin in an array all of whose elements may depend on all of others."""
+        nan_before, inf_before = (self._seen(kind, before, bad.array) for kind in ("nan", "inf"))
+        nan, inf = bad.nan, bad.inf
+        if bad.array is not None:
+            nan, inf = np.isnan(bad.array), np.isinf(bad.array)
+        born_nan = np.asarray(nan & ~nan_before)
+        return Origin(born_nan, np.asarray(inf & ~nan_before & ~inf_before), born_nan & inf_before)
+
+    def _seen(self, kind: str, arrays: Sequence[Bad], like: Any) -> Mask:
+        """Whether any array has one anywhere; inside a loop, at which steps, ready to broadcast."""
+        if self.record.steps is None:
+            return np.asarray(any(getattr(bad, kind) for bad in arrays))
+        test = np.isnan if kind == "nan" else np.isinf
+        found = np.zeros(self.record.steps, bool)
+        for bad in arrays:
+            if getattr(bad, kind):
+                found |= test(bad.array).any(axis=tuple(range(1, bad.array.ndim)))
+        return found.reshape(-1, *(1 for _ in np.shape(like)[1:]))
+
+    def _found(
+        self,
+        node: Entry,
+        phase: Literal["forward", "backward"],
+        number: int,
+        array: Any,
+        origin: Origin,
+        total: bool = False,
+    ) -> Iterator[Found]:
+        changeable = node.kind == "operator" and not total
+        for nan, where in ((True, origin.nan), (False, origin.inf)):
+            if not where.any():
+                continue
+            kept = self.record.keep == "values"
+            first = tuple(int(i) for i in np.argwhere(where)[0]) if kept else ()
+            yield Found(
+                search=self,
+                node=node,
+                outer=node.index,
+                place=(*self.place, node.index) if changeable else None,
+                phase=phase,
+                nan=nan,
+                number=number,
+                array=array,
+                where=where if kept else None,
+                follows=nan and bool((where & origin.follows).any()),
+                total=total,
+                steps=first[:1] if self.record.steps is not None else (),
+            )
+
+    def first_use(self, node: Entry) -> str:
+        """Return the line of the first operator that reads a node."""
+        slots = (Slot(node.index, k) for k in range(len(node.avals)))
+        readers = [use.node for slot in slots for use in self.record.readers[slot]]
+        return next((self.nodes[k].line for k in sorted(k for k in readers if k is not None)), "")
+
+
+def _after(node: Entry, origin: Origin | None, part: Bad, outputs: Sequence[Bad]) -> Origin | None:
+    """Leave out what is bad backward only because the value at the same element is bad."""
+    if origin is None or not any(outputs):
+        return origin
+    shape = np.shape(part.array)
+    nan = inf = np.zeros(shape, bool)
+    for bad in outputs:
+        if node.known.elementwise and fits(bad.array.shape, shape):
+            nan, inf = nan | np.isnan(bad.array), inf | np.isinf(bad.array)
+        else:
+            nan, inf = nan | bad.nan, inf | bad.inf
+    born_nan = origin.nan & ~nan
+    return Origin(born_nan, origin.inf & ~nan & ~inf, (origin.follows | inf) & born_nan)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
