@@ -41,7 +41,7 @@ import numpy as np
 import timing
 from rich.console import Console
 from rich.table import Table
-from settings import Settings, command
+from settings import Count, NotNegative, Settings, command
 
 from chainrule import losses, runs
 from chainrule.models import mlp
@@ -54,23 +54,23 @@ NOTES = (784, 200, 1)
 class Config(Settings):
     """The settings of the run."""
 
-    widths: tuple[int, ...] = (32, 64, 128, 256, 512, 1024)
+    widths: tuple[Count, ...] = (32, 64, 128, 256, 512, 1024)
     """Units of every layer, inputs and outputs included, at the depth and the batch below."""
-    depths: tuple[int, ...] = (1, 2, 3, 4, 6, 8)
+    depths: tuple[Count, ...] = (1, 2, 3, 4, 6, 8)
     """Layers, at the width and the batch below."""
-    batches: tuple[int, ...] = (1, 4, 16, 64, 256, 1024)
+    batches: tuple[Count, ...] = (1, 4, 16, 64, 256, 1024)
     """Samples, at the width and the depth below."""
-    width: int = 512
+    width: Count = 512
     """Units of every layer where they are not varied."""
-    depth: int = 4
+    depth: Count = 4
     """Layers where they are not varied."""
-    batch: int = 256
+    batch: Count = 256
     """Samples where they are not varied."""
-    samples: int = 1000
+    samples: Count = 1000
     """Samples of the notes' network."""
-    turns: int = 9
+    turns: Count = 9
     """How often everything is timed, one after the other."""
-    at_least: float = 0.03
+    at_least: NotNegative = 0.03
     """Seconds to repeat a call for in a turn, of which the fastest counts."""
 
 
@@ -104,7 +104,6 @@ def main(config: Config) -> pathlib.Path:
         }
         _report(config, run, console, found)
         run.save_figure("backward", plots.ratios(found))
-    console.print(f"report: {run.path}/report.html", soft_wrap=True)
     return run.path
 
 

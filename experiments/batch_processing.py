@@ -38,7 +38,7 @@ import numpy as np
 import timing
 from rich.console import Console
 from rich.table import Table
-from settings import Settings, command
+from settings import Count, NotNegative, Settings, command
 
 from chainrule import losses, runs
 from chainrule.models import mlp
@@ -49,17 +49,17 @@ from chainrule.plots import cost as plots
 class Config(Settings):
     """The settings of the run."""
 
-    sizes: tuple[int, ...] = (784, 1024, 1024, 10)
+    sizes: tuple[Count, ...] = (784, 1024, 1024, 10)
     """The widths of the network, from the inputs to the outputs."""
-    batches: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
+    batches: tuple[Count, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
     """How many samples are computed."""
-    looped: int = 64
+    looped: Count = 64
     """At most so many one by one: in a loop, the time of a sample does not depend on how many."""
-    side: int = 512
+    side: Count = 512
     """Of the square matrices whose product is the limit."""
-    turns: int = 9
+    turns: Count = 9
     """How often everything is timed, one after the other."""
-    at_least: float = 0.03
+    at_least: NotNegative = 0.03
     """Seconds to repeat a call for in a turn, of which the fastest counts."""
 
 
@@ -108,7 +108,6 @@ def main(config: Config) -> pathlib.Path:
             )
         _report(config, run, console, passes, machine)
         run.save_figure("batches", plots.batches(passes, machine))
-    console.print(f"report: {run.path}/report.html", soft_wrap=True)
     return run.path
 
 

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from settings import OnDigits, command
+from settings import Count, OnDigits, command
 
 from chainrule import data, features
 from chainrule.models import lenet, stack
@@ -60,13 +60,13 @@ SIDE = 81  # of the image that the chain of blurs sees: its deepest outputs see 
 class Config(OnDigits):
     """The settings of the run."""
 
-    samples: int = 3000
+    samples: Count = 3000
     """How many training digits, the first ones, among which the nearest is sought."""
-    tests: int = 500
+    tests: Count = 500
     """How many test digits, the first ones, are moved."""
-    draws: int = 100
+    draws: Count = 100
     """How many untrained networks the gradients are averaged over."""
-    depth: int = 8
+    depth: Count = 8
     """Convolutions in the chain."""
 
 
@@ -81,7 +81,6 @@ def main(config: Config) -> pathlib.Path:
         console.print(_shifts(run, config, train, test))
         console.print(_fields(run, config, test.images[:50]))
         console.print(_chain(run, config.depth))
-    console.print(f"report: {run.path}/report.html")
     return run.path
 
 

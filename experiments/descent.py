@@ -35,7 +35,7 @@ from exploring import digits as explored_digits
 from exploring import landscapes as explored_landscapes
 from rich.console import Console
 from rich.table import Table
-from settings import OnDigits, Repeated, command
+from settings import Count, NotNegative, OnDigits, Positive, Repeated, Some, command
 
 from chainrule import data, descent, explorer, landscapes, losses, runs
 from chainrule.models import mlp
@@ -62,7 +62,7 @@ CONSOLE = Console()
 class Config(OnDigits, Repeated):
     """The settings of the run."""
 
-    etas: tuple[float, ...] = (0.125, 0.5)
+    etas: tuple[Positive, ...] = (0.125, 0.5)
     """The learning rates to compare."""
     losses: tuple[Literal["two_well", "digits", "quadratic", "rosenbrock", "coupled"], ...] = (
         "two_well",
@@ -71,31 +71,31 @@ class Config(OnDigits, Repeated):
     """What to descend on."""
     optimizer: Literal["sgd", "momentum", "nesterov", "rmsprop", "adam"] = "sgd"
     """Momentum is 0.9; the other settings are optax's."""
-    steps: int = 200
+    steps: Count = 200
     """Steps on the digits and on every landscape but two_well."""
-    frames: int = 12
+    frames: Count = 12
     """Iterates to draw on two_well, the start included."""
     starts: tuple[float, ...] = (-0.5, 0.5)
     """Starts on two_well: the first rate leaves from all of them, the others from the first."""
-    reference: float | None = 0.01
+    reference: NotNegative | None = 0.01
     """A rate to show the others next to on the digits."""
-    sweep_rates: int = 12
+    sweep_rates: Count = 12
     """Rates of a sweep over the digits from the first seed, from 0.004 to 0.6."""
-    sweep_steps: int = 60
+    sweep_steps: Count = 60
     """Its steps."""
-    seeds: int = 5
+    seeds: Count = 5
     """How many initialisations of the network."""
-    samples: int = 1000
+    samples: Count = 1000
     """How many training digits: the first ones."""
-    hidden: int = 200
+    hidden: Count = 200
     """Hidden units of the network."""
     explore: bool = False
     """Leave a page to play with instead, explorer.html, and open it where there is a display."""
-    explore_rates: int = 200
+    explore_rates: Count = 200
     """Rates of each of its sweeps over a landscape."""
-    explore_digits_rates: int = 40
+    explore_digits_rates: Some = 40
     """And over the digits' network, a few hundred times dearer; 0 to leave the network out."""
-    explore_steps: int = 60
+    explore_steps: Count = 60
     """Steps of the network there."""
     explore_optimizers: tuple[Literal["sgd", "momentum", "nesterov", "rmsprop", "adam"], ...] = (
         "sgd",
@@ -120,7 +120,6 @@ def main(config: Config) -> pathlib.Path:
                 series |= _landscape(config, run, name)
         if series:
             run.save_trace(series)
-    CONSOLE.print(f"report: {run.path}/report.html", soft_wrap=True)
     return run.path
 
 

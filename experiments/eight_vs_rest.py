@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from settings import OnDigits, Repeated, command
+from settings import Count, Digit, OnDigits, Repeated, Some, command
 
 from chainrule import features, runs
 from chainrule.models import perceptron
@@ -39,13 +39,13 @@ AT_MOST = {0: 0.063, 1000: 0.038, 4000: 0.028}  # test errors to reach on the fu
 class Config(OnDigits, Repeated):
     """The settings of the run."""
 
-    counts: tuple[int, ...] = (0, 1000, 4000, 10000)
+    counts: tuple[Some, ...] = (0, 1000, 4000, 10000)
     """How many products of pairs, one predictor each; a smaller set begins a larger one."""
-    epochs: int = 5
+    epochs: Count = 5
     """Passes over the training digits, each in its own order."""
-    digit: int = 8
+    digit: Digit = 8
     """The digit to tell from the others."""
-    seeds: int = 3
+    seeds: Count = 3
     """How many draws of pairs and orders."""
 
 
@@ -133,7 +133,6 @@ def main(config: Config) -> pathlib.Path:
 
     console.print(_table(config, pixels, averaged, last, limits, floor))
     console.print(f"largest resident memory {_resident():.2f} GB")
-    console.print(f"report: {run.path}/report.html")
     return run.path
 
 

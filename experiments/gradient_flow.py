@@ -25,7 +25,7 @@ import numpy as np
 import optax
 from rich.console import Console
 from rich.table import Table
-from settings import OnDigits, Repeated, command
+from settings import Count, OnDigits, Positive, Repeated, command
 
 from chainrule import data, losses, plots, training, xray
 from chainrule.data.batches import Batches
@@ -41,19 +41,19 @@ ACTIVATIONS = {"ReLU": relu, "tanh": jnp.tanh}
 class Config(OnDigits, Repeated):
     """The settings of the run."""
 
-    hidden: int = 19
+    hidden: Count = 19
     """Hidden layers; one more makes the logits."""
-    width: int = 100
+    width: Count = 100
     """Units of each."""
-    samples: int = 2000
+    samples: Count = 2000
     """How many training digits: the first ones."""
-    batch: int = 100
+    batch: Count = 100
     """Size of a mini-batch, and of the fixed batch whose flow is recorded."""
-    epochs: int = 10
+    epochs: Count = 10
     """Epochs of each training."""
-    eta: float = 0.02
+    eta: Positive = 0.02
     """Learning rate."""
-    seeds: int = 5
+    seeds: Count = 5
     """How many initialisations."""
 
 
@@ -100,7 +100,6 @@ def main(config: Config) -> pathlib.Path:
         run.save_figure("flow", plots.flow(found["ReLU"]["g = 1 (Xavier)"][0]))
         _train(config, run, inputs, labels, probed, console)
     console.print(table)
-    console.print(f"report: {run.path}/report.html")
     return run.path
 
 

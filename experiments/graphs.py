@@ -29,7 +29,7 @@ import numpy as np
 import timing
 from rich.console import Console
 from rich.table import Table
-from settings import OnDigits, command
+from settings import Count, NotNegative, OnDigits, Some, command
 
 from chainrule import data, losses, runs, xray
 from chainrule.models import dag, lenet, mlp
@@ -162,13 +162,13 @@ def elementary(w1, w2, x0):
 class Config(OnDigits):
     """The settings of the run."""
 
-    samples: int = 64
+    samples: Count = 64
     """How many training digits for the networks: the first ones."""
-    blocks: int = 50
+    blocks: Count = 50
     """Of the graph whose cost is taken; a block is 4 nodes."""
-    turns: int = 21
+    turns: Some = 21
     """How often both are timed, one after the other; with 0 they are not."""
-    at_least: float = 0.1
+    at_least: NotNegative = 0.1
     """Seconds to repeat a call for in a turn, of which the fastest counts."""
 
 
@@ -178,7 +178,6 @@ def main(config: Config) -> pathlib.Path:
         _notes(run)
         _networks(config, run)
         _cost(config, run)
-    CONSOLE.print(f"report: {run.path}/report.html", soft_wrap=True)
     return run.path
 
 

@@ -28,7 +28,7 @@ import numpy as np
 import optax
 from rich.console import Console
 from rich.table import Table
-from settings import OnDigits, Repeated, command
+from settings import Count, NotNegative, OnDigits, Repeated, command
 
 from chainrule import descent, features, losses, runs
 from chainrule.models import mlp
@@ -51,19 +51,19 @@ CLASSES = 10
 class Config(OnDigits, Repeated):
     """The settings of the run."""
 
-    samples: tuple[int, ...] = (100, 300, 1000, 3000, 10000, 30000, 60000)
+    samples: tuple[Count, ...] = (100, 300, 1000, 3000, 10000, 30000, 60000)
     """Sizes of the training sets, at most all digits; the largest set is the first digits."""
-    steps: int = 150
+    steps: Count = 150
     """Steps of L-BFGS."""
-    ridge: float = 4e-4
+    ridge: NotNegative = 4e-4
     """Weight of the sum of the squared weights in the loss, of features whose mean square is 1. Of
     3e-5, 1e-4, 4e-4 and 1e-3 the best by 10,000 training digits held out, where all were within
     0.1 %."""
-    descent_steps: int = 3000
+    descent_steps: Count = 3000
     """Steps of the descents that are compared with the closed form."""
-    descent_samples: int = 6000
+    descent_samples: Count = 6000
     """How many training digits they descend on: the first ones."""
-    seeds: int = 3
+    seeds: Count = 3
     """How many draws of each subset."""
 
 
@@ -172,7 +172,6 @@ def main(config: Config) -> pathlib.Path:
         run.save_trace(_converge(config, run, images, labels))
 
     CONSOLE.print(_table(rows, distances, moved))
-    CONSOLE.print(f"report: {run.path}/report.html")
     return run.path
 
 

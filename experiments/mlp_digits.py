@@ -25,7 +25,7 @@ import numpy as np
 import optax
 from rich.console import Console
 from rich.table import Table
-from settings import OnDigits, Repeated, command
+from settings import Count, Digit, OnDigits, Positive, Repeated, command
 
 from chainrule import data, descent, losses, runs
 from chainrule.models import mlp
@@ -41,19 +41,19 @@ NOTES_ERRORS = {1000: 0}
 class Config(OnDigits, Repeated):
     """The settings of the run."""
 
-    eta: float = 1e-2
+    eta: Positive = 1e-2
     """Learning rate."""
-    steps: int = 1000
+    steps: Count = 1000
     """Full-batch steps."""
-    every: int = 100
+    every: Count = 100
     """Steps between two rows of the table."""
-    hidden: int = 200
+    hidden: Count = 200
     """Hidden units."""
-    samples: int = 1000
+    samples: Count = 1000
     """How many training digits: the first ones."""
-    digit: int = 5
+    digit: Digit = 5
     """The digit to tell from the others."""
-    seeds: int = 5
+    seeds: Count = 5
     """How many initialisations."""
 
 
@@ -126,7 +126,6 @@ def main(config: Config) -> pathlib.Path:
         run.result("errors at the end", errors_at_end, notes, per="seed")
 
     console.print(_table(config, loss_rows, error_rows))
-    console.print(f"report: {run.path}/report.html")
     return run.path
 
 

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from settings import OnDigits, command
+from settings import Count, Digit, OnDigits, Some, command
 
 from chainrule import data
 from chainrule.models import perceptron
@@ -34,15 +34,15 @@ NOTES = {8: (0, 0.0, 0.14)}  # epoch: changes, train error %, test error %
 class Config(OnDigits):
     """The settings of the run."""
 
-    negative: int = 0
+    negative: Digit = 0
     """The digit with target -1."""
-    positive: int = 1
+    positive: Digit = 1
     """The digit with target +1."""
     bias: bool = False
     """Whether a constant input is appended."""
-    max_epochs: int = 100
+    max_epochs: Count = 100
     """When to give up on a set that is not separable."""
-    shuffles: int = 10
+    shuffles: Some = 10
     """How many shuffled orders to train in besides the order of the files."""
 
 
@@ -111,7 +111,6 @@ def main(config: Config) -> pathlib.Path:
         points, targets = _toy(config.seed)
         steps = perceptron.path(points, targets, epochs=20, bias=True)
         run.save_figure("toy", plots.changes(*jax.device_get((points, targets, steps))))
-    console.print(f"report: {run.path}/report.html", soft_wrap=True)
     return run.path
 
 

@@ -28,7 +28,7 @@ import numpy as np
 import optax
 from rich.console import Console
 from rich.table import Table
-from settings import OnDigits, Repeated, command
+from settings import Count, OnDigits, Positive, Repeated, command
 
 from chainrule import data, features, losses, runs, training, verification
 from chainrule.data import augment
@@ -64,25 +64,25 @@ class Config(OnDigits, Repeated):
 
     only: tuple[str, ...] = ()
     """The names of what to train, such as "batch" or "batch, turned"; nothing for all."""
-    epochs: int = 4
+    epochs: Count = 4
     """Times that every image is seen, in all trainings."""
-    batch: int = 256
+    batch: Count = 256
     """Images in a batch; half as many pairs."""
-    eta: float = 2e-3
+    eta: Positive = 2e-3
     """Learning rate of Adam at the start; it falls to 0 as a cosine."""
-    margin: float = 1.0
+    margin: Positive = 1.0
     """Of the contrastive loss."""
-    temperature: float = 0.1
+    temperature: Positive = 0.1
     """Of the supervised contrastive loss."""
-    samples: int | None = None
+    samples: Count | None = None
     """How many training digits, the first ones, instead of all; a twelfth of them is held out."""
-    pairs: int = 20_000
+    pairs: Count = 20_000
     """Pairs to choose the threshold on, and pairs to judge; fixed."""
-    plane_steps: int = 1500
+    plane_steps: Count = 1500
     """Steps of the small network that draws embeddings in the plane, rounded up to an epoch."""
     half_turns: bool = False
     """Whether a digit turned by half is one of the new classes."""
-    seeds: int = 3
+    seeds: Count = 3
     """How many initialisations."""
 
 
@@ -171,7 +171,6 @@ def main(config: Config) -> pathlib.Path:
                 }
             ),
         )
-    console.print(f"report: {run.path}/report.html")
     return run.path
 
 

@@ -39,7 +39,7 @@ import numpy as np
 import optax
 from rich.console import Console
 from rich.table import Table
-from settings import Repeated, command
+from settings import Count, Positive, Repeated, command
 
 from chainrule import descent, losses, runs, training
 from chainrule.models import mlp
@@ -66,19 +66,19 @@ CONSOLE = Console()
 class Config(Repeated):
     """The settings of the run."""
 
-    units: tuple[int, ...] = (2, 4, 8, 16, 32, 64)
+    units: tuple[Count, ...] = (2, 4, 8, 16, 32, 64)
     """Numbers of hidden units, rising."""
-    shown: tuple[int, ...] = (2, 4, 8, 32)
+    shown: tuple[Count, ...] = (2, 4, 8, 32)
     """Those whose fits are drawn."""
     dimensions: tuple[Literal[1, 2], ...] = (1, 2)
     """1 for the interval, 2 for the square."""
-    steps: int = 500
+    steps: Count = 500
     """Steps of adam on the hidden weights."""
-    eta: float = 0.03
+    eta: Positive = 0.03
     """Its learning rate at the start; it falls to 0 along half a cosine."""
-    steepness: float = 20.0
+    steepness: Positive = 20.0
     """The steepest unit as drawn, per unit of length; the least steep has 1."""
-    seeds: int = 5
+    seeds: Count = 5
     """How many draws of the hidden units."""
 
 
@@ -92,7 +92,6 @@ def main(config: Config) -> pathlib.Path:
     ):
         rows = [_domain(config, run, dimension) for dimension in config.dimensions]
         run.save_figure("errors", plots.errors(config.units, rows))
-    CONSOLE.print(f"report: {run.path}/report.html", soft_wrap=True)
     return run.path
 
 

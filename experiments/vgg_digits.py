@@ -26,7 +26,7 @@ import numpy as np
 import optax
 from rich.console import Console
 from rich.table import Table
-from settings import OnDigits, Repeated, command
+from settings import Count, OnDigits, Positive, Repeated, Share, Some, command
 
 from chainrule import data, losses, runs, training
 from chainrule.data.augment import shift
@@ -46,27 +46,27 @@ TRAIN = "train, moved, during the epoch"
 class Config(OnDigits, Repeated):
     """The settings of the run."""
 
-    epochs: int = 10
+    epochs: Count = 10
     """Passes through the training digits."""
-    batch: int = 100
+    batch: Count = 100
     """Digits a step."""
-    peak: float = 0.01
+    peak: Positive = 0.01
     """The largest learning rate."""
-    smoothing: float = 0.1
+    smoothing: Share = 0.1
     """How much of each target is spread over all classes."""
-    pixels: int = 2
+    pixels: Some = 2
     """How far a digit is moved at most."""
-    blocks: tuple[tuple[int, ...], ...] = ((16,), (32, 32), (64, 64))
+    blocks: tuple[tuple[Count, ...], ...] = ((16,), (32, 32), (64, 64))
     """Channels of the small network's convolutions."""
-    samples: int | None = None
+    samples: Count | None = None
     """How many training digits, the first ones; all unless given."""
-    held_out: int = 0
+    held_out: Some = 0
     """How many training digits, the last ones, to test on instead of training on them."""
-    seeds: int = 3
+    seeds: Count = 3
     """How many initialisations, each with its own batches."""
     vgg16: bool = True
     """Whether VGG16 is trained a little."""
-    steps: int = 10
+    steps: Count = 10
     """Its steps."""
 
 
@@ -79,7 +79,6 @@ def main(config: Config) -> pathlib.Path:
         _small(config, run, console, train, test)
         if config.vgg16:
             few_steps(run, console, train, steps=config.steps)
-    console.print(f"report: {run.path}/report.html")
     return run.path
 
 
@@ -101,7 +100,7 @@ def preprocessing_of(images: np.ndarray) -> torchvision.Preprocessing:
 
 def make_optimizer(config: Config, samples: int) -> optax.GradientTransformation:
     """Return Adam, whose learning rate rises linearly up to the peak and falls to 0."""
-    steps = config.epochs * (samples // config.batch)
+    steps = max(1, config.epochs * (samples // config.batch))
     warmup = min(max(1, steps // 5), steps - 1)
     return training.optimizer(
         "adam", config.peak, schedule="linear", steps=steps, warmup=warmup, b2=0.99

@@ -29,7 +29,7 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from settings import OnDigits, command
+from settings import Count, Digit, OnDigits, Positive, command
 from worked import errata
 from worked.claims import CLAIMS, jacobians
 from worked.examples import EXAMPLES
@@ -46,17 +46,17 @@ CONSOLE = Console()
 class Config(OnDigits):
     """The settings of the run."""
 
-    eta: float = 1e-2
+    eta: Positive = 1e-2
     """Learning rate of the two descents."""
-    steps: int = 1000
+    steps: Count = 1000
     """Their full-batch steps."""
-    every: int = 20
+    every: Count = 20
     """Steps that one takes before it is the other's turn; the time of each is taken."""
-    hidden: int = 200
+    hidden: Count = 200
     """Hidden units of their network."""
-    samples: int = 1000
+    samples: Count = 1000
     """How many training digits: the first ones."""
-    digit: int = 5
+    digit: Digit = 5
     """The digit to tell from the others."""
 
 
@@ -70,7 +70,6 @@ def main(config: Config) -> pathlib.Path:
         run.result("rows that agree with what is expected", sum(marks), len(marks))
         CONSOLE.print(f"{sum(marks)} of {len(marks)} rows agree with what is expected")
         _descents(config, run)
-    CONSOLE.print(f"report: {run.path}/report.html", soft_wrap=True)
     return run.path
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import optax
 from rich.console import Console
 from rich.table import Table
-from settings import Settings, command
+from settings import Count, Positive, Settings, command
 
 from chainrule import descent, features, losses, runs
 from chainrule.models import mlp, perceptron
@@ -36,11 +36,11 @@ LEARNABLE = 14  # of the 16: all but exclusive or and its negation
 class Config(Settings):
     """The settings of the run."""
 
-    epochs: int = 50
+    epochs: Count = 50
     """Epochs after which the perceptron gives up."""
-    eta: float = 4.0
+    eta: Positive = 4.0
     """Learning rate of the descent on the cross-entropy."""
-    steps: int = 1000
+    steps: Count = 1000
     """Steps of the descent."""
 
 
@@ -122,7 +122,6 @@ def main(config: Config) -> pathlib.Path:
         run.save_figure("xor", figures.exclusive_or(weights))
         run.save_trace(traces)
         run.result("weights of u, v, uv and 1", weights)
-    console.print(f"report: {run.path}/report.html")
     return run.path
 
 

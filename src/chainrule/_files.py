@@ -63,7 +63,19 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 def write(path: str | os.PathLike[str], content: bytes | str) -> None:
     """Write a whole file in the place of one that was there; text in UTF-8, see `replacing`."""
     with replacing(path) as file:
-        file.write(content if isinstance(content, bytes) else content.encode("utf-8"))
+        file.write(content if isinstance(content, bytes) else encoded(content))
+
+
+def encoded(text: str) -> bytes:
+    r"""Return text in UTF-8; what is not Unicode, as in a file name of other bytes, is escaped.
+
+    The escapes are those of JSON, so that a name comes back from a JSON file as it was.
+
+    Example:
+      >>> encoded("caf\udce9")
+      b'caf\\udce9'
+    """
+    return text.encode("utf-8", "backslashreplace")
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
@@ -129,6 +141,21 @@ class Lock:
                 f"{folder} is being written by another process: wait for it, or name another folder"
             ) from None
 
+    def check(self, folder: str | os.PathLike[str]) -> None:
+        """Refuse to go on where the folder is no longer the one that is held.
+
+        Raises:
+          FileNotFoundError: it was renamed, removed or replaced.
+        """
+        held = None if self._descriptor is None else os.fstat(self._descriptor)
+        with contextlib.suppress(OSError):
+            if held is not None and os.path.samestat(held, os.stat(folder)):
+                return
+        raise FileNotFoundError(
+            f"{folder} was renamed, removed or replaced while it was being written: nothing is "
+            "written to that name any more"
+        )
+
     def release(self) -> None:
         """Let others have the folder; a second time does nothing."""
         if self._descriptor is not None:
@@ -157,7 +184,10 @@ def dumps(value: JSON, *, indent: int | None = 2) -> str:
 
 def loads(text: str | bytes) -> JSON:
     """Read strict JSON: a bare NaN or Infinity is a ValueError, as any other error is."""
-    return json.loads(text, parse_constant=_refuse)
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("lists or objects nested too deeply") from None
 
 
 def plain(value: JSON) -> JSON:

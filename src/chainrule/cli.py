@@ -186,7 +186,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + 13  # the exit code of SIGPIPE
     except (ValueError, OSError) as error:
-        print(f"chainrule: {error}", file=sys.stderr)
+        from chainrule._files import printable  # what it imports, --help has no time for
+
+        lines = map(printable, str(error).split("\n"))
+        print("chainrule:", "\n".join(lines), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

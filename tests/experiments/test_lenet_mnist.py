@@ -71,7 +71,7 @@ def test_a_number_of_digits_or_epochs_that_cannot_be_is_refused(tmp_path):
     config = lenet_mnist.Config(source="embedded", root=tmp_path)
     with pytest.raises(ValueError, match=r"70000 samples of the \d+ train digits of source embedd"):
         lenet_mnist.main(dataclasses.replace(config, samples=70_000))
-    with pytest.raises(ValueError, match="epochs=0: give an int of at least 1"):
+    with pytest.raises(ValueError, match="epochs must be at least 1, not 0"):
         lenet_mnist.main(dataclasses.replace(config, epochs=0))
     assert not any(tmp_path.iterdir())
 

@@ -3,6 +3,7 @@
 import pathlib
 
 from chainrule import data
+from chainrule._files import printable
 
 __all__ = ["fetch", "prepare", "show"]
 
@@ -10,13 +11,14 @@ __all__ = ["fetch", "prepare", "show"]
 def fetch(folder: pathlib.Path) -> None:
     """Download the four files of MNIST."""
     data.fetch(folder)
-    print(f"the four files are in {folder}: set CHAINRULE_DATA or pass --data-dir")
+    print(f"the four files are in {printable(folder)}: set CHAINRULE_DATA or pass --data-dir")
 
 
 def prepare(folder: pathlib.Path, tfds: pathlib.Path) -> None:
     """Make a TFDS directory from the four files."""
     data.prepare(folder, tfds)
-    print(f"prepared in {tfds}: read it with --source tfds --data-dir {tfds}")
+    where = printable(tfds)
+    print(f"prepared in {where}: read it with --source tfds --data-dir {where}")
 
 
 def show(*, source: str = "auto", data_dir: pathlib.Path | None = None) -> None:

@@ -15,6 +15,7 @@ import contourpy
 import numpy as np
 
 from chainrule._html import resource
+from chainrule._require import kind
 from chainrule.explorer.block import EXACT, GUIDE, SLOPE, VALUE, Block
 from chainrule.explorer.problem import VERDICTS, Problem, Sweep, check
 
@@ -45,6 +46,8 @@ def page(problems: Sequence[Problem], *, title: str = "Play with learning rates"
     """
     if not problems:
         raise ValueError("no problem to explore: pass at least one")
+    if foreign := [kind(one) for one in problems if not isinstance(one, Problem)]:
+        raise ValueError(f"problems must be of explorer.Problem, not {', '.join(foreign)}")
     block = Block()
     described = {
         "verdicts": VERDICTS,

@@ -1,5 +1,6 @@
 """What the explorer shows: recorded sweeps over a problem, and whether they fit each other."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -85,6 +86,7 @@ def check(problem: Problem) -> None:
             f"{where} has {len(problem.axes)} axes and a grid of {len(problem.grid)} arrays: "
             "none goes with 0, one with 2 (w, loss), two with 3 (u, v, loss)"
         )
+    _check_rates(problem, where)
     first = problem.sweeps[0]
     points = (len(problem.rates), *np.shape(first.loss)[1:])
     wrong = [text for one in problem.sweeps for text in _mismatches(one, first, points, problem)]
@@ -94,6 +96,17 @@ def check(problem: Problem) -> None:
         wrong.append(f"{len(problem.sweeps)} sweeps, but each optimizer from each start is {full}")
     if wrong:
         raise ValueError(f"{where}: " + "; ".join(wrong))
+
+
+def _check_rates(problem: Problem, where: str) -> None:
+    rates, chosen = np.asarray(problem.rates), np.asarray(problem.chosen)
+    known = rates.ndim == 1 and rates.size and rates.dtype.kind in "biuf"
+    if not known or not (np.isfinite(rates).all() and rates[0] > 0 and (np.diff(rates) > 0).all()):
+        raise ValueError(f"{where}: rates must be positive and ascending, not {rates}")
+    if chosen.shape != (2,) or not (np.isfinite(chosen).all() and (chosen > 0).all()):
+        raise ValueError(f"{where}: chosen must be two positive rates, not {problem.chosen}")
+    if not math.isfinite(problem.floor):
+        raise ValueError(f"{where}: floor must be a finite number, not {problem.floor}")
 
 
 def _mismatches(

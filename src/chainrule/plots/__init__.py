@@ -9,9 +9,28 @@ in every figure: see `chainrule.plots.style.COLORS`.
 """
 
 from chainrule.plots.layers import flow
-from chainrule.plots.style import COLORS, CYCLE, RATES, STYLE, grid, rate_colors, styled
+from chainrule.plots.style import (
+    COLORS,
+    CYCLE,
+    RATES,
+    STYLE,
+    FigureError,
+    grid,
+    rate_colors,
+    styled,
+)
 
-__all__ = ["COLORS", "CYCLE", "RATES", "STYLE", "flow", "grid", "rate_colors", "styled"]
+__all__ = [
+    "COLORS",
+    "CYCLE",
+    "RATES",
+    "STYLE",
+    "FigureError",
+    "flow",
+    "grid",
+    "rate_colors",
+    "styled",
+]
 
 
 def __dir__() -> list[str]:

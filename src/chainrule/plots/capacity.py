@@ -8,7 +8,17 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from chainrule.plots.style import BLACK, BLUE, COLORS, CYCLE, GREY, VERMILLION, grid, styled
+from chainrule.plots.style import (
+    BLACK,
+    BLUE,
+    COLORS,
+    CYCLE,
+    GREY,
+    VERMILLION,
+    FigureError,
+    grid,
+    styled,
+)
 
 __all__ = ["Errors", "errors", "fits", "surfaces", "templates"]
 
@@ -199,7 +209,7 @@ def templates(
     expected = (shape[0] * shape[1], len(weights))
     wrong = {title: kernel.shape for title, kernel in kernels.items() if kernel.shape != expected}
     if wrong:
-        raise ValueError(
+        raise FigureError(
             f"with {len(weights)} weights and images of {shape} a kernel is {expected}, not {wrong}"
         )
     chosen = np.argsort(-np.abs(weights), kind="stable")[:count]

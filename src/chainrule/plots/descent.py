@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from chainrule.plots.style import COLORS, CYCLE, GREY, grid, rate_colors, styled
+from chainrule.plots.style import COLORS, CYCLE, GREY, FigureError, grid, rate_colors, styled
 
 __all__ = ["draw_edges", "final_against_rate", "losses", "outcomes", "overlay"]
 
@@ -192,7 +192,7 @@ def overlay(series: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
       ValueError: there is no series to draw.
     """
     if not series:
-        raise ValueError("no series to draw: both runs need one with that name")
+        raise FigureError("no series to draw: both runs need one with that name")
     shown = list(series.items())[:12]
     columns = min(3, len(shown))
     rows = -(-len(shown) // columns)

@@ -9,7 +9,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from chainrule.plots.style import COLORS, CYCLE, ORANGE, PURPLE, grid, styled
+from chainrule.plots.style import COLORS, CYCLE, ORANGE, PURPLE, FigureError, grid, styled
 
 if TYPE_CHECKING:
     from chainrule.xray.flow import Flow
@@ -32,7 +32,7 @@ def flow(flow: "Flow") -> Figure:
     """
     layers = list(flow.layers)
     if not layers:
-        raise ValueError("the flow has no layer: no product with a matrix of parameters was found")
+        raise FigureError("the flow has no layer: no product with a matrix of parameters was found")
     x = np.arange(len(layers))
     shares = {
         "dead": (ORANGE, [layer.dead for layer in layers]),

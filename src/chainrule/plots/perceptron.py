@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from chainrule.plots.style import BLACK, COLORS, GREY, grid, styled
+from chainrule.plots.style import BLACK, COLORS, GREY, FigureError, grid, styled
 
 __all__ = ["changes", "weight_images"]
 
@@ -39,7 +39,7 @@ def weight_images(weights: Mapping[str, np.ndarray], shape: tuple[int, int] = (2
     figure, axes = grid(1, len(weights), width=3.4 * len(weights), height=2.9)
     for ax, (name, w) in zip(axes[0], weights.items(), strict=True):
         if w.shape != (shape[0] * shape[1],):
-            raise ValueError(
+            raise FigureError(
                 f"an image of shape {shape} has {shape[0] * shape[1]} weights, got shape {w.shape} "
                 f"for {name!r}: leave the bias out"
             )
@@ -82,13 +82,13 @@ def changes(
       2
     """
     if inputs.shape[1:] != (2,) or weights.shape[1:] not in ((2,), (3,)):
-        raise ValueError(
+        raise FigureError(
             "inputs must be [N, 2] and weights [steps, 2] or [steps, 3], "
             f"got {inputs.shape} and {weights.shape}"
         )
     steps = np.flatnonzero((np.diff(weights, axis=0) != 0).any(axis=1)) + 1
     if not len(steps):
-        raise ValueError(f"the weights never change: all {len(weights)} rows are {weights[0]}")
+        raise FigureError(f"the weights never change: all {len(weights)} rows are {weights[0]}")
     columns = min(columns, len(steps))
     rows = -(-len(steps) // columns)
     figure, axes = grid(

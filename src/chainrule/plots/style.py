@@ -10,6 +10,8 @@ import numpy as np
 from cycler import cycler
 from matplotlib.figure import Figure
 
+from chainrule.plots._arguments import FigureError, checked
+
 __all__ = [
     "BLACK",
     "BLUE",
@@ -24,6 +26,7 @@ __all__ = [
     "STYLE",
     "VERMILLION",
     "YELLOW",
+    "FigureError",
     "grid",
     "rate_colors",
     "styled",
@@ -76,12 +79,19 @@ R = TypeVar("R")
 
 
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """Draw with the package's style, and leave the caller's settings as they were."""
+    """Draw with the package's style, and leave the caller's settings as they were.
+
+    Arguments may be anything that NumPy makes arrays of.
+
+    Raises:
+      FigureError: what was given makes no figure, a ValueError.
+    """
 
     @functools.wraps(draw)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         with mpl.rc_context(STYLE):
-            return draw(*args, **kwargs)
+            drawn: R = checked(draw, args, kwargs)
+            return drawn
 
     return wrapped
 

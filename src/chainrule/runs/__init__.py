@@ -25,7 +25,7 @@ from chainrule.runs.pages.run import report, write_report
 from chainrule.runs.read import Loaded, load
 from chainrule.runs.trace import Series
 from chainrule.runs.wording import counted
-from chainrule.runs.write import Run, check_counts, start
+from chainrule.runs.write import Run, start
 
 __all__ = [
     "Above",
@@ -39,7 +39,6 @@ __all__ = [
     "Metrics",
     "Run",
     "Series",
-    "check_counts",
     "compare",
     "counted",
     "dumps",

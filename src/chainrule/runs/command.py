@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from chainrule import runs
+from chainrule import _files, runs
+from chainrule._files import printable
 
 __all__ = ["compare", "listing", "report", "xray"]
 
@@ -45,16 +46,18 @@ def compare(
         )
     found = found._replace(gaps=tuple(gaps))
     print(runs.text(found))
-    figure = overlay(
-        {gap.series: (found.a.trace[gap.name_a], found.b.trace[gap.name_b]) for gap in gaps}
-    )
+    shown = {
+        printable(gap.series): (found.a.trace[gap.name_a], found.b.trace[gap.name_b])
+        for gap in gaps
+    }
+    figure = overlay(shown)
     out = out or b / f"compare-{a.resolve().name}.png"
-    figure.savefig(out, dpi=150)
-    print(f"overlay: {out}")
+    with _files.replacing(out) as file:
+        figure.savefig(file, format=out.suffix.lstrip(".") or "png", dpi=150)
+    print(f"overlay: {printable(out)}")
     page = out.with_suffix(".html")
-    text = runs.page(found, picture=out.name, folder=out.parent)
-    page.write_text(text, encoding="utf-8")
-    print(f"page: {page}")
+    _files.write(page, runs.page(found, picture=out.name, folder=out.parent))
+    print(f"page: {printable(page)}")
 
 
 def listing(folder: str | os.PathLike[str] = "runs", *, results: int = 3) -> None:
@@ -63,15 +66,15 @@ def listing(folder: str | os.PathLike[str] = "runs", *, results: int = 3) -> Non
     if found.runs:
         Console().print(runs.table(found, results=results))
     elif not found.broken:
-        print(f"no run in {folder}: an experiment leaves one")
+        print(f"no run in {printable(folder)}: an experiment leaves one")
     for path, reason in found.broken:
-        print(f"left out {path}: {reason}")
+        print(f"left out {printable(path)}: {printable(reason)}")
 
 
 def report(folders: Sequence[pathlib.Path]) -> None:
     """Write the ``report.html`` of run folders anew."""
     for folder in folders:
-        print(f"page: {runs.write_report(folder)}")
+        print(f"page: {printable(runs.write_report(folder))}")
 
 
 def xray(
@@ -100,7 +103,7 @@ def xray(
         for name, text in command.files(made).items():
             run.save_text(name, text)
         run.result("births of NaN and Inf", len(made.nonfinite().births))
-    print(f"page: {run.path / 'xray.html'}")
+    print(f"page: {printable(run.path / 'xray.html')}")
 
 
 def __dir__() -> list[str]:

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from chainrule._files import JSON
+from chainrule import _require
+from chainrule._files import JSON, printable
 from chainrule.runs.read import Loaded, load
 from chainrule.runs.trace import Series
 
@@ -78,9 +79,11 @@ def compare(
       A `Comparison`.
 
     Raises:
-      ValueError: the runs are of different experiments, or have no series in common.
+      ValueError: the runs are of different experiments, or have no series in common; or the
+        tolerance is negative or not finite.
       FileNotFoundError: one is not a run folder.
     """
+    _require.real("tolerance", tolerance, least=0)
     a, b = load(run_a), load(run_b)
     if a.record["experiment"] != b.record["experiment"]:
         raise ValueError(
@@ -93,7 +96,7 @@ def compare(
             f"{a.path} and {b.path} have no series in common: {list(a.trace)} against "
             f"{list(b.trace)}"
         )
-    settings_a, settings_b = a.record.get("arguments", {}), b.record.get("arguments", {})
+    settings_a, settings_b = (run.record.get("arguments") or {} for run in (a, b))
     return Comparison(
         a,
         b,
@@ -155,7 +158,7 @@ def text(comparison: Comparison, containing: str = "") -> str:
       containing: show only the series with this in their name.
 
     Returns:
-      Lines for the terminal.
+      Lines for the terminal, in which what could move its cursor is escaped.
     """
     a, b = comparison.a, comparison.b
     lines = [f"A: {a.path}", f"B: {b.path}"]
@@ -174,7 +177,7 @@ def text(comparison: Comparison, containing: str = "") -> str:
     for which, names in (("A", comparison.only_a), ("B", comparison.only_b)):
         if names:
             lines.append(f"only in {which}: {', '.join(names)}")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def __dir__() -> list[str]:

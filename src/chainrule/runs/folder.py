@@ -12,6 +12,23 @@ PARTIAL = ".partial"
 """The ending of a folder whose run is not finished."""
 
 
+def one_name(what: str, name: object) -> str:
+    """Return a name of a file or folder, and refuse what would lead elsewhere or could not be read.
+
+    Args:
+      what: what it is the name of, for the message.
+      name: one part of a path.
+
+    Raises:
+      ValueError: it is empty, has a slash, is ``.`` or ``..``, or holds what no terminal shows.
+    """
+    if not isinstance(name, str) or not name or name in (".", "..") or "/" in name:
+        raise ValueError(f"{what} must be the name of one file or folder, not {name!r}")
+    if not name.isprintable():
+        raise ValueError(f"{what} must be printable text, not {name!r}")
+    return name
+
+
 def claim(folder: pathlib.Path, name: str) -> pathlib.Path:
     """Make a folder for a run that starts; two may start in one second with the same seed."""
     return next(filter(None, (_made(folder / f"{one}{PARTIAL}") for one in _candidates(name))))

@@ -49,7 +49,15 @@ def series(columns: Mapping[str, np.ndarray], notes: JSON) -> dict[str, Series]:
     """
     if notes is None:
         return {name: _of_name(name, values) for name, values in columns.items()}
-    return {name: Series(values, **notes.get(name, {})) for name, values in columns.items()}
+    return {name: _noted(values, notes.get(name, {})) for name, values in columns.items()}
+
+
+def _noted(values: np.ndarray, note: JSON) -> Series:
+    known = note if isinstance(note, Mapping) else {}
+    loss, eta, stem = known.get("loss") is True, known.get("eta"), known.get("stem")
+    if isinstance(eta, int | float) and isinstance(stem, str):
+        return Series(values, loss, float(eta), stem)
+    return Series(values, loss)
 
 
 def _result(name: str, result: JSON) -> JSON:

@@ -4,7 +4,8 @@ import os
 import pathlib
 from typing import TYPE_CHECKING, NamedTuple
 
-from chainrule._files import JSON
+from chainrule import _require
+from chainrule._files import JSON, printable
 from chainrule.runs.folder import PARTIAL
 from chainrule.runs.read import read_record
 from chainrule.runs.wording import counted, short, wanted
@@ -15,6 +16,7 @@ if TYPE_CHECKING:  # rich takes its time to be imported
 __all__ = ["Listing", "find", "table"]
 
 _WIDEST = 80  # of a result, in characters
+_LOOKS = 10  # at most so many, where runs end while they are listed
 
 
 class Listing(NamedTuple):
@@ -51,22 +53,47 @@ def find(folder: str | os.PathLike[str] = "runs") -> Listing:
       >>> [record["seed"] for _, record in found.runs], found.broken
       ([7], ())
     """
-    folder = pathlib.Path(folder)
+    folder = _require.path("folder", folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder: name the one where runs are kept")
-    found, broken = [], []
-    for path in sorted({file.parent for file in folder.rglob("run.json")}):
-        try:
-            found.append((path, read_record(path)))
-        except (ValueError, OSError) as error:
-            broken.append((path, str(error)))
-    whole = {path for path, _ in (*found, *broken)}
-    for path in sorted(folder.rglob(f"*{PARTIAL}")):
-        if path.is_dir() and path not in whole:
-            broken.append((path, "it is still running, or it was stopped"))
+    # A run that ends meanwhile has its folder renamed: it is looked for again under its new name.
+    for _ in range(_LOOKS):
+        found, broken, gone = _look(folder)
+        if not gone:
+            break
     # By the time in the record, to the second; runs of one second by their folders.
     found.sort(key=lambda run: (str(run[1].get("started", "")), str(run[0])))
-    return Listing(folder, tuple(found), tuple(broken))
+    return Listing(folder, tuple(found), tuple(sorted(broken)))
+
+
+_Found = list[tuple[pathlib.Path, dict[str, JSON]]]
+_Broken = list[tuple[pathlib.Path, str]]
+
+
+def _look(folder: pathlib.Path) -> tuple[_Found, _Broken, bool]:
+    """Return the runs, what cannot be read, and whether a folder went away meanwhile."""
+    found: _Found = []
+    broken: _Broken = []
+    gone: list[OSError] = []
+
+    def missed(error: OSError) -> None:
+        if isinstance(error, FileNotFoundError):
+            gone.append(error)
+        else:
+            broken.append((pathlib.Path(error.filename), str(error.strerror)))
+
+    for name, _, files in os.walk(folder, onerror=missed):
+        path = pathlib.Path(name)
+        if "run.json" in files:
+            try:
+                found.append((path, read_record(path)))
+            except FileNotFoundError as error:
+                gone.append(error)
+            except (ValueError, OSError) as error:
+                broken.append((path, str(error)))
+        elif path.suffix == PARTIAL:
+            broken.append((path, "it is still running, or it was stopped"))
+    return found, broken, bool(gone)
 
 
 def table(listing: Listing, *, results: int = 3) -> "Table":
@@ -79,8 +106,9 @@ def table(listing: Listing, *, results: int = 3) -> "Table":
     from rich.markup import escape
     from rich.table import Table
 
+    _require.count("results", results, least=0)
     found = counted(len(listing.runs), "run")
-    made = Table(title=f"{found} in {escape(str(listing.folder))}")
+    made = Table(title=f"{found} in {escape(printable(listing.folder))}")
     made.add_column("experiment, folder", overflow="fold")
     made.add_column("started")
     made.add_column("seed", justify="right")
@@ -88,13 +116,15 @@ def table(listing: Listing, *, results: int = 3) -> "Table":
     made.add_column("first results (expected)", overflow="fold")
     for path, record in listing.runs:
         cells = (
-            f"{record['experiment']}\n{path}",
-            "\n".join(str(record.get("started", "?"))[:16].split("T")),
-            record.get("seed", "?"),
-            short(record.get("wall_seconds", "?")),
-            "\n".join(_results(record.get("results"))[:results]),
+            (record["experiment"], path),
+            str(record.get("started", "?"))[:16].split("T"),
+            (record.get("seed", "?"),),
+            (short(record.get("wall_seconds", "?")),),
+            _results(record.get("results"))[:results],
         )
-        made.add_row(*(escape(str(cell)) for cell in cells), end_section=True)
+        made.add_row(
+            *(escape("\n".join(map(printable, lines))) for lines in cells), end_section=True
+        )
     return made
 
 

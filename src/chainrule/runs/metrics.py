@@ -10,10 +10,13 @@ from typing import NamedTuple
 from chainrule import _files
 from chainrule._files import JSON
 
-__all__ = ["Log", "Metrics", "Record", "numbers", "read"]
+__all__ = ["MOST", "Log", "Metrics", "Record", "numbers", "read"]
 
 Record = dict[str, JSON]
 """One line of the file."""
+
+MOST = 2**30
+"""The largest file that is read, in bytes."""
 
 # JSON has no numbers for these.
 _WORDS = {word: float(word) for word in ("nan", "inf", "-inf")}
@@ -64,8 +67,8 @@ class Log:
         if stale:
             self._rewrite()
         else:
-            with open(self._file, "a", encoding="utf-8") as file:
-                file.write(_line(made))
+            with open(self._file, "ab", opener=_not_following) as file:
+                file.write(_files.encoded(_line(made)))
 
     def write_csv(self) -> None:
         """Write the records as ``metrics.csv``: a column for each name, in order of appearance."""
@@ -80,6 +83,10 @@ class Log:
 
     def _rewrite(self) -> None:
         _files.write(self._file, "".join(map(_line, self._records)))
+
+
+def _not_following(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
 def _line(record: JSON) -> str:
@@ -99,6 +106,7 @@ def read(path: str | os.PathLike[str]) -> Metrics:
 
     Raises:
       FileNotFoundError: there is no such file.
+      ValueError: it is no regular file, or larger than `MOST`.
 
     Example:
       >>> import tempfile
@@ -109,7 +117,7 @@ def read(path: str | os.PathLike[str]) -> Metrics:
       Metrics(records=({'step': 1, 'loss': inf},), problems=())
     """
     path = pathlib.Path(path)
-    *whole, last = path.read_bytes().split(b"\n")
+    *whole, last = _files.read(path, most=MOST).split(b"\n")
     records, problems = [], []
     for number, line in enumerate([*whole, last], start=1):
         try:

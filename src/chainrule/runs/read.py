@@ -8,12 +8,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from chainrule import _files
 from chainrule._files import JSON
 from chainrule.runs import formats, metrics, trace
 from chainrule.runs.metrics import Record
 from chainrule.runs.trace import Series
 
-__all__ = ["Loaded", "load", "read_record"]
+__all__ = ["MOST", "Loaded", "load", "read_record"]
+
+MOST = 2**26
+"""The largest ``run.json`` that is read, in bytes."""
 
 
 class Loaded(NamedTuple):
@@ -44,10 +48,10 @@ def load(path: str | os.PathLike[str]) -> Loaded:
     path = pathlib.Path(path)
     record = read_record(path)
     log, table = path / "metrics.jsonl", path / "trace.csv"
-    found = metrics.read(log) if log.is_file() else metrics.Metrics((), ())
+    found = metrics.read(log) if log.exists() else metrics.Metrics((), ())
     if found.problems:
         raise ValueError("; ".join(found.problems))
-    columns = trace.read(table) if table.is_file() else {}
+    columns = trace.read(table) if table.exists() else {}
     series = formats.series(columns, record.get("series"))
     return Loaded(path, record, columns, found.records, series)
 
@@ -55,19 +59,27 @@ def load(path: str | os.PathLike[str]) -> Loaded:
 def read_record(path: pathlib.Path) -> dict[str, JSON]:
     """Read the ``run.json`` of a run folder; raises as `chainrule.runs.load`."""
     file = path / "run.json"
-    if not file.is_file():
+    try:
+        text = _files.read(file, most=MOST)
+    except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(
             f"{path} is not a finished run: it has no run.json "
             "(name a folder <root>/<experiment>/<time>-s<seed>)"
-        )
+        ) from None
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        record = _files.loads(text.decode("utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{file} is not JSON, line {error.lineno}: {error.msg}") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} is not text in UTF-8: {error.reason}") from None
-    if not isinstance(record, dict) or "experiment" not in record:
+    except ValueError as error:
+        raise ValueError(f"{file} is not JSON: {error}") from None
+    if not isinstance(record, dict) or not isinstance(record.get("experiment"), str):
         raise ValueError(f"{file} names no experiment: it was not written as a run")
+    for field in ("arguments", "results", "series"):
+        value = record.get(field)
+        if value is not None and not isinstance(value, dict):
+            raise ValueError(f"{file}: {field} must be names and values, not {value!r:.60}")
     return formats.upgraded(record)
 
 

@@ -11,7 +11,10 @@ import numpy as np
 from chainrule import _files, _require
 from chainrule._files import JSON
 
-__all__ = ["Series", "read", "write"]
+__all__ = ["MOST", "Series", "read", "write"]
+
+MOST = 2**30
+"""The largest ``trace.csv`` that is read, in bytes."""
 
 
 class Series(NamedTuple):
@@ -39,13 +42,16 @@ def write(path: pathlib.Path, series: Mapping[str, Any]) -> dict[str, JSON]:
       series: name to a `Series` or to its values. Shorter ones leave their last cells empty.
 
     Raises:
-      ValueError: a series is not one-dimensional, or has a rate and no stem.
+      ValueError: a series is not one-dimensional or not of real numbers, or has a rate and no stem.
     """
     made = {name: one if isinstance(one, Series) else Series(one) for name, one in series.items()}
     columns = {name: np.asarray(one.values) for name, one in made.items()}
     wrong = {name: column.shape for name, column in columns.items() if column.ndim != 1}
     if wrong:
         raise ValueError(f"a series has one value a step, but the shapes are {wrong}")
+    foreign = {name: str(c.dtype) for name, c in columns.items() if c.dtype.kind not in "biuf"}
+    if foreign:
+        raise ValueError(f"a series holds real numbers, but the dtypes are {foreign}")
     notes = {name: note for name, one in made.items() if (note := _note(name, one))}
     length = max((len(column) for column in columns.values()), default=0)
     text = io.StringIO(newline="")
@@ -74,13 +80,21 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
     """Read the columns of ``trace.csv`` as float64 arrays, the step left out.
 
     Raises:
-      ValueError: it cannot be read; the line is named.
+      ValueError: it cannot be read, and the line is named; or it is no regular file, or larger than
+        `MOST`.
     """
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))
+    try:
+        text = _files.read(path, most=MOST).decode("utf-8")
+        rows = list(csv.reader(io.StringIO(text, newline="")))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not text in UTF-8: {error.reason}") from None
+    except csv.Error as error:
+        raise ValueError(f"{path} is no table of comma-separated values: {error}") from None
     if not rows or rows[0][:1] != ["step"]:
         raise ValueError(f"{path} line 1: the first column of a trace is called 'step'")
     names = rows[0][1:]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{path} line 1: two columns have one name: {', '.join(twice)}")
     columns: dict[str, list[float]] = {name: [] for name in names}
     for number, row in enumerate(rows[1:], start=2):
         if len(row) != len(names) + 1:

@@ -12,7 +12,9 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from chainrule import _files, _require, compiling
+import numpy as np
+
+from chainrule import _files, compiling
 from chainrule._files import JSON
 from chainrule.runs import folder as folders
 from chainrule.runs import limits, metrics, trace
@@ -21,7 +23,7 @@ from chainrule.runs.limits import Limit
 from chainrule.runs.pages.run import write_report
 from chainrule.runs.surroundings import surroundings
 
-__all__ = ["Run", "check_counts", "start"]
+__all__ = ["Run", "start"]
 
 
 class Run:
@@ -32,18 +34,25 @@ class Run:
       record: what ``run.json`` will hold.
     """
 
-    def __init__(self, path: pathlib.Path, record: dict[str, JSON]):
+    def __init__(self, path: pathlib.Path, record: dict[str, JSON], lock: _files.Lock):
         self.path = path
         self.record = record
+        self._lock = lock
         self._metrics = metrics.Log(path)
 
     def save_figure(self, name: str, figure: Any) -> None:
         """Save a matplotlib figure as ``<name>.png`` and ``<name>.svg``."""
-        figure.savefig(self.path / f"{name}.png", dpi=150)
-        figure.savefig(self.path / f"{name}.svg", metadata={"Date": None})
+        folders.one_name("the name of a figure", name)
+        self._lock.check(self.path)
+        with _files.replacing(self.path / f"{name}.png") as file:
+            figure.savefig(file, format="png", dpi=150)
+        with _files.replacing(self.path / f"{name}.svg") as file:
+            figure.savefig(file, format="svg", metadata={"Date": None})
 
     def save_text(self, filename: str, text: str) -> None:
         """Save a text file, for example a page."""
+        folders.one_name("filename", filename)
+        self._lock.check(self.path)
         _files.write(self.path / filename, text)
 
     def save_trace(self, series: Mapping[str, Any]) -> None:
@@ -56,6 +65,7 @@ class Run:
         Raises:
           ValueError: a series is not one-dimensional, or has a rate and no stem.
         """
+        self._lock.check(self.path)
         self.note(series=trace.write(self.path / "trace.csv", series))
 
     def append(self, record: Mapping[str, JSON]) -> None:
@@ -68,6 +78,7 @@ class Run:
         Example:
           ``training.fit(..., report=run.append)``
         """
+        self._lock.check(self.path)
         self._metrics.append(record)
 
     @property
@@ -110,20 +121,10 @@ class Run:
           per: what there is one number of, as ``"seed"`` or ``"turn"``, where the value is a list
             of repetitions: the report then summarises it by its median and range.
         """
+        if per is not None and (not isinstance(per, str) or not per):
+            raise ValueError(f'per must say what there is one number of, as "seed", not {per!r}')
         result = {"value": value, "expected": limits.to_json(expected)}
         self.record["results"][name] = result if per is None else {**result, "per": per}
-
-
-def check_counts(**counts: int) -> None:
-    """Refuse settings of a run that count something and are below 1.
-
-    Raises:
-      ValueError: it names all of them.
-
-    Example:
-      >>> check_counts(seeds=3)
-    """
-    _require.counts(**counts)
 
 
 @contextlib.contextmanager
@@ -153,8 +154,10 @@ def start(
       A `Run`. After the block its ``path`` is the finished folder, with its ``report.html``.
 
     Raises:
-      ValueError: the folder to resume is none of a stopped run of this experiment, or another
-        process is still writing it.
+      ValueError: the experiment's name is not that of one folder; or the folder to resume is none
+        of a stopped run of this experiment, or another process is still writing it.
+      FileNotFoundError: the folder was renamed, removed or replaced while it was written; raised by
+        the method of the run that writes next.
 
     If the block raises, what was written stays in a folder that ends in ``.partial``; an empty one
     is removed. Of several processes (`chainrule.training.launch`) the first one writes the run; the
@@ -171,6 +174,9 @@ def start(
       ...     loaded.record["arguments"], loaded.trace["loss"].tolist()
       ({'eta': 0.5}, [2.0, 1.0])
     """
+    folders.one_name("experiment", experiment)
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        raise ValueError(f"seed must be an int, not {seed!r}")
     first = os.environ.get("CHAINRULE_RANK", "0") == "0"
     if not first:
         root, resume = tempfile.mkdtemp(), None
@@ -194,6 +200,7 @@ def start(
             "seed": seed,
             "results": {},
         },
+        lock,
     )
     if resume is not None:
         run.note(resumed=True)
