@@ -61,9 +61,11 @@ zoo: $(VENV)/tested
 	    $(BIN)/python -m pytest -m zoo tests/zoo; \
 	else echo "zoo: Python 3.12 or newer is needed, nothing tested"; fi
 
-# Write the map of the package into CONTRIBUTING.md, and count its lines of code.
+# Write the map of the package and the cases of its faults into CONTRIBUTING.md, and count its lines
+# of code.
 house: $(VENV)/tested
 	$(BIN)/python tests/test_house.py
+	$(BIN)/python tests/test_contributing.py
 
 # Plant errors in the package, one at a time, and count those that the tests see. SEED and COUNT
 # choose them.

@@ -23,7 +23,7 @@ def test_what_numpy_makes_arrays_of_will_do():
 @pytest.mark.parametrize(
     ("draw", "message"),
     [
-        (lambda: descent.losses(3), r"^lanes must be a mapping by name, not a int$"),
+        (lambda: descent.losses(3), r"^lanes must be a mapping by name, not an int$"),
         (
             lambda: descent.losses({"a": "b"}),
             r"^lanes\['a'\] must be an array of real numbers, not",
@@ -36,7 +36,7 @@ def test_what_numpy_makes_arrays_of_will_do():
         (lambda: classification.confusion(np.eye(3), names=3), r"^names must be a sequence, not"),
         (lambda: perceptron.weight_images("w"), r"^weights must be a mapping by name, not a str"),
         (lambda: cost.batches([3], cost.Machine(1.0, 1.0)), r"^passes\[0\] must be a Pass, not a"),
-        (lambda: cost.batches([], 3), r"^machine must be a Machine, not a int"),
+        (lambda: cost.batches([], 3), r"^machine must be a Machine, not an int"),
         (
             lambda: descent.outcomes(np.ones(2), np.ones((1, 3)), np.ones((1, 2)), np.ones(1)),
             r"^outcomes cannot draw etas \(2,\), final \(1, 3\), peak \(1, 2\), edges \(1,\): ",

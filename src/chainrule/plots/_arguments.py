@@ -20,8 +20,8 @@ def checked(draw: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
     """Call a drawing function with its arguments as NumPy's arrays.
 
     Raises:
-      FigureError: an argument is of another kind than its annotation says, and is named; or what was
-        given cannot be drawn, for example because shapes do not fit, and all shapes are given.
+      FigureError: an argument is of another kind than its annotation says; or what was given cannot
+        be drawn, for example because the shapes do not fit, and they are all said.
     """
     bound = inspect.signature(draw).bind(*args, **kwargs)
     hints = _hints(draw)
