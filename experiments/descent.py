@@ -25,7 +25,7 @@ import sys
 import time
 import webbrowser
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -157,7 +157,13 @@ def _two_well(config: Config, run: runs.Run) -> dict[str, Any]:
     run.save_figure("two_well", trajectory.frames(drawn, points, curve))
     run.save_text("two_well.html", trajectory.animation(drawn, points, curve))
 
-    # Hundreds of rates at once: where do they come to rest?
+    _two_well_sweep(config, run)
+    return columns
+
+
+def _two_well_sweep(config: Config, run: runs.Run) -> None:
+    """Sweep over hundreds of rates at once: where do they come to rest?"""
+    optimizer, loss = OPTIMIZERS[config.optimizer], landscapes.two_well
     start = jnp.asarray(config.starts[0])
     etas = np.linspace(0.0025, 1.0, 400, dtype=np.float32)
     dense = jax.jit(
@@ -189,7 +195,6 @@ def _two_well(config: Config, run: runs.Run) -> dict[str, Any]:
         stationary={"minimum": -1.0467, "maximum": 0.1010, "minimum ": 0.9456},
     )
     run.save_figure("two_well_sweep", figure)
-    return columns
 
 
 def _trajectory(loss, eta: float, w, losses, points) -> trajectory.Trajectory:
@@ -236,8 +241,23 @@ def _landscape(config: Config, run: runs.Run, name: str) -> dict[str, Any]:
 # --- the notes' network on digits --------------------------------------------------------------
 
 
+class Seeds(NamedTuple):
+    """What became of every rate from every seed.
+
+    Attributes:
+      lanes: ``[seeds][rates]``.
+      loss: ``[seeds, rates, steps + 1]``.
+      dead: ``[seeds, rates]``, the share of hidden units that are dead at the end.
+      edges: ``[seeds]``, predicted at the start.
+    """
+
+    lanes: list[tuple[descent.Lane, ...]]
+    loss: np.ndarray
+    dead: np.ndarray
+    edges: np.ndarray
+
+
 def _digits(config: Config, run: runs.Run) -> dict[str, Any]:
-    optimizer = OPTIMIZERS[config.optimizer]
     etas = sorted({*config.etas, *([config.reference] if config.reference else [])})
     inputs, targets = _fives(config, run)
     constant = float(jnp.mean(targets) * (1 - jnp.mean(targets)))
@@ -245,11 +265,38 @@ def _digits(config: Config, run: runs.Run) -> dict[str, Any]:
     def loss(params):
         return losses.squared_error(mlp.apply(params, inputs)[:, 0], targets)
 
+    found, columns = _every_seed(config, run, loss, inputs, etas)
+    CONSOLE.print(_digits_table(config, run, etas, found))
+    run.result("digits: edge at the start, by seed", found.edges, "near 0.02", per="seed")
+    run.result("digits: loss of the constant predictor", constant, expected=0.0835)
+    CONSOLE.print(
+        f"the best constant predictor has a loss of {constant:.4f}; "
+        f"predicted edge at the start {_spread(found.edges)}"
+    )
+    floors = {"constant predictor": constant}
+    names = [f"$\\eta$ = {eta:g}" for eta in etas]
+    figure = plots.losses(
+        {name: found.loss[:, lane] for lane, name in enumerate(names)},
+        colors=rate_colors(etas),
+        floors=floors,
+        dead={name: found.dead[:, lane] for lane, name in enumerate(names)},
+    )
+    run.save_figure("digits", figure)
+    _against_the_edge(config, run, loss, inputs.shape[1], found.edges[:1], floors)
+    return columns
+
+
+def _every_seed(
+    config: Config, run: runs.Run, loss: Callable[..., Any], inputs: jax.Array, etas: list[float]
+) -> tuple[Seeds, dict[str, runs.Series]]:
+    """Descend at every rate from every seed; return what became of them, and their series."""
+    optimizer = OPTIMIZERS[config.optimizer]
+
     def dead(params):
         """Share of hidden units that no sample switches on: no gradient reaches them."""
-        return jnp.mean(
-            ~jnp.any(linear(inputs, *_layer(params, "layer1")) > 0, axis=0), dtype=float
-        )
+        layer = params["layer1"]
+        on = jnp.any(linear(inputs, layer["kernel"], layer["bias"]) > 0, axis=0)
+        return jnp.mean(~on, dtype=float)
 
     @jax.jit
     def run_seed(key, etas):
@@ -262,7 +309,6 @@ def _digits(config: Config, run: runs.Run) -> dict[str, Any]:
     rates = jnp.asarray(etas)
     compiled = run.compile(run_seed, jax.random.key(0), rates)
     CONSOLE.print(f"digits: compiled in {run.record['compile_seconds']:.1f} s")
-
     columns, lanes, edges, shares, curves = {}, [], [], [], []
     for seed in config.every_seed:
         clock = time.perf_counter()
@@ -275,82 +321,65 @@ def _digits(config: Config, run: runs.Run) -> dict[str, Any]:
             columns |= _columns("digits", eta, trace, lane, f"seed={seed}")
         CONSOLE.print(
             f"digits: seed {seed}, sharpness at the start {sharpness:.1f}, "
-            f"edge {_edge(edges[-1])}, "
-            f"{time.perf_counter() - clock:.1f} s"
+            f"edge {_edge(edges[-1])}, {time.perf_counter() - clock:.1f} s"
         )
+    return Seeds(lanes, np.stack(curves), np.stack(shares), np.asarray(edges)), columns
 
-    loss_rows, dead_rows, edge_rows = np.stack(curves), np.stack(shares), np.asarray(edges)
-    final = np.asarray([[lane.final for lane in seed] for seed in lanes])
-    peak = np.asarray([[lane.peak for lane in seed] for seed in lanes])
+
+def _digits_table(config: Config, run: runs.Run, etas: list[float], found: Seeds) -> Table:
     table = Table(
         title=f"{config.hidden} hidden units on {config.samples} digits, {config.steps} steps, "
         f"{runs.counted(config.seeds, 'seed')}: median (lowest to highest)",
     )
     for column in ("eta", "verdicts", "peak", "final loss", "final / best", "dead units, %"):
         table.add_column(column, justify="left" if column == "verdicts" else "right")
-    for lane, eta in enumerate(etas):
-        words = [seed[lane].verdict for seed in lanes]
+    for i, eta in enumerate(etas):
+        seeds = [lanes[i] for lanes in found.lanes]
+        words = [lane.verdict for lane in seeds]
+        peak, final, ratio = np.asarray(
+            [(lane.peak, lane.final, lane.ratio_to_best) for lane in seeds]
+        ).T
+        dead = found.dead[:, i]
         table.add_row(
             f"{eta:g}",
             "\n".join(f"{words.count(word)} {word}" for word in sorted(set(words))),
-            *(
-                _spread(values).replace(" (", "\n(")
-                for values in (
-                    peak[:, lane],
-                    final[:, lane],
-                    np.asarray([seed[lane].ratio_to_best for seed in lanes]),
-                    100 * dead_rows[:, lane],
-                )
-            ),
+            *(_spread(v).replace(" (", "\n(") for v in (peak, final, ratio, 100 * dead)),
         )
-        for what, values in (("final loss", final), ("peak loss", peak), ("dead", dead_rows)):
-            run.result(f"digits, eta {eta:g}: {what}, by seed", values[:, lane], per="seed")
+        for what, values in (("final loss", final), ("peak loss", peak), ("dead", dead)):
+            run.result(f"digits, eta {eta:g}: {what}, by seed", values, per="seed")
         run.result(f"digits, eta {eta:g}: verdicts, by seed", ", ".join(words))
-    run.result("digits: edge at the start, by seed", edge_rows, "near 0.02", per="seed")
-    run.result("digits: loss of the constant predictor", constant, expected=0.0835)
-    CONSOLE.print(table)
-    CONSOLE.print(
-        f"the best constant predictor has a loss of {constant:.4f}; "
-        f"predicted edge at the start {_spread(edge_rows)}"
-    )
+    return table
 
-    floors = {"constant predictor": constant}
-    names = [f"$\\eta$ = {eta:g}" for eta in etas]
-    figure = plots.losses(
-        {name: loss_rows[:, lane] for lane, name in enumerate(names)},
-        colors=rate_colors(etas),
-        floors=floors,
-        dead={name: dead_rows[:, lane] for lane, name in enumerate(names)},
-    )
-    run.save_figure("digits", figure)
 
-    # The first seed again, on a scale of rates, to hold the predicted edge against what happens.
+def _against_the_edge(
+    config: Config,
+    run: runs.Run,
+    loss: Callable[..., Any],
+    pixels: int,
+    edge: np.ndarray,
+    floors: dict[str, float],
+) -> None:
+    """Descend from the first seed at a scale of rates, to compare the predicted edge with."""
     clock = time.perf_counter()
     scale = np.geomspace(0.004, 0.6, config.sweep_rates, dtype=np.float32)
-    start = mlp.init(jax.random.key(config.seed), (inputs.shape[1], config.hidden, 1))
+    start = mlp.init(jax.random.key(config.seed), (pixels, config.hidden, 1))
+    optimizer = OPTIMIZERS[config.optimizer]
     dense = descent.summary(
         descent.sweep(loss, start, scale, config.sweep_steps, optimizer=optimizer)
     )
-    figure = plots.outcomes(
-        scale,
-        np.asarray([[lane.final for lane in dense]]),
-        np.asarray([[lane.peak for lane in dense]]),
-        edge_rows[:1],
-        floors=floors,
-    )
-    run.save_figure("digits_sweep", figure)
+    final, peak = np.asarray([[(lane.final, lane.peak) for lane in dense]]).T
+    run.save_figure("digits_sweep", plots.outcomes(scale, final.T, peak.T, edge, floors=floors))
     rising = [float(eta) for eta, lane in zip(scale, dense, strict=True) if lane.peak_step > 0]
     run.result(
         f"digits, seed {config.seed}: lowest of {config.sweep_rates} rates to rise above the start",
         min(rising, default=math.inf),
-        expected=edges[0],
+        expected=float(edge[0]),
     )
     CONSOLE.print(
         f"digits: {config.sweep_rates} rates x {config.sweep_steps} steps from seed {config.seed}, "
         f"{time.perf_counter() - clock:.1f} s: the loss rises above its start from "
-        f"eta = {min(rising, default=math.inf):.3g} on (predicted edge {_edge(edges[0])})"
+        f"eta = {min(rising, default=math.inf):.3g} on (predicted edge {_edge(float(edge[0]))})"
     )
-    return columns
 
 
 def _fives(config: Config, run: runs.Run) -> tuple[jax.Array, jax.Array]:
@@ -409,10 +438,6 @@ def _open(page: pathlib.Path) -> None:
 
 
 # --- words and numbers -------------------------------------------------------------------------
-
-
-def _layer(params: Any, name: str) -> tuple[Any, Any]:
-    return params[name]["kernel"], params[name]["bias"]
 
 
 def _columns(

@@ -23,7 +23,7 @@ import contextlib
 import dataclasses
 import pathlib
 import time
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -94,119 +94,197 @@ class Config(OnDigits, Repeated):
     """The folder of a stopped run with checkpoints, to resume with the same settings."""
 
 
+class Task(NamedTuple):
+    """What is trained on what; functions are made once, so that they compile once for all seeds.
+
+    Attributes:
+      recipe: with the settings of the run.
+      train: the digits that are trained on.
+      test: the digits that are judged.
+      whole: whether these are all digits, by an unchanged recipe.
+      scale: mean and standard deviation of the pixels.
+      apply: from parameters and images of bytes to logits.
+      loss: as `chainrule.training.fit` takes it.
+      augment: what happens to the images of a batch.
+      optimizer: with its schedule.
+      init: from a key to parameters.
+      mesh: the devices over which batches are spread; None for one.
+    """
+
+    recipe: Recipe
+    train: data.Digits
+    test: data.Digits
+    whole: bool
+    scale: tuple[float, float]
+    apply: Any
+    loss: Any
+    augment: Any
+    optimizer: optax.GradientTransformation
+    init: Any
+    mesh: jax.sharding.Mesh | None
+
+    def logits(self, params) -> np.ndarray:
+        """Return the logits of the test digits."""
+        inputs = self.test.images[..., None]
+        return np.asarray(training.predict(self.apply, params, inputs, size=1000, mesh=self.mesh))
+
+    def error(self, train_state) -> dict[str, float]:
+        """Return the share of test digits that are taken for another."""
+        answers = self.logits(train_state.params).argmax(axis=1)
+        return {"test_error": float((answers != self.test.labels).mean())}
+
+
+class Seed(NamedTuple):
+    """What came of one seed.
+
+    Attributes:
+      logits: of the test digits.
+      error: the share of them taken for another.
+      seconds: all that it took.
+      records: one an epoch.
+    """
+
+    logits: np.ndarray
+    error: float
+    seconds: float
+    records: list[dict[str, Any]]
+
+
 def main(config: Config) -> pathlib.Path:
     """Run the experiment and return its run folder."""
+    clock, console = time.perf_counter(), Console()
+    task = make_task(config)
+    if _saves(config) and jax.process_count() > 1:
+        raise ValueError(
+            f"checkpoints of {jax.process_count()} processes: they lie in the run folder, which "
+            "only the first one has; train in one process, or without them"
+        )
+    with config.start("lenet_mnist", about=__doc__, resume=config.resume) as run:
+        run.note(data=task.train.provenance.to_dict(), recipe=task.recipe._asdict())
+        found = []
+        for seed in config.every_seed:
+            before, after, records = fit(config, task, run, console, seed)
+            logits = task.logits(after)
+            wrong = int((logits.argmax(axis=1) != task.test.labels).sum())
+            seconds = time.perf_counter() - clock
+            found.append(Seed(logits, wrong / len(task.test.labels), seconds, records))
+            console.print(f"seed {seed}: {wrong} of {len(task.test.labels)} wrong, {seconds:.1f} s")
+            if config.figures and seed == config.seed:
+                _draw(run, before, after, logits, task.test, task.scale)
+            clock = time.perf_counter()
+        _report(config, task, run, found)
+    console.print(_table(config, task, [one.error for one in found]))
+    return run.path
+
+
+def make_task(config: Config) -> Task:
+    """Return what the settings say is trained on what."""
     recipe = RECIPES[config.recipe]
     if config.epochs is not None:
         recipe = recipe._replace(epochs=config.epochs)
-    clock = time.perf_counter()
-    console = Console()
-    train = config.digits("train")
-    test = config.digits("test")
+    train, test = config.digits("train"), config.digits("test")
     whole = len(train.labels) == 60_000 and config.epochs is None and config.samples is None
     if config.samples is not None:
         recipe = recipe._replace(samples=config.samples)
         train = data.first(train, config.samples)
     # A source may have fewer digits than the recipe asks for.
-    images, labels = train.images[: recipe.samples, ..., None], train.labels[: recipe.samples]
+    train = train._replace(
+        images=train.images[: recipe.samples], labels=train.labels[: recipe.samples]
+    )
     # From a part: over all pixels they would take most of a second.
-    scale = float(images[:5000].mean()), float(images[:5000].std())
+    scale = float(train.images[:5000].mean()), float(train.images[:5000].std())
     apply = make_apply(*scale)
-    loss, augment = make_loss(apply, recipe.smoothing), make_augment(recipe.pixels)
-    optimizer = make_optimizer(recipe, len(labels))
-    init = jax.jit(lenet.init)
-    mesh = training.devices.mesh(config.devices) if config.devices > 1 else None
-    saves = config.checkpoints or config.resume is not None
-    if saves and jax.process_count() > 1:
-        raise ValueError(
-            f"checkpoints of {jax.process_count()} processes: they lie in the run folder, which "
-            "only the first one has; train in one process, or without them"
+    return Task(
+        recipe=recipe,
+        train=train,
+        test=test,
+        whole=whole,
+        scale=scale,
+        apply=apply,
+        loss=make_loss(apply, recipe.smoothing),
+        augment=make_augment(recipe.pixels),
+        optimizer=make_optimizer(recipe, len(train.labels)),
+        init=jax.jit(lenet.init),
+        mesh=training.devices.mesh(config.devices) if config.devices > 1 else None,
+    )
+
+
+def fit(config: Config, task: Task, run: runs.Run, console: Console, seed: int):
+    """Return the parameters before and after a training, and a record an epoch."""
+    # XLA's own generator: compiling four draws of the usual one takes 2 seconds longer.
+    keys = jax.random.split(jax.random.key(seed, impl="rbg"), 3)
+    start = training.create(task.init(keys[0]), task.optimizer, key=keys[2])
+    digits = {"images": task.train.images[..., None], "labels": task.train.labels}
+    saving = _checkpoints(run, seed, task.recipe) if _saves(config) else contextlib.nullcontext()
+
+    def report(record):
+        run.append({"seed": seed, **record})
+        progress.report(record)
+
+    with training.Progress(console) as progress, saving as checkpoints:
+        end = training.fit(
+            start,
+            task.loss,
+            task.optimizer,
+            Batches(digits, task.recipe.batch, key=keys[1]),
+            task.recipe.epochs,
+            augment=task.augment,
+            evaluate=task.error if config.figures else None,
+            report=report,
+            tick=progress.tick,
+            checkpoints=checkpoints,
+            mesh=task.mesh,
         )
+    # To the host and back: from several devices or processes to the one that draws.
+    after = jax.tree.map(jnp.asarray, jax.device_get(end.params))
+    return start.params, after, [record for record in run.records if record["seed"] == seed]
 
-    def logits_of(params):
-        inputs = test.images[..., None]
-        return np.asarray(training.predict(apply, params, inputs, size=1000, mesh=mesh))
 
-    def error_of(train_state):
-        answers = logits_of(train_state.params).argmax(axis=1)
-        return {"test_error": float((answers != test.labels).mean())}
-
-    def fit(run, seed):
-        """Return the parameters before and after, and a record an epoch."""
-        # XLA's own generator: compiling four draws of the usual one takes 2 seconds longer.
-        keys = jax.random.split(jax.random.key(seed, impl="rbg"), 3)
-        start = training.create(init(keys[0]), optimizer, key=keys[2])
-
-        def report(record):
-            run.append({"seed": seed, **record})
-            progress.report(record)
-
-        with (
-            training.Progress(console) as progress,
-            _checkpoints(run, seed, recipe) if saves else contextlib.nullcontext() as checkpoints,
-        ):
-            end = training.fit(
-                start,
-                loss,
-                optimizer,
-                Batches({"images": images, "labels": labels}, recipe.batch, key=keys[1]),
-                recipe.epochs,
-                augment=augment,
-                evaluate=error_of if config.figures else None,
-                report=report,
-                tick=progress.tick,
-                checkpoints=checkpoints,
-                mesh=mesh,
-            )
-        # To the host and back: from several devices or processes to the one that draws.
-        after = jax.tree.map(jnp.asarray, jax.device_get(end.params))
-        return start.params, after, [record for record in run.records if record["seed"] == seed]
-
-    with config.start("lenet_mnist", about=__doc__, resume=config.resume) as run:
-        run.note(data=train.provenance.to_dict(), recipe=recipe._asdict())
-        names = ("loss", "error", *(["test_error"] if config.figures else []))
-        curves: dict[str, list[np.ndarray]] = {name: [] for name in names}
-        errors, seconds, compiling = [], [], 0.0
-        for seed in config.every_seed:
-            before, after, records = fit(run, seed)
-            logits = logits_of(after)
-            seconds.append(time.perf_counter() - clock)
-            compiling += sum(record["compile_seconds"] for record in records)
-            wrong = int((logits.argmax(axis=1) != test.labels).sum())
-            errors.append(wrong / len(test.labels))
-            console.print(f"seed {seed}: {wrong} of {len(test.labels)} wrong, {seconds[-1]:.1f} s")
-            for name in curves:
-                curves[name].append(np.array([record[name] for record in records]))
-            if config.figures and seed == config.seed:
-                _draw(run, before, after, logits, test, scale)
-            clock = time.perf_counter()
-        run.save_trace(
-            {
-                f"seed={seed}/{name}": runs.Series(rows[i], loss=name == "loss")
-                for i, seed in enumerate(config.every_seed)
-                for name, rows in curves.items()
-            }
+def _report(config: Config, task: Task, run: runs.Run, found: list[Seed]) -> None:
+    names = ("loss", "error", *(["test_error"] if config.figures else []))
+    curves = {
+        name: np.array([[record[name] for record in one.records] for one in found])
+        for name in names
+    }
+    run.save_trace(
+        {
+            f"seed={seed}/{name}": runs.Series(curves[name][i], loss=name == "loss")
+            for i, seed in enumerate(config.every_seed)
+            for name in names
+        }
+    )
+    if config.figures:
+        drawn = {"train, moved, during the epoch": curves["error"], "test": curves["test_error"]}
+        epochs, colors = (
+            np.arange(1, curves["error"].shape[1] + 1),
+            (COLORS["train"], COLORS["test"]),
         )
-        if config.figures:
-            _draw_learning(run, np.stack(curves["error"]), np.stack(curves["test_error"]))
-        run.note(compile_seconds=round(compiling, 3))
-        at_most = runs.AtMost(AT_MOST[config.recipe]) if whole else None
-        run.result("test error", errors, at_most, per="seed")
-        run.result("test error, mean", np.mean(errors), at_most)
-        if len(errors) > 1:
-            run.result("test error, standard deviation", np.std(errors, ddof=1))
-        run.result(
-            "seconds, the first with compilation, without process start", seconds, per="seed"
-        )
+        run.save_figure("learning", classification.learning(epochs, drawn, colors=colors))
+    compiling = sum(record["compile_seconds"] for one in found for record in one.records)
+    run.note(compile_seconds=round(compiling, 3))
+    errors = [one.error for one in found]
+    at_most = runs.AtMost(AT_MOST[config.recipe]) if task.whole else None
+    run.result("test error", errors, at_most, per="seed")
+    run.result("test error, mean", np.mean(errors), at_most)
+    if len(errors) > 1:
+        run.result("test error, standard deviation", np.std(errors, ddof=1))
+    name = "seconds, the first with compilation, without process start"
+    run.result(name, [one.seconds for one in found], per="seed")
 
-    table = Table(title=f"{config.recipe}: {recipe.epochs} epochs of {len(labels):,} digits")
+
+def _table(config: Config, task: Task, errors: list[float]) -> Table:
+    digits = f"{task.recipe.epochs} epochs of {len(task.train.labels):,} digits"
+    table = Table(title=f"{config.recipe}: {digits}")
     for column in ("test accuracy, mean", "± std", "seeds", "on all digits"):
         table.add_column(column, justify="right")
     aim = f"at least {1 - AT_MOST[config.recipe]:.1%}"
     spread = f"{np.std(errors, ddof=1):.2%}" if len(errors) > 1 else ""
     table.add_row(f"{1 - np.mean(errors):.2%}", spread, str(len(errors)), aim)
-    console.print(table)
-    return run.path
+    return table
+
+
+def _saves(config: Config) -> bool:
+    return config.checkpoints or config.resume is not None
 
 
 def _checkpoints(run, seed, recipe) -> training.Checkpoints:
@@ -286,13 +364,6 @@ def _draw(run, before, after, logits, test, scale) -> None:
     if len(worst):
         shown = (test.images, test.labels, answers, probabilities)
         run.save_figure("mistakes", classification.mistakes(*(array[worst] for array in shown)))
-
-
-def _draw_learning(run, train, test) -> None:
-    epochs = np.arange(1, train.shape[1] + 1)
-    curves = {"train, moved, during the epoch": train, "test": test}
-    colors = COLORS["train"], COLORS["test"]
-    run.save_figure("learning", classification.learning(epochs, curves, colors=colors))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import dataclasses
 import functools
 import pathlib
 import time
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -107,20 +108,29 @@ def make_optimizer(config: Config, samples: int) -> optax.GradientTransformation
     )
 
 
-def _small(config: Config, run, console: Console, train: data.Digits, test: data.Digits) -> None:
+class Small(NamedTuple):
+    """The small network and its training; made once, so that it compiles once for all seeds.
+
+    Attributes:
+      preprocessing: of the training digits.
+      init: from a key to parameters.
+      loss: as `chainrule.training.fit` takes it.
+      augment: moves the images of a batch.
+      optimizer: with its schedule.
+      logits: from parameters and state, and images, to logits.
+    """
+
+    preprocessing: torchvision.Preprocessing
+    init: Any
+    loss: Any
+    augment: Any
+    optimizer: optax.GradientTransformation
+    logits: Any
+
+
+def make_small(config: Config, train: data.Digits) -> Small:
+    """Return the small network for these digits."""
     preprocessing = preprocessing_of(train.images)
-    init = jax.jit(
-        functools.partial(
-            vgg.init,
-            config=config.blocks,
-            image_size=28,
-            channels=1,
-            classes=CLASSES,
-            batch_norm=True,
-            hidden=(),
-        )
-    )
-    optimizer = make_optimizer(config, len(train.labels))
 
     def loss(params, state, batch, key):
         inputs = torchvision.preprocess(batch["images"], preprocessing)
@@ -137,12 +147,23 @@ def _small(config: Config, run, console: Console, train: data.Digits, test: data
         params, state = variables
         return vgg.apply(params, torchvision.preprocess(images, preprocessing), state=state)
 
-    def evaluate(train_state):
-        variables = train_state.params, train_state.state
-        found = np.asarray(training.predict(logits, variables, test.images[..., None], size=500))
-        return {"test_error": float(np.mean(found.argmax(axis=1) != test.labels))}
+    init = functools.partial(
+        vgg.init,
+        config=config.blocks,
+        image_size=28,
+        channels=1,
+        classes=CLASSES,
+        batch_norm=True,
+        hidden=(),
+    )
+    optimizer = make_optimizer(config, len(train.labels))
+    return Small(preprocessing, jax.jit(init), loss, augment, optimizer, logits)
 
-    described = stack.describe(vgg.rows_of(jax.eval_shape(init, jax.random.key(0))), (28, 28, 1))
+
+def _small(config: Config, run, console: Console, train: data.Digits, test: data.Digits) -> None:
+    small = make_small(config, train)
+    rows = vgg.rows_of(jax.eval_shape(small.init, jax.random.key(0)))
+    described = stack.describe(rows, (28, 28, 1))
     console.print(str(described), highlight=False, soft_wrap=True)
     run.result("small: parameters", described.parameters)
     run.result("small: multiply-adds", described.multiply_adds)
@@ -151,37 +172,62 @@ def _small(config: Config, run, console: Console, train: data.Digits, test: data
     ends, seconds, end = [], [], None
     for seed in config.every_seed:
         clock = time.perf_counter()
-        keys = jax.random.split(jax.random.key(seed), 3)
-        params = init(keys[0])
-        digits = {"images": train.images[..., None], "labels": train.labels}
-        batches = Batches(digits, config.batch, key=keys[1])
-        start = training.create(params, optimizer, key=keys[2], state=vgg.init_state(params))
-        records: list[dict] = []
-        with training.Progress(console) as progress:
-
-            def report(record, records=records, progress=progress):
-                records.append(record)
-                progress.report(record)
-
-            trained = training.fit(
-                start,
-                loss,
-                optimizer,
-                batches,
-                config.epochs,
-                augment=augment,
-                evaluate=evaluate,
-                report=report,
-                tick=progress.tick,
-            )
+        trained, records = fit(config, small, console, train, test, seed)
         seconds.append(time.perf_counter() - clock)
         ends.append(records[-1]["test_error"])
         console.print(f"seed {seed}: {ends[-1]:.2%} wrong, {seconds[-1]:.0f} s")
         for name in curves:
             curves[name].append([record[name] for record in records])
         end = trained if end is None else end
+    console.print(_report(config, run, len(train.labels), curves, ends, seconds))
+    _keep(run, console, end, small.preprocessing, test)
 
-    full = len(train.labels) == 60_000
+
+def fit(
+    config: Config, small: Small, console: Console, train: data.Digits, test: data.Digits, seed: int
+) -> tuple[training.TrainState, list[dict[str, Any]]]:
+    """Train the small network from one seed; return how it ends, and a record an epoch."""
+    keys = jax.random.split(jax.random.key(seed), 3)
+    params = small.init(keys[0])
+    digits = {"images": train.images[..., None], "labels": train.labels}
+    state = vgg.init_state(params)
+    start = training.create(params, small.optimizer, key=keys[2], state=state)
+    records: list[dict[str, Any]] = []
+
+    def evaluate(end):
+        variables, images = (end.params, end.state), test.images[..., None]
+        found = np.asarray(training.predict(small.logits, variables, images, size=500))
+        return {"test_error": float(np.mean(found.argmax(axis=1) != test.labels))}
+
+    with training.Progress(console) as progress:
+
+        def report(record):
+            records.append(record)
+            progress.report(record)
+
+        end = training.fit(
+            start,
+            small.loss,
+            small.optimizer,
+            Batches(digits, config.batch, key=keys[1]),
+            config.epochs,
+            augment=small.augment,
+            evaluate=evaluate,
+            report=report,
+            tick=progress.tick,
+        )
+    return end, records
+
+
+def _report(
+    config: Config,
+    run,
+    samples: int,
+    curves: dict[str, list[list[float]]],
+    ends: list[float],
+    seconds: list[float],
+) -> Table:
+    """Write down what came of all seeds, and return it as a table."""
     run.save_trace(
         {
             f"seed={seed}/{name}": runs.Series(rows[i], loss=name == "loss")
@@ -189,19 +235,18 @@ def _small(config: Config, run, console: Console, train: data.Digits, test: data
             for name, rows in curves.items()
         }
     )
-    at_most = runs.AtMost(AT_MOST) if full else None
+    full = samples == 60_000
+    at_most, limit = (runs.AtMost(AT_MOST), runs.AtMost(SECONDS)) if full else (None, None)
     run.result("small: test error by seed", ends, at_most, per="seed")
     run.result("small: test error, mean", np.mean(ends), at_most)
     if len(ends) > 1:
         run.result("small: test error, standard deviation", np.std(ends, ddof=1))
-    limit = runs.AtMost(SECONDS) if full else None
     run.result("small: seconds by seed", seconds, limit, per="seed")
     drawn = {TRAIN: np.stack(curves["error"]), "test": np.stack(curves["test_error"])}
     epochs, colors = np.arange(1, config.epochs + 1), (COLORS["train"], COLORS["test"])
     run.save_figure("learning", classification.learning(epochs, drawn, colors=colors))
-    _keep(run, console, end, preprocessing, test)
 
-    table = Table(title=f"{config.epochs} epochs of {len(train.labels):,} digits")
+    table = Table(title=f"{config.epochs} epochs of {samples:,} digits")
     for column in ("test accuracy, mean", "± std", "seeds", "seconds", "expected on all digits"):
         table.add_column(column, justify="right")
     table.add_row(
@@ -211,7 +256,7 @@ def _small(config: Config, run, console: Console, train: data.Digits, test: data
         f"{min(seconds):.0f} to {max(seconds):.0f}",
         f"at least {1 - AT_MOST:.1%} in {SECONDS} s",
     )
-    console.print(table)
+    return table
 
 
 def _keep(run, console: Console, end, preprocessing, test: data.Digits) -> None:

@@ -207,9 +207,11 @@ def test_in_old_folders_the_names_say_which_series_is_a_loss_and_at_which_rate(t
     assert gap.loss
 
 
-def test_a_rate_goes_with_a_stem(tmp_path):
+def test_a_rate_goes_with_a_stem_and_a_loss_is_one_or_not(tmp_path, unchecked):
     with pytest.raises(ValueError, match=r"series 'x' has eta=0.5 and stem=None: give both or"):
         write(tmp_path, trace={"x": runs.Series([1.0], eta=0.5)})
+    with pytest.raises(ValueError, match=r"loss of series 'x' must be True or False, not 'yes'"):
+        write(tmp_path, trace={"x": runs.Series([1.0], loss="yes")})
     with pytest.raises(ValueError, match=r"eta of series 'x' must be a finite number, not nan"):
         write(tmp_path, trace={"x": runs.Series([1.0], eta=math.nan, stem="x")})
 

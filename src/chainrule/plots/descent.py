@@ -206,10 +206,8 @@ def overlay(series: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
         finite = np.concatenate([a[np.isfinite(a)], b[np.isfinite(b)]])
         if finite.size and finite.min() > 0:
             ax.set_yscale("log")
-        where, _, what = name.rpartition("/")
-        ax.set_title(where.replace("/", "\n"), size=7)
+        ax.set_title(name.replace("/", "\n"), size=7)
         ax.set_xlabel("step")
-        ax.set_ylabel(what)
     for ax in axes.flat[len(shown) :]:
         ax.set_axis_off()
     axes[0, 0].legend()

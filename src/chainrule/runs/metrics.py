@@ -15,7 +15,7 @@ __all__ = ["MOST", "Log", "Metrics", "Record", "numbers", "read"]
 Record = dict[str, JSON]
 """One line of the file."""
 
-MOST = 2**30
+MOST = 2**28
 """The largest file that is read, in bytes."""
 
 # JSON has no numbers for these.

@@ -13,7 +13,7 @@ from chainrule._files import JSON
 
 __all__ = ["MOST", "Series", "read", "write"]
 
-MOST = 2**30
+MOST = 2**28
 """The largest ``trace.csv`` that is read, in bytes."""
 
 
@@ -70,6 +70,7 @@ def _note(name: str, one: Series) -> dict[str, JSON]:
         raise ValueError(
             f"series {name!r} has eta={one.eta!r} and stem={one.stem!r}: give both or neither"
         )
+    _require.flag(f"loss of series {name!r}", one.loss)
     if one.eta is None:
         return {"loss": True} if one.loss else {}
     _require.real(f"eta of series {name!r}", one.eta)
