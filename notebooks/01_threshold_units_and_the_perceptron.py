@@ -30,6 +30,8 @@
 # The same [signs and colours](index.md#signs-and-colours) serve in all eight notebooks.
 #
 # *After: [2. Features made by hand](02_features.ipynb).*
+#
+# *The notes*: François Fleuret, "Deep Learning #3: MLP, backprop, autograd" (IfI Summer School 2018, [fleuret.org/ifi](https://fleuret.org/ifi)), and "Deep Learning Tutorials, Chapter 4: Graphs of operators, autograd, and convolutional layers". *The course*: "CS231n, Lecture 4 notes" (Stanford, spring 2017, [cs231n.stanford.edu](https://cs231n.stanford.edu)), and "Lesson 3". All of this follows them.
 
 # %%
 # %matplotlib inline
@@ -48,9 +50,13 @@ from chainrule.plots import perceptron as figures
 #
 # With both weights at 1, the bias alone makes the gate: $-\frac12$ is reached by one input that is on,
 # $-\frac32$ only by two. A weight of $-1$ and a bias of $\frac12$ negate.
+#
+# Parameters are plain data in all of these notebooks: a nested dictionary, in which each layer has a `kernel`,
+# a row an input and a column a unit, and a `bias`, a number a unit. AND is one layer of one unit:
 
 # %%
-table = threshold.rows(2)
+table = threshold.rows(2)  # all inputs: 00, 01, 10, 11
+print("AND:", threshold.AND)
 print("u v   OR  AND")
 for (u, v), either, both in zip(
     table, threshold.apply(threshold.OR, table), threshold.apply(threshold.AND, table), strict=True
@@ -102,17 +108,34 @@ for name, unit in (("by hand", threshold.AND), ("found", found)):
 #
 # Each change turns the line towards the example that caused it. It may spoil others; and yet, if
 # *some* line separates the two classes, the walk ends (Novikoff 1962): with all examples within $R$ of
-# the origin, and all of them at least a margin $\gamma$ away from that line, after at most $(R / \gamma)^2$ changes. Here is a set in the plane,
-# with its line after every change:
+# the origin, and all of them at least a margin $\gamma$ away from that line, after at most $(R / \gamma)^2$ changes.
+#
+# Here is a set in the plane. The rule is a loop of four lines; a constant third input of 1 has the bias as its weight:
 
 # %%
 points = jax.random.uniform(jax.random.key(3), (40, 2), minval=-1.0)
 score = points[:, 0] + 0.8 * points[:, 1] - 0.1
 apart = jnp.flatnonzero(jnp.abs(score) > 0.15)[:20]
 points, targets = points[apart], jnp.where(score[apart] > 0, 1, -1)
+
+w = np.zeros(3)
+for _ in range(10):
+    for x, y in zip(np.asarray(points), np.asarray(targets), strict=True):
+        if y * (w @ [*x, 1]) <= 0:
+            w = w + y * np.array([*x, 1])
+print("weights:", np.round(w[:2], 3), "bias:", w[2])
+
+# %% [markdown]
+# `perceptron.path` runs the same loop and returns the weights after every example. The line after every change:
+
+# %%
 figures.changes(
     *jax.device_get((points, targets, perceptron.path(points, targets, epochs=10, bias=True)))
 )
+
+# %% tags=["check"]
+# The numbers of the text: where one no longer holds, the notebook stops.
+assert np.allclose(w, perceptron.path(points, targets, epochs=10, bias=True)[-1], atol=1e-5)
 
 # %% [markdown]
 # ## On real digits
@@ -197,7 +220,15 @@ assert len(separable) == 14 and others == {(0, 1, 1, 0), (1, 0, 0, 1)}
 # ## Exercises
 #
 # 1. Write "$u$ and not $v$" as one threshold unit.
-#
+
+# %%
+mine = {
+    "layer1": {"kernel": jnp.array([[1.0], [1.0]]), "bias": jnp.array([-0.5])}
+}  # this is OR: change it
+print(table[:, 0] & (1 - table[:, 1]), "wanted")
+print(threshold.apply(mine, table))
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # $w = (1, -1)$, $b = -\frac12$: only $u = 1, v = 0$ reaches 0.
@@ -209,10 +240,20 @@ assert len(separable) == 14 and others == {(0, 1, 1, 0), (1, 0, 0, 1)}
 # ```
 #
 # </details>
-#
+
+# %% [markdown]
 # 2. Walk 4 against 9 instead of 0 against 1 with `max_epochs=50`. Does it end? Compare the test errors
 #    of the last and of the averaged weights.
-#
+
+# %%
+mine = perceptron.fit(
+    *two(train, 0, 1), 20, test=two(test, 0, 1)
+)  # change the digits and the epochs
+print(bool(mine.converged), mine.changes[:10])
+inputs, targets = two(test, 0, 1)
+print(float((targets * perceptron.apply(mine.averaged, inputs) <= 0).mean()))
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -224,9 +265,16 @@ assert len(separable) == 14 and others == {(0, 1, 1, 0), (1, 0, 0, 1)}
 # ```
 #
 # </details>
-#
+
+# %% [markdown]
 # 3. Does the walk need more changes if all pixels are ten times as large?
-#
+
+# %%
+scale = 1
+inputs, targets = two(train, 0, 1)
+print(perceptron.fit(inputs.astype(jnp.float32) * scale, targets, 20).changes.sum())
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # No: every score and every change grows alike, so that the same examples are wrong, and the bound

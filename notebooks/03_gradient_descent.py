@@ -14,7 +14,7 @@
 # # 3. Gradient descent and its learning rate
 #
 # A *loss* $\ell$ says how bad the weights $w$ are, and a start $w_0$ is given. The gradient $\nabla \ell$, the vector of
-# the derivatives by every weight, points uphill. Gradient descent walks downhill by
+# the derivatives with respect to every weight, points uphill. Gradient descent walks downhill by
 #
 # $$ w_{t+1} = w_t - \eta \, \nabla \ell(w_t), $$
 #
@@ -25,6 +25,8 @@
 # **It takes** derivatives. **Afterwards you can** predict from one number beyond which learning rate a descent no longer settles, and tell the ways in which it fails.
 #
 # *Before: [2. Features made by hand](02_features.ipynb). After: [4. Backpropagation by hand](04_backpropagation.ipynb).*
+#
+# *The notes*: François Fleuret, "Deep Learning #3: MLP, backprop, autograd" (IfI Summer School 2018, [fleuret.org/ifi](https://fleuret.org/ifi)), and "Deep Learning Tutorials, Chapter 4: Graphs of operators, autograd, and convolutional layers". *The course*: "CS231n, Lecture 4 notes" (Stanford, spring 2017, [cs231n.stanford.edu](https://cs231n.stanford.edu)), and "Lesson 3". All of this follows them.
 
 # %%
 # %matplotlib inline
@@ -42,9 +44,9 @@ from chainrule.plots import rate_colors, trajectory
 # ## A parabola, where everything is known
 #
 # On $\ell(w) = \frac a2 w^2$ the gradient is $a w$, so each step multiplies $w$ by $1 - \eta a$. Below
-# $\eta = 1/a$ the walk creeps in from one side, up to $2/a$ it jumps from side to side and still
-# comes in, and beyond $2/a$, the *edge*, it is thrown out. Four rates at once, with $a = 4$, so that the edge is
-# at 0.5:
+# $\eta = 1/a$ the iterates approach the minimum from one side, up to $2/a$ they jump from side to side and still
+# converge, and beyond $2/a$, the *edge*, they diverge. Descent is a loop of three lines; with $a = 4$ and
+# $\eta = 0.1$ each step multiplies by 0.6:
 
 
 # %%
@@ -52,6 +54,16 @@ def parabola(w):
     return landscapes.quadratic(w, curvature=4.0)
 
 
+w = jnp.asarray(1.0)
+for _ in range(4):
+    w = w - 0.1 * jax.grad(parabola)(w)
+    print(f"{w:.4f}")
+
+# %% [markdown]
+# `descent.gradient_descent` is this loop as one compiled program, and `descent.sweep` runs it for many rates at
+# once. Four of them, with the edge at 0.5:
+
+# %%
 etas = jnp.asarray([0.1, 0.4, 0.49, 0.51])
 trace = descent.sweep(parabola, jnp.asarray(1.0), etas, 60, record_params=True)
 for eta, path, lane in zip(etas, trace.params, descent.summary(trace), strict=True):
@@ -110,10 +122,10 @@ assert abs(jax.vmap(jax.grad(landscapes.two_well))(jnp.stack([left, top, right])
 assert landscapes.two_well(left) < landscapes.two_well(right) < landscapes.two_well(top)
 
 # %% [markdown]
-# The first two rows creep into the left minimum, the next two into the right one: descent finds *a*
+# The first two rows approach the left minimum, the next two the right one: descent finds *a*
 # local minimum, and the start decides which. The last two rows leave from the first start with four
 # times the rate. The orange parabola has become flatter than the loss at its minimum, every
-# step overshoots, and the walk settles into a swing of two places.
+# step overshoots, and the iterates end by alternating between two places.
 #
 # ## Four hundred rates at once
 #
@@ -247,29 +259,63 @@ assert large.final < careful.final < too_large.final
 assert too_large.verdict == "converged" and dead(final) > 0.9
 
 # %% [markdown]
+# ## Momentum
+#
+# Heavy-ball momentum (Polyak 1964) keeps a sum of the gradients, in which old ones fade by a factor $\beta$, and
+# walks along that sum:
+#
+# $$ v_{t+1} = \beta \, v_t + \nabla \ell(w_t), \qquad w_{t+1} = w_t - \eta \, v_{t+1}. $$
+
+# %%
+w, v = jnp.asarray(1.0), 0.0
+for _ in range(60):
+    v = 0.9 * v + jax.grad(parabola)(w)
+    w = w - 0.1 * v
+trace = descent.gradient_descent(parabola, jnp.asarray(1.0), optax.sgd(0.1, momentum=0.9), 60)
+print(f"by the loop {w:.6f}, by optax {trace.params[-1]:.6f}")
+
+# %% tags=["check"]
+# The numbers of the text: where one no longer holds, the notebook stops.
+assert abs(w - trace.params[-1]) < 1e-6
+
+# %% [markdown]
 # ## Exercises
 #
-# 1. With heavy-ball momentum $\beta = 0.9$, where is the edge on the parabola with $a = 4$? Check it
-#    with a sweep.
-#
+# 1. With momentum $\beta = 0.9$, where is the edge on the parabola with $a = 4$? Find it with a sweep, then derive
+#    it: two iterates in a row determine the next, linearly.
+
+
+# %%
+def heavy_ball(eta):
+    return optax.sgd(eta, momentum=0.9)
+
+
+rates = jnp.asarray([0.4, 0.6])  # where does the verdict change?
+descent.verdict(descent.sweep(parabola, jnp.asarray(1.0), rates, 500, optimizer=heavy_ball))
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
-# $2 (1 + \beta) / a = 0.95$.
+# $w_{t+1} = (1 + \beta - \eta a) w_t - \beta w_{t-1}$. It alternates without growing, $w_{t+1} = -w_t = w_{t-1}$,
+# where $1 + \beta - \eta a = -1 - \beta$: the edge is $2 (1 + \beta) / a = 0.95$.
 #
 # ```python
-# import functools
-#
-# heavy = functools.partial(optax.sgd, momentum=0.9)
-# etas = jnp.asarray([0.93, 0.97])
-# verdicts = descent.verdict(descent.sweep(parabola, jnp.asarray(1.0), etas, 500, optimizer=heavy))
+# rates, start = jnp.asarray([0.93, 0.97]), jnp.asarray(1.0)
+# verdicts = descent.verdict(descent.sweep(parabola, start, rates, 500, optimizer=heavy_ball))
 # print(verdicts)
 # assert verdicts[0] != "diverged" == verdicts[1]
 # ```
 #
 # </details>
-#
+
+# %% [markdown]
 # 2. From $w = -0.5$ on the two wells the edge at the start is "none". Why?
-#
+
+# %%
+here = descent.sharpness(landscapes.two_well, jnp.asarray(-1.0467), key=jax.random.key(0))
+print(here, descent.edge(float(here)))  # at the left minimum: what is it at -0.5?
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # The curvature $6 w^2 - 2$ is $-0.5$ there: the loss curves downwards, no step size makes the
@@ -283,9 +329,15 @@ assert too_large.verdict == "converged" and dead(final) > 0.9
 # ```
 #
 # </details>
-#
+
+# %% [markdown]
 # 3. A landscape is squeezed: $\ell(2 w)$ instead of $\ell(w)$. What becomes of the edge?
-#
+
+# %%
+wide = descent.sharpness(parabola, jnp.asarray(1.0), key=jax.random.key(0))
+print(descent.edge(float(wide)))
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # The curvature is four times as large, so the edge is a quarter of what it was.

@@ -22,6 +22,8 @@
 # **It takes** the chain rule, matrix products, and the descent of notebook 3. **Afterwards you can** write the backward pass of a network line by line, and find the line in which a gradient goes wrong.
 #
 # *Before: [3. Gradient descent and its learning rate](03_gradient_descent.ipynb). After: [5. Graphs, sharing and siamese networks](05_graphs_and_siamese_networks.ipynb).*
+#
+# *The notes*: François Fleuret, "Deep Learning #3: MLP, backprop, autograd" (IfI Summer School 2018, [fleuret.org/ifi](https://fleuret.org/ifi)), and "Deep Learning Tutorials, Chapter 4: Graphs of operators, autograd, and convolutional layers". *The course*: "CS231n, Lecture 4 notes" (Stanford, spring 2017, [cs231n.stanford.edu](https://cs231n.stanford.edu)), and "Lesson 3". All of this follows them.
 
 # %%
 # %matplotlib inline
@@ -49,8 +51,8 @@ f = multiply(q, z)
 print(f"q = {q:g}, f = {f:g}")
 
 # %% [markdown]
-# Backward, from the result to the inputs. The gradient of $f$ by itself is 1. Each operator is handed
-# the gradient by its output, always called `g`, and hands on the gradients by its inputs. It need not
+# Backward, from the result to the inputs. The gradient of $f$ with respect to itself is 1. Each operator is handed
+# the gradient with respect to its output, always called `g`, and returns those with respect to its inputs. It need not
 # know what comes before it or after it:
 
 # %%
@@ -179,7 +181,7 @@ figures.heatmaps(
 )
 
 # %% [markdown]
-# Above what was computed from left to right, one sample a row; below the gradient of the loss by each
+# Above what was computed from left to right, one sample a row; below the gradient of the loss with respect to each
 # of these numbers, computed from right to left. Look at the zeros of $x^{(1)}$, where the ReLU was
 # closed: in $\partial\ell / \partial s^{(1)}$, and only from there on, the same places are zero. What
 # a unit did not let pass forward, it does not let pass backward.
@@ -204,7 +206,7 @@ for layer, ours in (("layer1", g_w1), ("layer2", g_w2)):
 #
 # $$ \frac{\partial \ell}{\partial w} \approx \frac{\ell(w + h) - \ell(w - h)}{2 h} $$
 #
-# knows no rules at all. A gradient by an *intermediate* value needs a trick: it is the gradient by a
+# knows no rules at all. The gradient with respect to an *intermediate* value needs a trick: it is that with respect to a
 # zero that is added to that value. Such zeros are called `probes` here.
 
 
@@ -295,7 +297,7 @@ figures.heatmaps([chain | {"their product": product}], digits=2)
 
 # %%
 batch, units = 1000, 200
-print(f"the hidden activations, and the gradient by them: {4 * batch * units / 1e6:.1f} MB each")
+print(f"the hidden activations, and their gradient: {4 * batch * units / 1e6:.1f} MB each")
 print(f"the Jacobian of the ReLU between them: {4 * (batch * units) ** 2 / 1e9:.0f} GB")
 
 # %% [markdown]
@@ -397,7 +399,12 @@ print(
 #
 # 1. Write the rule of $f(x) = x^3$, use it for $\sum x^3$ at $(-3, 2, 5)$, and let the checker
 #    judge it. Then plant an error so small that the checker calls it *rounding*.
-#
+
+# %%
+x = jnp.array([-3.0, 2.0, 5.0])
+check_gradients(lambda x: 2 * x, lambda x: jnp.sum(x**2), x)  # the rule of a square
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # The gradient is $3 x^2 = (27, 12, 75)$.
@@ -411,10 +418,17 @@ print(
 # The second factor is off by 3e-6, relative, which is what float32 would do.
 #
 # </details>
-#
+
+# %% [markdown]
 # 2. Which gradients of the network above are zero if all weights start at zero, and why is that a bad
 #    start?
-#
+
+# %%
+start = jax.tree.map(jnp.ones_like, params)  # ones, not zeros
+grads = jax.grad(lambda p: losses.squared_error(mlp.apply(p, inputs), targets))(start)
+print(jax.tree.map(lambda g: float(jnp.abs(g).max()), grads))
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # With $w^{(2)} = 0$ nothing passes from $s^{(2)}$ to $x^{(1)}$, so the gradients of the first layer are
@@ -427,14 +441,15 @@ print(
 # ```
 #
 # </details>
-#
+
+# %% [markdown]
 # 3. The rule of thumb says that the backward pass costs twice the forward pass. Count the matrix products of
 #    784-200-1: is it true, and what would make it true?
 #
 # <details><summary>Solution</summary>
 #
 # Forward there is one product a layer; backward two, $G W^\top$ and $X^\top G$, each with as many
-# multiplications. But the first layer needs no $G W^\top$: nobody asks for the gradient by the digits. Here
+# multiplications. But the first layer needs no $G W^\top$: nobody asks for the gradient with respect to the digits. Here
 # the first layer is nearly all of the work, so that the backward pass costs as much as the forward pass,
 # once and not twice. In a deep network of equal widths the rule is nearly true.
 #

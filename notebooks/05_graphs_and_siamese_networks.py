@@ -21,6 +21,8 @@
 # **It takes** the rules of notebook 4. **Afterwards you can** write a network as a graph, share a weight by naming it twice, and train two branches to tell same from different.
 #
 # *Before: [4. Backpropagation by hand](04_backpropagation.ipynb). After: [6. X-ray](06_xray.ipynb).*
+#
+# *The notes*: François Fleuret, "Deep Learning #3: MLP, backprop, autograd" (IfI Summer School 2018, [fleuret.org/ifi](https://fleuret.org/ifi)), and "Deep Learning Tutorials, Chapter 4: Graphs of operators, autograd, and convolutional layers". *The course*: "CS231n, Lecture 4 notes" (Stanford, spring 2017, [cs231n.stanford.edu](https://cs231n.stanford.edu)), and "Lesson 3". All of this follows them.
 
 # %%
 # %matplotlib inline
@@ -84,15 +86,15 @@ for name, value in activations.items():
 # ## Backward: add what comes back
 #
 # A small change of $x^{(1)}$ reaches $q$ on two ways, through $x^{(2)}$ and through $x^{(3)}$, and to
-# first order the two effects add. So the gradient by an activation is the sum over the nodes that
-# take it, and the gradient by a weight the sum over the nodes that use it:
+# first order the two effects add. So the gradient with respect to an activation is the sum over the
+# nodes that take it, and that with respect to a weight the sum over the nodes that use it:
 #
 # $$ \frac{\partial q}{\partial x^{(i)}} = \sum_{j \text{ takes } i}
 #    J_{j | i}^\top \, \frac{\partial q}{\partial x^{(j)}}, \qquad
 #    \frac{\partial q}{\partial w} = \sum_{j \text{ uses } w}
 #    J_{j | w}^\top \, \frac{\partial q}{\partial x^{(j)}}, $$
 #
-# where $J_{j | i}$ is the Jacobian of $\phi^{(j)}$ by the thing named. The notes print these equations
+# where $J_{j | i}$ is the Jacobian of $\phi^{(j)}$ with respect to the thing named. The notes print these equations
 # without the transposes; with them the numbers come out. For our graph:
 
 # %%
@@ -102,7 +104,7 @@ print(*equations.params.values(), sep="\n")
 
 # %% [markdown]
 # `backward` computes just these, from the last line of the forward pass to its first. No Jacobian is
-# built: an operator is handed the gradient by its output and hands back the products.
+# built: an operator is handed the gradient with respect to its output and returns the products.
 
 # %%
 grads = dag.backward(notes, params, activations, {"q": jnp.array(1.0)})
@@ -155,7 +157,7 @@ print("gradient of the shared one:  ", *np.round(grads.params["w1"], 4))
 # ## The other notation
 #
 # The notes also draw the graph with every elementary operation as a node. Weights are then inputs like
-# others, and there is one rule less: the gradient by a weight is the gradient by an input.
+# others, and there is one rule less: a weight's gradient is that of an input.
 
 # %%
 elementary = {
@@ -357,6 +359,24 @@ optimizer = optax.adam(1e-3)
 start = training.create(
     mlp.init(jax.random.key(1), (784, 128, 32)), optimizer, key=jax.random.key(2)
 )
+
+# %% [markdown]
+# A step draws a batch, takes the gradient, and lets the optimizer turn it into an update:
+
+# %%
+params, state = start.params, optimizer.init(start.params)
+for step in range(3):
+    chosen = np.asarray(drawn.indices(step))
+    batch = {name: leaf[chosen] for name, leaf in samples.items()}
+    (value, _), grads = jax.value_and_grad(pair_loss, has_aux=True)(params, (), batch, None)
+    updates, state = optimizer.update(grads, state, params)
+    params = optax.apply_updates(params, updates)
+    print(f"step {step + 1}: loss {value:.4f}")
+
+# %% [markdown]
+# `training.fit` runs the same loop, an epoch in one compiled program:
+
+# %%
 trained = training.fit(start, pair_loss, optimizer, drawn, epochs=12).params
 
 # %% [markdown]
@@ -424,7 +444,13 @@ assert verification.spread(on_sphere(one_point, pixels["test"])).collapsed
 #
 # 1. In $q = w_1 (w_1 x)$ the scalar $w_1$ is used twice. Write it as a graph; what are the two shares of
 #    its gradient, and what is their sum?
-#
+
+# %%
+once = {"q": Node(lambda w, x: w * x, ("x",), "w1")}  # the second use is missing
+weight, at = {"w1": jnp.array(3.0)}, {"x": jnp.array(5.0)}
+dag.backward(once, weight, dag.forward(once, weight, at), {"q": jnp.array(1.0)}).contributions
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # Each use contributes $w_1 x$, together $2 w_1 x$.
@@ -441,9 +467,15 @@ assert verification.spread(on_sphere(one_point, pixels["test"])).collapsed
 # ```
 #
 # </details>
-#
+
+# %% [markdown]
 # 2. The two images of a pair are the same. What is the distance, and what the gradient of its weights?
-#
+
+# %%
+other = {"a": pair["a"], "b": pair["b"]}  # make them the same
+print(dag.forward(siamese, tree, other)["distance"])
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # Both are 0: the package's `norm` has the gradient 0 at 0, where the formula would divide 0 by 0.
@@ -457,7 +489,8 @@ assert verification.spread(on_sphere(one_point, pixels["test"])).collapsed
 # ```
 #
 # </details>
-#
+
+# %% [markdown]
 # 3. The embeddings are divided by their lengths. What is the largest margin that makes sense?
 #
 # <details><summary>Solution</summary>

@@ -21,6 +21,8 @@
 # **It takes** notebook 4. **Afterwards you can** look at every value and gradient inside a JAX function, and find where a NaN was born.
 #
 # *Before: [5. Graphs, sharing and siamese networks](05_graphs_and_siamese_networks.ipynb). After: [7. From convolution to LeNet](07_convolution_to_lenet.ipynb).*
+#
+# *The notes*: François Fleuret, "Deep Learning #3: MLP, backprop, autograd" (IfI Summer School 2018, [fleuret.org/ifi](https://fleuret.org/ifi)), and "Deep Learning Tutorials, Chapter 4: Graphs of operators, autograd, and convolutional layers". *The course*: "CS231n, Lecture 4 notes" (Stanford, spring 2017, [cs231n.stanford.edu](https://cs231n.stanford.edu)), and "Lesson 3". All of this follows them.
 
 # %%
 import jax
@@ -48,7 +50,7 @@ for node in report.nodes:
 
 # %% [markdown]
 # `print(report)` gives a table, with the line of source of each. The same as a picture: above the name of
-# every node stands its value, in blue; below it the gradient of the result by that value, in vermillion. Read
+# every node stands its value, in blue; below it the gradient of the result with respect to that value, in vermillion. Read
 # the blue numbers from left to right and the vermillion ones from right to left: addition hands its gradient
 # on to both inputs, multiplication switches them.
 
@@ -147,7 +149,7 @@ report = xray.xray(loss, params, images, labels)
 SVG(report.to_svg())
 
 # %% [markdown]
-# Opened: the gradient of a cross-entropy by the scores is the probabilities minus the one-hot labels,
+# Opened: the gradient of a cross-entropy with respect to the scores is the probabilities minus the one-hot labels,
 # divided by the batch. Each row of the last heat-map has one blue cell, the right answer, which is the
 # only one to be pushed up.
 
@@ -237,7 +239,11 @@ assert not report.nonfinite().births and not np.any(report.grads[0])
 # ## Exercises
 #
 # 1. Where is the NaN of `x * jnp.log(x)` at 0 born, forward or backward?
-#
+
+# %%
+print(xray.xray(lambda x: jnp.log(x), 0.0).nonfinite())
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # Forward, and not by the logarithm: that gives minus infinity, and 0 times infinity is no number.
@@ -249,9 +255,14 @@ assert not report.nonfinite().births and not np.any(report.grads[0])
 # ```
 #
 # </details>
-#
+
+# %% [markdown]
 # 2. In `x * x + x` the argument is used three times. What does each use contribute at $x = 3$?
-#
+
+# %%
+print(*xray.xray(lambda x: x * x, 3.0).shared())
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # The product 3 and 3, the sum 1: together $2 x + 1 = 7$.
@@ -263,9 +274,14 @@ assert not report.nonfinite().births and not np.any(report.grads[0])
 # ```
 #
 # </details>
-#
+
+# %% [markdown]
 # 3. Hide one use of $x$ from the gradient, `x * jax.lax.stop_gradient(x)`. What is the gradient at 3?
-#
+
+# %%
+print(xray.xray(lambda x: x * x, 3.0).grads)
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # Only the use that is seen counts: 3 instead of 6, though the value is still 9.

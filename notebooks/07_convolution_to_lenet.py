@@ -21,6 +21,8 @@
 # **It takes** notebooks 4 and 5. **Afterwards you can** compute what a convolution does, forward and backward, read the costs of a network off its table, and train LeNet.
 #
 # *Before: [6. X-ray](06_xray.ipynb). After: [8. VGG16](08_vgg16.ipynb).*
+#
+# *The notes*: François Fleuret, "Deep Learning #3: MLP, backprop, autograd" (IfI Summer School 2018, [fleuret.org/ifi](https://fleuret.org/ifi)), and "Deep Learning Tutorials, Chapter 4: Graphs of operators, autograd, and convolutional layers". *The course*: "CS231n, Lecture 4 notes" (Stanford, spring 2017, [cs231n.stanford.edu](https://cs231n.stanford.edu)), and "Lesson 3". All of this follows them.
 
 # %%
 # %matplotlib inline
@@ -282,7 +284,8 @@ convolution.fields(gradients, boxes)
 # Batches of 100 and Adam, with a learning rate that rises and then falls. The network gives ten scores, the
 # *logits*; their *softmax*, $e^{s_i} / \sum_j e^{s_j}$, are the probabilities, and the loss is their cross-entropy. Every digit is moved by up to two
 # pixels at random whenever its turn comes: the one thing we know about digits that the network does not.
-# The 6,000 digits that come with the package make 60 steps an epoch:
+# The 6,000 digits that come with the package make 60 steps an epoch. `training.fit` runs the loop of
+# [notebook 5](05_graphs_and_siamese_networks.ipynb): draw a batch, move its digits, take the gradient, update.
 
 # %%
 epochs, size = 6, 100
@@ -396,7 +399,12 @@ classification.mistakes(test.images[surest], test.labels[surest], answers[surest
 # ## Exercises
 #
 # 1. A kernel of 3 with dilation $d$ equals a larger kernel without. Which one? Show it.
-#
+
+# %%
+x = jnp.arange(20.0)[None, :, None]
+print(conv(x, jnp.ones((3, 1, 1)), dilation=4).shape, conv(x, jnp.ones((5, 1, 1))).shape)
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # The kernel of size $1 + 2 d$ with $d - 1$ zeros between the weights.
@@ -411,7 +419,8 @@ classification.mistakes(test.images[surest], test.labels[surest], answers[surest
 # ```
 #
 # </details>
-#
+
+# %% [markdown]
 # 2. In the notes' network the ReLU stands after the pool. What changes if it stands before?
 #
 # <details><summary>Solution</summary>
@@ -423,7 +432,16 @@ classification.mistakes(test.images[surest], test.labels[surest], answers[surest
 # </details>
 #
 # 3. How much do the pools of VGG16 save? Describe its convolutions with the pools and without.
-#
+
+# %%
+rows = [
+    Conv("conv1", 64, padding=1),
+    Conv("conv2", 64, padding=1),
+    stack.Pool("pool1"),
+]  # one block
+print(f"{stack.describe(rows, (224, 224, 3)).multiply_adds:,}")
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python

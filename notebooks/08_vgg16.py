@@ -21,6 +21,8 @@
 # **It takes** notebook 7. **Afterwards you can** say where the weights and the work of VGG16 are, train a small relative, and carry weights to and from other libraries.
 #
 # *Before: [7. From convolution to LeNet](07_convolution_to_lenet.ipynb).*
+#
+# *The notes*: François Fleuret, "Deep Learning #3: MLP, backprop, autograd" (IfI Summer School 2018, [fleuret.org/ifi](https://fleuret.org/ifi)), and "Deep Learning Tutorials, Chapter 4: Graphs of operators, autograd, and convolutional layers". *The course*: "CS231n, Lecture 4 notes" (Stanford, spring 2017, [cs231n.stanford.edu](https://cs231n.stanford.edu)), and "Lesson 3". All of this follows them.
 
 # %%
 # %matplotlib inline
@@ -353,7 +355,13 @@ temporary.cleanup()
 #
 # 1. Which layer of VGG16 has the most parameters, what is the smallest change to the network that would
 #    save most of them, and how many are left?
-#
+
+# %%
+print(
+    max(vgg16.layers, key=lambda layer: layer.output_bytes)
+)  # by what it makes: and by parameters?
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # `dense1`, 102,764,544 of 138,357,544: it sees 7 x 7 x 512 numbers. Averaging over the 7 x 7 positions leaves
@@ -369,10 +377,15 @@ temporary.cleanup()
 # ```
 #
 # </details>
-#
+
+# %% [markdown]
 # 2. What all layers of A make of one image of 224 x 224 takes 36 MB, which training keeps for the way back.
 #    From which size on would it be more than 16 GB?
-#
+
+# %%
+print(stack.describe(vgg.rows("A"), (448, 448, 3)).output_bytes / 1e9, "GB")
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # All but what the dense layers make grows with the number of pixels, so that the side may grow by the root of
@@ -386,10 +399,15 @@ temporary.cleanup()
 # ```
 #
 # </details>
-#
+
+# %% [markdown]
 # 3. The receptive field of the last pool is 212 x 212, in an image of 224 x 224. What is it after each block
 #    of A?
-#
+
+# %%
+print([(layer.name, layer.receptive_field) for layer in vgg16.layers][-6:])
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python

@@ -112,6 +112,15 @@ def _types(app: Sphinx, doctree: nodes.document) -> None:
             text.parent.replace(text, nodes.Text(plain))
 
 
+def _fold(app: Sphinx, doctree: nodes.document) -> None:
+    """Fold away the cells that check the numbers of a notebook's text."""
+    for cell in doctree.findall(nodes.container):
+        if "tag_check" in cell["classes"]:
+            cell["hide_mode"] = "all"
+            cell["prompt_show"] = "Show the check of these numbers"
+            cell["prompt_hide"] = "Hide the check of these numbers"
+
+
 def _elsewhere(app: Sphinx, env, node: nodes.Element, content: nodes.Element):
     """Find a name by its last parts where there is one such, or in an installed package."""
     target = node["reftarget"]
@@ -149,4 +158,5 @@ def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-docstring", _before, priority=499)  # napoleon's is 500
     app.connect("autodoc-process-docstring", _after, priority=501)
     app.connect("doctree-read", _types)
+    app.connect("doctree-read", _fold)
     app.connect("missing-reference", _elsewhere)

@@ -1,6 +1,7 @@
 """The notebooks as they are read are those that are written, and none of their cells failed."""
 
 import importlib.util
+import itertools
 import json
 import pathlib
 
@@ -19,6 +20,25 @@ def test_a_notebook_has_the_cells_of_its_text_and_the_outputs_of_a_clean_run(tex
     assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
     assert not [out for cell in code for out in cell["outputs"] if out["output_type"] == "error"]
     assert text.with_suffix(".ipynb").stat().st_size < 1_000_000
+
+
+@pytest.mark.parametrize("text", sorted(NOTEBOOKS.glob("[0-9]*.py")), ids=lambda path: path.stem)
+def test_a_notebook_names_its_sources_and_gives_every_exercise_with_code_a_cell_to_start_in(text):
+    jupytext = pytest.importorskip("jupytext", reason="the notebooks extra is not installed")
+    cells = jupytext.read(text).cells
+    for title in (
+        "Deep Learning #3",
+        "Deep Learning Tutorials, Chapter 4",
+        "CS231n, Lecture 4 notes",
+    ):
+        assert title in cells[0].source
+    before = [
+        earlier.cell_type
+        for earlier, cell in itertools.pairwise(cells)
+        if cell.cell_type == "markdown" and "```python" in cell.source and "Solution" in cell.source
+    ]
+    assert len(before) >= 2
+    assert set(before) == {"code"}
 
 
 TINY = """\
