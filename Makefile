@@ -12,7 +12,7 @@ descent: $(VENV)/installed
 test: $(VENV)/tested lint types
 	$(BIN)/python -m pytest -n logical --dist loadfile
 
-# The longest of the provoked faults: about ten minutes, each of them bounded.
+# The longest of the provoked faults, each of them bounded in time.
 soak: $(VENV)/tested
 	$(BIN)/python -m pytest -m soak tests
 
@@ -27,8 +27,7 @@ lint: $(VENV)/tested
 types: $(VENV)/tested
 	$(BIN)/mypy
 
-# All of them on the embedded digits, in the order of the course: 18 minutes of processor time, nearly 5
-# of them for vgg_digits and as many for siamese (one core, one walk through).
+# All of them on the embedded digits, in the order of the course.
 COURSE := xor perceptron eight_vs_rest hog descent mlp_digits worked_examples \
 	graphs universal_approximation batch_processing backward_cost gradient_flow convolution lenet_mnist \
 	vgg_digits siamese xray_gallery

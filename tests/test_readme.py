@@ -85,7 +85,9 @@ def test_the_nan_checker_of_jax_names_another_line_as_the_readme_says(tmp_path):
     (named,) = re.findall(
         r"pairs\.py\", line (\d+), in loss", run(plain, tmp_path, JAX_DEBUG_NANS="1").stderr
     )
-    assert f"`jax_debug_nans`; in the program above it names line {named} |" in README
+    assert (
+        f"`jax_debug_nans`; in the program above it names line {named}, not the birth |" in README
+    )
     assert not text.startswith(f"pairs.py:{named} ")
 
 
