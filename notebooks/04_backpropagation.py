@@ -402,7 +402,7 @@ print(
 
 # %%
 x = jnp.array([-3.0, 2.0, 5.0])
-check_gradients(lambda x: 2 * x, lambda x: jnp.sum(x**2), x)  # the rule of a square
+print(check_gradients(lambda x: 2 * x, lambda x: jnp.sum(x**2), x))  # the rule of a square
 
 # %% [markdown]
 # <details><summary>Solution</summary>

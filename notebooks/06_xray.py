@@ -241,7 +241,8 @@ assert not report.nonfinite().births and not np.any(report.grads[0])
 # 1. Where is the NaN of `x * jnp.log(x)` at 0 born, forward or backward?
 
 # %%
-print(xray.xray(lambda x: jnp.log(x), 0.0).nonfinite())
+births = xray.xray(lambda x: jnp.log(x), 0.0).nonfinite().births
+print([(birth.phase, birth.op) for birth in births])
 
 # %% [markdown]
 # <details><summary>Solution</summary>
@@ -260,7 +261,8 @@ print(xray.xray(lambda x: jnp.log(x), 0.0).nonfinite())
 # 2. In `x * x + x` the argument is used three times. What does each use contribute at $x = 3$?
 
 # %%
-print(*xray.xray(lambda x: x * x, 3.0).shared())
+(entry,) = xray.xray(lambda x: x * x, 3.0).shared()
+print([float(use.contribution) for use in entry.uses])
 
 # %% [markdown]
 # <details><summary>Solution</summary>

@@ -357,9 +357,8 @@ temporary.cleanup()
 #    save most of them, and how many are left?
 
 # %%
-print(
-    max(vgg16.layers, key=lambda layer: layer.output_bytes)
-)  # by what it makes: and by parameters?
+largest = max(vgg16.layers, key=lambda layer: layer.output_bytes)  # and by parameters?
+print(largest.name)
 
 # %% [markdown]
 # <details><summary>Solution</summary>
