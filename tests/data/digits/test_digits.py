@@ -88,7 +88,7 @@ def test_standardize_written_out():
 @pytest.mark.parametrize("count", [0, 1001, -3])
 def test_more_digits_than_there_are_are_refused(count):
     digits = data.mnist("test", source="embedded")
-    message = f"{count} samples of the 1000 test digits of source embedded: take 1 to 1000"
+    message = f"count must be .* 1 to 1000, not {count}: there are 1000 test digits in source embed"
     with pytest.raises(ValueError, match=message):
         data.first(digits, count)
     assert len(data.first(digits, 1000).images) == len(digits.labels) == 1000
@@ -99,6 +99,18 @@ def test_standardize_takes_statistics_of_bytes_only(unchecked):
         ValueError, match="images of dtype float32: the statistics are those of bytes"
     ):
         data.standardize(np.ones((2, 3, 3), np.float32))
+
+
+def test_what_are_no_digits_is_refused(unchecked):
+    with pytest.raises(ValueError, match=r"images must be a NumPy array \[N, H, W\], not of shape"):
+        data.standardize(np.ones((3, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"images must be a NumPy array \[N, H, W\], not a list"):
+        data.standardize([[[1, 2]]])
+    for function in (data.describe, lambda digits: data.first(digits, 1)):
+        with pytest.raises(
+            ValueError, match=r"digits must be what data\.mnist returns, not an arr"
+        ):
+            function(np.ones((1, 28, 28), np.uint8))
 
 
 def test_standardize_agrees_with_numpy_in_double_precision():
@@ -125,10 +137,10 @@ def test_standardize_takes_the_statistics_of_other_images():
     [
         ({"mean": 1.0}, "mean=1.0 and std=None: give both"),
         ({"std": 1.0}, "mean=None and std=1.0: give both"),
-        ({"mean": 1.0, "std": 0.0}, "std=0.0: expected finite numbers and std above 0"),
-        ({"mean": 1.0, "std": -2.0}, "std=-2.0: expected finite"),
-        ({"mean": float("nan"), "std": 1.0}, "mean=nan"),
-        ({"mean": 0.0, "std": float("inf")}, "std=inf"),
+        ({"mean": 1.0, "std": 0.0}, "std must be a finite number above 0, not 0.0"),
+        ({"mean": 1.0, "std": -2.0}, "std must be .*, not -2.0"),
+        ({"mean": float("nan"), "std": 1.0}, "mean must be a finite number, not nan"),
+        ({"mean": 0.0, "std": float("inf")}, "std must be .*, not inf"),
     ],
 )
 def test_standardize_refuses_statistics_that_are_none(settings, match):
@@ -137,7 +149,7 @@ def test_standardize_refuses_statistics_that_are_none(settings, match):
 
 
 def test_standardize_refuses_images_without_contrast():
-    with pytest.raises(ValueError, match=r"mean=7.0 and std=0.0"):
+    with pytest.raises(ValueError, match=r"std must be .*, not 0\.0: all pixels are equal"):
         data.standardize(np.full((2, 3, 3), 7, np.uint8))
     with pytest.raises(ValueError, match="takes 2 pixels or more, got 1"):
         data.standardize(np.ones((1, 1, 1), np.uint8))

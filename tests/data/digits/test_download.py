@@ -114,6 +114,47 @@ def test_what_is_there_and_wrong_is_named_and_left_alone(tmp_path):
     assert path.read_bytes() == b"mine"
 
 
+def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "train-images-idx3-ubyte.gz")
+    with pytest.raises(ValueError, match=r"ubyte\.gz is no regular file: nothing is read from it"):
+        download.fetch(tmp_path, mirror="http://unused.invalid/")
+
+
+def test_a_file_of_holes_is_refused_unread(tmp_path):
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    path.touch()
+    os.truncate(path, 50 * 2**30)
+    size = download.ORIGINALS["train"]["images"].gz_bytes + 1
+    with pytest.raises(ValueError, match=f"already there, is not .* over {size} bytes"):
+        download.fetch(tmp_path, mirror="http://unused.invalid/")
+
+
+def test_a_link_is_replaced_and_not_followed(serve, tmp_path):
+    other = tmp_path / "other"
+    folder = tmp_path / "digits"
+    folder.mkdir()
+    name = "train-images-idx3-ubyte.gz"
+    for link in (name, f"{name}.{os.getpid()}.part"):
+        (folder / link).symlink_to(other)
+    mirror, _ = serve(_good)
+    download.fetch(folder, mirror=mirror)
+    assert not (folder / name).is_symlink()
+    assert not other.exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"data_dir": 3}, "data_dir must be a path, .* not a int"),
+        ({"timeout": 0.0}, "timeout must be a finite number above 0, not 0"),
+        ({"timeout": float("nan")}, "timeout must be .*, not nan"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(tmp_path, settings, message, unchecked):
+    with pytest.raises(ValueError, match=message):
+        download.fetch(**{"data_dir": tmp_path} | settings)
+
+
 def test_a_file_that_cannot_be_put_in_place_leaves_nothing(serve, tmp_path, monkeypatch):
     def fail(*_):
         raise PermissionError("not here")

@@ -1,8 +1,11 @@
 """The file format, byte by byte, and every way in which a file can be bad."""
 
 import gzip
+import os
 import struct
 import tracemalloc
+import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -161,6 +164,55 @@ def test_a_header_that_promises_too_much_is_refused_before_allocating(tmp_path, 
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak - before < 1_000_000
+
+
+@pytest.fixture
+def frugal():
+    """No more than a megabyte may be taken within a test."""
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    yield
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak - before < 1_000_000
+
+
+def test_a_bomb_with_an_honest_header_is_refused_before_it_goes_off(tmp_path, frugal, monkeypatch):
+    packer = zlib.compressobj(wbits=31)
+    packed = packer.compress(struct.pack(">4I", 2051, 1, 8192, 8192))
+    for _ in range(1024):
+        packed += packer.compress(bytes(65536))
+    (tmp_path / "images.gz").write_bytes(packed + packer.flush())
+    with pytest.raises(ValueError, match="gz holds items of 8192 x 8192, expected 28 x 28"):
+        idx.read(tmp_path / "images.gz", rank=3, item=(28, 28))
+    monkeypatch.setattr(idx, "_MOST_BYTES", 2**25)
+    with pytest.raises(
+        ValueError, match=r"promises 1 x 8192 x 8192 .* more than the 33554432 that"
+    ):
+        idx.read(tmp_path / "images.gz", rank=3)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_file_of_holes_is_refused_unread(tmp_path, frugal, packed):
+    path = tmp_path / "images"
+    path.write_bytes(gzip.compress(CONTENT) if packed else CONTENT)
+    os.truncate(path, 50 * 2**30)
+    with pytest.raises(ValueError, match=r"= 28 bytes, but goes on for 53687091200 bytes on disk"):
+        idx.read(path, rank=3)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "images")
+    with pytest.raises(ValueError, match="images is no regular file: nothing is read from it"):
+        idx.read(tmp_path / "images", rank=3)
+
+
+def test_a_file_in_a_package_is_read_wherever_that_is(tmp_path):
+    with zipfile.ZipFile(tmp_path / "package.zip", "w") as archive:
+        archive.writestr("images.gz", gzip.compress(CONTENT))
+    with zipfile.ZipFile(tmp_path / "package.zip") as archive:
+        images = idx.read(zipfile.Path(archive, "images.gz"), rank=3)
+    np.testing.assert_array_equal(images, IMAGES)
 
 
 def test_a_header_whose_product_fits_no_machine_word(tmp_path):

@@ -101,10 +101,17 @@ def test_a_named_folder_without_the_files_is_an_error(tmp_path, monkeypatch, sou
         data.mnist("train", source, data_dir)
 
 
-def test_settings_that_make_no_sense():
-    with pytest.raises(ValueError, match=r"split='validation': expected one of .'train', 'test'"):
+def test_settings_that_make_no_sense(unchecked):
+    for source in ("auto", "idx", "tfds"):
+        with pytest.raises(ValueError, match=r"data_dir must be a path, .*, not a int"):
+            data.mnist("train", source, data_dir=3)
+    with pytest.raises(ValueError, match=r"unknown split 0: expected one of train, test"):
+        data.mnist(0)
+    with pytest.raises(
+        ValueError, match=r"unknown split 'validation': expected one of train, test"
+    ):
         data.mnist("validation")
-    with pytest.raises(ValueError, match=r"source='web': expected one of .'auto', 'idx'"):
+    with pytest.raises(ValueError, match=r"unknown source 'web': expected one of auto, idx"):
         data.mnist("train", source="web")
     with pytest.raises(ValueError, match=r"source='idx' needs data_dir.*got data_dir=None"):
         data.mnist("train", source="idx")

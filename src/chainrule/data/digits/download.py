@@ -6,7 +6,7 @@ import queue
 import threading
 from pathlib import Path
 
-from chainrule import _files
+from chainrule import _files, _require
 from chainrule.data.digits.files import ORIGINALS, Original
 
 __all__ = ["MIRROR", "fetch"]
@@ -35,13 +35,16 @@ def fetch(
       ConnectionError: no network, no answer in time, or an answer that is an error.
       ValueError: what came, or what was there before, is not the file.
     """
-    folder = Path(data_dir).expanduser()
+    folder = _require.path("data_dir", data_dir).expanduser()
+    _require.real("timeout", timeout, above=0)
     folder.mkdir(parents=True, exist_ok=True)
     fetched = []
     for original in (original for parts in ORIGINALS.values() for original in parts.values()):
         path = folder / f"{original.name}.gz"
         if path.exists():
-            _verify(path.read_bytes(), original, f"{path}, which was already there,")
+            with _files.open_regular(path) as file:
+                content = file.read(original.gz_bytes + 1)
+            _verify(content, original, f"{path}, which was already there,")
         else:
             url = mirror + path.name
             content = _download(url, limit=original.gz_bytes + 1, timeout=timeout)

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from chainrule import _require
 from chainrule.data.digits import idx
 from chainrule.data.digits.idx import File
 from chainrule.data.digits.record import Digits, Provenance, check
@@ -142,10 +143,12 @@ def read(folder: File, split: str, *, source: str = "idx") -> Digits:
       ValueError: a file is damaged or is not what its name says, images and labels differ in
         number, or a full-sized file does not have MNIST's checksum.
     """
+    _require.one_of("split", split, ORIGINALS)
     files = find(folder)
     parts = ORIGINALS[split]
-    arrays = {part: idx.read(files[split][part], original.rank) for part, original in parts.items()}
-    images, labels = arrays["images"], arrays["labels"]
+    images = idx.read(files[split]["images"], rank=3, item=(28, 28))
+    labels = idx.read(files[split]["labels"], rank=1)
+    arrays = {"images": images, "labels": labels}
     check(images, labels, images_from=files[split]["images"], labels_from=files[split]["labels"])
     digests = {part: idx.sha256(array) for part, array in arrays.items()}
     for part, original in parts.items():

@@ -5,7 +5,7 @@
     00 00 08 dd | dd sizes, 32 bits each, big-endian | unsigned bytes, last axis fastest
 
 ``08`` stands for unsigned bytes and ``dd`` is the number of dimensions, so that an image file
-begins with 2051 and a label file with 2049. Whether a file is compressed is seen from its first
+begins with 2051 and a label file with 2049. Whether a file is compressed follows from its first
 bytes, not from its name: browsers unpack ``.gz`` files and keep the name.
 
 Source: Y. LeCun, C. Cortes and C. Burges, "The MNIST database of handwritten digits", section
@@ -16,13 +16,17 @@ import gzip
 import hashlib
 import io
 import math
+import os
 import struct
 import zlib
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
+
+from chainrule import _files
 
 __all__ = ["File", "read", "sha256", "write"]
 
@@ -31,6 +35,9 @@ File = Path | Traversable
 
 _GZIP = b"\x1f\x8b"
 _DEFLATE_RATIO = 1032  # a compressed byte never stands for more than 1032 bytes (zlib's FAQ)
+_MOST_BYTES = 2**30  # MNIST's largest file has 47 million
+_MOST_NAMES = 2**16  # what a gzip header may add, a name and a comment
+_PIECE = 2**16
 
 
 def _magic(rank: int) -> int:
@@ -44,8 +51,8 @@ def _header(array: UInt8[np.ndarray, "..."]) -> bytes:
 def sha256(array: UInt8[np.ndarray, "..."]) -> str:
     """Return the SHA-256 of an array's IDX file, uncompressed.
 
-    The header follows from the shape, so the digest is that of the content of the file which the
-    array was read from, whichever way that is compressed: ``gzip -dc FILE | sha256sum``.
+    The header follows from the shape, so the digest is that of the content of the file that the
+    array was read from, however that is compressed: ``gzip -dc FILE | sha256sum``.
 
     Args:
       array: unsigned bytes of any shape.
@@ -78,24 +85,27 @@ def write(path: Path, array: UInt8[np.ndarray, "..."]) -> None:
         with gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=0) as stream:
             stream.write(content)
         content = packed.getvalue()
-    path.write_bytes(content)
+    _files.write(path, content)
 
 
-def read(file: File, rank: int) -> UInt8[np.ndarray, "..."]:
+def read(file: File, rank: int, *, item: tuple[int, ...] | None = None) -> UInt8[np.ndarray, "..."]:
     """Read an IDX file of unsigned bytes, compressed or not.
 
-    No memory is set aside on the header's word: what it promises is compared with what is there.
+    The header is checked before the content is read: what it promises must fit what is on disk, and
+    nothing is read beyond it.
 
     Args:
       file: the file.
       rank: the number of dimensions that are expected: 3 for images, 1 for labels.
+      item: the expected shape of each item, for example ``(28, 28)``; None takes any.
 
     Returns:
       The array, uint8, of the shape in the header.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: the file is empty, cut short, damaged, too long, or not an IDX file of this rank.
+      ValueError: the file is empty, cut short, damaged, too long, no regular file, or not an IDX
+        file of this rank and item.
 
     Example:
       >>> import pathlib, tempfile
@@ -105,47 +115,67 @@ def read(file: File, rank: int) -> UInt8[np.ndarray, "..."]:
       ...     read(path, rank=1)
       array([5, 0, 4], dtype=uint8)
     """
-    raw = file.read_bytes()
-    offset = 4 * (1 + rank)
-    head, _ = _content(file, raw, offset)
-    magic = int.from_bytes(head[:4], "big")
-    if len(head) >= 4 and magic != _magic(rank):
-        raise ValueError(
-            f"{file} starts with {head[:4]!r} = {magic}, where an IDX file of {rank} dimensions "
-            f"starts with {_magic(rank)}: {_guess(head)}"
-        )
-    if len(head) < offset:
-        raise ValueError(f"{file} holds {len(head)} bytes, where the header alone takes {offset}")
-    shape = struct.unpack(f">{rank}I", head[4:])
-    size = offset + math.prod(shape)
-    promise = f"{file} promises {' x '.join(map(str, shape))} items = {size} bytes"
-    most = len(raw) * (_DEFLATE_RATIO if raw.startswith(_GZIP) else 1)
-    if size > most:
-        raise ValueError(f"{promise}, but {len(raw)} bytes on disk cannot hold more than {most}")
-    content, whole = _content(file, raw, size + 1)
+    with _files.open_regular(file) if isinstance(file, Path) else file.open("rb") as stream:
+        packed, on_disk = stream.read(2) == _GZIP, stream.seek(0, os.SEEK_END)
+        shape = _shape(file, _content(file, stream, 4 * (1 + rank), packed)[0], rank)
+        size = 4 * (1 + rank) + math.prod(shape)
+        promise = f"{file} promises {_times(shape)} items = {size} bytes"
+        if item is not None and shape[1:] != item:
+            raise ValueError(f"{file} holds items of {_times(shape[1:])}, expected {_times(item)}")
+        most = on_disk * (_DEFLATE_RATIO if packed else 1)
+        if size > most:
+            raise ValueError(f"{promise}, but {on_disk} bytes on disk cannot hold more than {most}")
+        if size > _MOST_BYTES:
+            raise ValueError(f"{promise}, more than the {_MOST_BYTES} that are read")
+        if on_disk > 2 * size + _MOST_NAMES:
+            raise ValueError(f"{promise}, but goes on for {on_disk} bytes on disk")
+        content, whole = _content(file, stream, size + 1, packed)
     if len(content) < size:
         raise ValueError(f"{promise}, but holds only {len(content)}: it was cut short")
     if len(content) > size:
         raise ValueError(f"{promise}, but goes on for at least {len(content)}")
     if not whole:
         raise ValueError(f"{promise}, but its gzip checksum is missing or other bytes follow it")
-    return np.frombuffer(content, np.uint8, offset=offset).reshape(shape).copy()
+    return np.frombuffer(content, np.uint8, offset=4 * (1 + rank)).reshape(shape)
 
 
-def _content(file: File, raw: bytes, limit: int) -> tuple[bytes, bool]:
+def _shape(file: File, head: bytes | bytearray, rank: int) -> tuple[int, ...]:
+    magic = int.from_bytes(head[:4], "big")
+    if len(head) >= 4 and magic != _magic(rank):
+        raise ValueError(
+            f"{file} starts with {bytes(head[:4])!r} = {magic}, where an IDX file of {rank} "
+            f"dimensions starts with {_magic(rank)}: {_guess(head)}"
+        )
+    if len(head) < 4 * (1 + rank):
+        raise ValueError(
+            f"{file} holds {len(head)} bytes, where the header alone takes {4 * (1 + rank)}"
+        )
+    return struct.unpack(f">{rank}I", head[4:])
+
+
+def _content(
+    file: File, stream: BinaryIO | io.BufferedIOBase, limit: int, packed: bool
+) -> tuple[bytearray, bool]:
     """Return the first bytes of the content, and whether a checksum has confirmed the whole."""
-    if not raw.startswith(_GZIP):
-        return raw[:limit], True
-    # Not gzip.decompress: it has no limit, raises without a count when cut short, and takes b"".
-    stream = zlib.decompressobj(wbits=31)
+    stream.seek(0)
+    if not packed:
+        return bytearray(stream.read(limit)), True
+    # Not gzip.open: it reports neither how much a file that is cut short holds, nor what follows.
+    content, unpacker = bytearray(), zlib.decompressobj(wbits=31)
     try:
-        content = stream.decompress(raw, limit)
+        while len(content) < limit and not unpacker.eof and (piece := stream.read(_PIECE)):
+            content += unpacker.decompress(piece, limit - len(content))
     except zlib.error as error:
-        raise ValueError(f"{file} ({len(raw)} bytes) is a damaged gzip file: {error}") from error
-    return content, stream.eof and not stream.unused_data
+        on_disk = stream.seek(0, os.SEEK_END)
+        raise ValueError(f"{file} ({on_disk} bytes) is a damaged gzip file: {error}") from error
+    return content, unpacker.eof and not unpacker.unused_data and not stream.read(1)
 
 
-def _guess(head: bytes) -> str:
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _guess(head: bytes | bytearray) -> str:
     if head.lstrip().startswith(b"<"):
         return "this looks like a web page saved under the file's name"
     if head.startswith(b"\0\0\x08"):

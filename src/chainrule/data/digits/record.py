@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
+from chainrule import _require
+
 __all__ = [
     "CLASSES",
     "Digits",
@@ -147,6 +149,9 @@ def standardize(
       >>> test.inputs
       array([[-1.4288690..., -1.0206207..., -0.6123724..., -0.2041241...]], dtype=float32)
     """
+    if not isinstance(images, np.ndarray) or images.ndim != 3:
+        found = f"of shape {images.shape}" if hasattr(images, "shape") else _require.kind(images)
+        raise ValueError(f"images must be a NumPy array [N, H, W], not {found}")
     if mean is None and images.dtype != np.uint8:
         raise ValueError(
             f"images of dtype {images.dtype}: the statistics are those of bytes, uint8 from 0 to "
@@ -156,8 +161,8 @@ def standardize(
         raise ValueError(f"mean={mean} and std={std}: give both, or neither")
     if mean is None or std is None:
         mean, std = _statistics(images)
-    if not (std > 0 and math.isfinite(std) and math.isfinite(mean)):
-        raise ValueError(f"mean={mean} and std={std}: expected finite numbers and std above 0")
+    _require.real("mean", mean)
+    _require.real("std", std, above=0, why="all pixels are equal" if std == 0 else "")
     inputs = images.reshape(len(images), -1).astype(np.float32)
     inputs -= np.float32(mean)
     inputs /= np.float32(std)
@@ -189,12 +194,9 @@ def first(digits: Digits, count: int) -> Digits:
       >>> data.first(data.mnist("train", source="embedded"), 1000).images.shape
       (1000, 28, 28)
     """
-    there = len(digits.labels)
-    if not 1 <= count <= there:
-        raise ValueError(
-            f"{count} samples of the {there} {digits.provenance.split} digits of source "
-            f"{digits.provenance.source}: take 1 to {there}"
-        )
+    record, there = _digits(digits).provenance, len(digits.labels)
+    what = f"there are {there} {record.split} digits in source {record.source}"
+    count = _require.count("count", count, most=there, why=what)
     return digits._replace(images=digits.images[:count], labels=digits.labels[:count])
 
 
@@ -207,7 +209,7 @@ def describe(digits: Digits) -> str:
     Returns:
       Lines of text: number and source, labels per class, checksums, files.
     """
-    record = digits.provenance
+    record = _digits(digits).provenance
     sizes = ", ".join(f"{split} {size}" for split, size in record.sizes.items())
     per_class = np.bincount(digits.labels, minlength=CLASSES)
     return "\n".join(
@@ -219,6 +221,12 @@ def describe(digits: Digits) -> str:
             *(f"  read from {file}" for file in record.files),
         ]
     )
+
+
+def _digits(value: Digits) -> Digits:
+    if not isinstance(value, Digits):
+        raise ValueError(f"digits must be what data.mnist returns, not {_require.kind(value)}")
+    return value
 
 
 def __dir__() -> list[str]:

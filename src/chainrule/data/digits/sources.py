@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+from chainrule import _require
 from chainrule.data.digits import files, tfds
 from chainrule.data.digits.record import Digits
 
@@ -49,10 +50,10 @@ def mnist(
     Source:
       Y. LeCun, C. Cortes and C. Burges, "The MNIST database of handwritten digits".
     """
-    if split not in files.ORIGINALS:
-        raise ValueError(f"split={split!r}: expected one of {tuple(files.ORIGINALS)}")
-    if source not in _SOURCES:
-        raise ValueError(f"source={source!r}: expected one of {_SOURCES}")
+    _require.one_of("split", split, files.ORIGINALS)
+    _require.one_of("source", source, _SOURCES)
+    if data_dir is not None:
+        data_dir = _require.path("data_dir", data_dir)
     if source == "tfds":
         return tfds.read(data_dir, split)
     if source == "embedded":

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule import _require
 from chainrule.data.digits import files, idx
 from chainrule.data.digits.record import Digits, Provenance, check
 
@@ -37,7 +38,7 @@ def directory(tfds_dir: str | os.PathLike[str] | None = None) -> Path:
     """
     if tfds_dir is None:
         tfds_dir = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    return Path(tfds_dir).expanduser() / "mnist" / VERSION
+    return _require.path("tfds_dir", tfds_dir).expanduser() / "mnist" / VERSION
 
 
 def read(tfds_dir: str | os.PathLike[str] | None, split: str) -> Digits:
@@ -54,6 +55,7 @@ def read(tfds_dir: str | os.PathLike[str] | None, split: str) -> Digits:
       FileNotFoundError: no MNIST is prepared there.
       ValueError: it cannot be read, is damaged, or holds something else.
     """
+    _require.one_of("split", split, files.ORIGINALS)
     folder = directory(tfds_dir)
     # Where nothing is prepared, TFDS would use the network, or return an empty dictionary.
     sizes = _sizes(folder)
@@ -108,7 +110,8 @@ def prepare(
       ValueError: a file is damaged, or the folder already there holds other numbers of digits.
     """
     folder = directory(tfds_dir)
-    splits = {split: files.read(Path(data_dir).expanduser(), split) for split in files.ORIGINALS}
+    originals = _require.path("data_dir", data_dir).expanduser()
+    splits = {split: files.read(originals, split) for split in files.ORIGINALS}
     if not folder.exists():
         _write(splits, folder.parents[1])
     sizes = {split: len(digits.images) for split, digits in splits.items()}
