@@ -39,10 +39,32 @@ def test_zeros_come_in_and_what_leaves_is_gone():
 
 @pytest.mark.usefixtures("unchecked")
 def test_what_is_no_batch_of_images_is_refused():
-    with pytest.raises(ValueError, match=r"images \(2, 3, 3\) by 1 pixels: they must be \[batch"):
-        inspect.unwrap(shift)(jax.random.key(0), jnp.zeros((2, 3, 3)), pixels=1)
-    with pytest.raises(ValueError, match=r"by -1 pixels: .* 0 pixels or more"):
-        inspect.unwrap(shift)(jax.random.key(0), jnp.zeros((2, 3, 3, 1)), pixels=-1)
+    key, images = jax.random.key(0), jnp.zeros((2, 3, 3, 1))
+    move, turn, affine = (inspect.unwrap(f) for f in (shift, augment.turn, augment.affine))
+    with pytest.raises(ValueError, match=r"images \(2, 3, 3\): expected \[batch, height"):
+        move(key, jnp.zeros((2, 3, 3)), pixels=1)
+    for pixels in (-1, 1.5):
+        with pytest.raises(ValueError, match=rf"pixels must be an int of at least 0, not {pixels}"):
+            move(key, images, pixels=pixels)
+    with pytest.raises(ValueError, match=r"key is int of shape None: pass one key"):
+        move(0, images, pixels=1)
+    with pytest.raises(ValueError, match=r"images must be an array of numbers, not a list"):
+        turn([[1]], jnp.zeros(1, jnp.int32))
+    with pytest.raises(ValueError, match=r"images \(2, 3, 4, 1\): only square ones can be turned"):
+        turn(jnp.zeros((2, 3, 4, 1)), jnp.zeros(2, jnp.int32))
+    for turns in (jnp.zeros(3, jnp.int32), jnp.zeros((), jnp.int32), jnp.zeros((2, 1), jnp.int32)):
+        with pytest.raises(
+            ValueError, match=r"turns must be one integer an image, of shape \(2,\)"
+        ):
+            turn(images, turns)
+    with pytest.raises(ValueError, match=r"of shape \(2,\), not float32\[2\]"):
+        turn(images, jnp.zeros(2))
+    for name in ("rotation", "scale", "shear", "pixels"):
+        for bound in (-1.0, float("nan")):
+            with pytest.raises(ValueError, match=rf"{name} must be .* 0, not {bound}"):
+                affine(key, images, **{name: bound})
+    with pytest.raises(ValueError, match=r"images is uint8"):
+        affine(key, images.astype(jnp.uint8))
 
 
 def test_the_eight_positions_of_a_square_are_those_of_numpy():

@@ -63,9 +63,68 @@ def test_data_without_one_leading_axis_is_refused_with_all_shapes():
         Batches({}, 1, key=KEY)
 
 
-def test_doubles_are_refused_rather_than_halved():
-    with pytest.raises(ValueError, match=r"data\['x'\] is float64: cast it"):
-        Batches({"x": np.zeros(3), "y": np.zeros(3, np.float32)}, 1, key=KEY)
+WIDE = {"x": np.array([0.5, 0.25]), "y": np.array([3, -(2**31)]), "z": np.ones(2, np.float32)}
+
+
+def test_numpys_defaults_are_cast_with_a_warning_for_each_leaf():
+    with pytest.warns(UserWarning, match="cast to") as warned:
+        batches = Batches(WIDE, 2, key=KEY)
+    assert [str(one.message).partition(":")[0] for one in warned] == [
+        "data['x'] is float64, cast to float32",
+        "data['y'] is int64, cast to int32",
+    ]
+    batch = batches(0)
+    assert {name: leaf.dtype.name for name, leaf in batch.items()} == {
+        "x": "float32", "y": "int32", "z": "float32",
+    }  # fmt: skip
+    order = batches.order(0)[0]
+    for name in WIDE:
+        np.testing.assert_array_equal(batch[name], WIDE[name][order])
+    assert batches.data["z"] is WIDE["z"]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int64", "uint64", "complex128"])
+def test_wide_numbers_are_refused_where_they_are_to_be_kept(dtype, x64, unchecked):
+    with (
+        jax.enable_x64(False),
+        pytest.raises(ValueError, match=rf"'x'\] is {dtype}: cast it to 32"),
+    ):
+        Batches({"x": np.zeros(3, dtype), "y": np.zeros(3, "f")}, 1, key=KEY, dtype="keep")
+    for kept in ("keep", "narrow"):
+        batches = Batches({"x": np.zeros(3, dtype)}, 1, key=KEY, dtype=kept)  # without a warning
+        assert batches(0)["x"].dtype == dtype
+    with pytest.raises(ValueError, match=r"unknown dtype 'float32': expected one of narrow, keep"):
+        Batches(np.zeros(3), 1, key=KEY, dtype="float32")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.array([1, 2**31]), r"data\['x'\]: integers from 1 to 2147483648 do not fit int32"),
+        (np.array([-(2**31) - 1, 0]), r"integers from -2147483649 to 0 do not fit int32"),
+        (np.array([2**32], np.uint64), r"integers from 4294967296 to 4294967296 do not fit uint32"),
+        (np.array([1.0, 1e39, -1e300]), r"data\['x'\]: 2 numbers of 3 do not fit float32"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        Batches({"x": values}, 1, key=KEY)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.array(["a", "b"]), r"data\['x'\] is <U1: samples must be arrays of numbers"),
+        (np.array([{}, None]), r"data\['x'\] is object"),
+        (np.array(["2026-11-28"], "datetime64[D]"), r"data\['x'\] is datetime64\[D\]"),
+        (np.zeros(2, [("a", "f4")]), r"data\['x'\] is \[\('a', '<f4'\)\]"),
+        (np.zeros(2, np.longdouble), r"data\['x'\] is float128"),
+        (jax.ShapeDtypeStruct((2,), np.float32), r"data\['x'\] is an array: samples must"),
+    ],
+)
+def test_what_are_no_numbers_is_refused_with_the_leaf(values, message):
+    with pytest.raises(ValueError, match=message):
+        Batches({"x": values}, 1, key=KEY)
 
 
 @pytest.mark.parametrize("module", [np, jnp])
@@ -117,7 +176,7 @@ def test_a_source_gives_the_batches_of_the_arrays_it_holds_and_only_these_are_re
     ("samples", "match"),
     [
         ([np.zeros(2), np.zeros(3)], "all input arrays must have the same shape"),
-        ([2**40, 1], "whole numbers up to 1099511627776 do not fit int32"),
+        ([2**40, 1], "data: integers from 1 to 1099511627776 do not fit int32"),
         ([{"a": 1}, {"b": 2}], "fails on 2 of them"),
     ],
 )
@@ -131,4 +190,6 @@ def test_samples_of_a_source_are_checked_when_they_are_read():
     with pytest.raises(ValueError, match="the data are not finite in data: 1 numbers of 2"):
         Batches(Listed([np.float32(1), np.float32(np.nan)]), 2, key=KEY)(0)
     with pytest.raises(ValueError, match="data is float64: cast it to 32 bits"):
-        Batches(Listed([1.5, 2.5]), 2, key=KEY)(0)
+        Batches(Listed([1.5, 2.5]), 2, key=KEY, dtype="keep")(0)
+    with pytest.warns(UserWarning, match="data is float64, cast to float32"):
+        assert Batches(Listed([1.5, 2.5]), 2, key=KEY)(0).dtype == np.float32

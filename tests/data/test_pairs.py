@@ -106,7 +106,12 @@ def test_settings_out_of_range_are_refused():
         triplets(jax.random.key(0), MEMBERS, 0)
     with pytest.raises(ValueError, match="key is NoneType"):
         pairs(None, MEMBERS, 2)
+    for function in (pairs, triplets):
+        with pytest.raises(ValueError, match="members must be what by_class returns, not an array"):
+            function(jax.random.key(0), LABELS, 2)
     data = np.zeros(35, np.float32)
+    with pytest.raises(ValueError, match=r"draw must be a function \(key, members, count"):
+        Tuples(data, LABELS, 4, key=jax.random.key(0), draw=3)
     with pytest.raises(ValueError, match="count must be even, not 5"):
         Tuples(data, LABELS, 5, key=jax.random.key(0))
     with pytest.raises(ValueError, match=r"labels \[34\] for 35 samples"):

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
+from chainrule import _require
+
 __all__ = ["affine", "shift", "turn"]
 
 
@@ -29,11 +31,9 @@ def shift(
       Array([[0., 1.],
              [0., 3.]], dtype=float32)
     """
-    if pixels < 0 or images.ndim != 4:
-        raise ValueError(
-            f"shift: images {images.shape} by {pixels} pixels: they must be [batch, height, width, "
-            "channels], by 0 pixels or more"
-        )
+    _require.one_key(key)
+    _check_images(images)
+    _require.count("pixels", pixels, least=0)
     batch, *shape = images.shape
     side = (pixels, pixels)
     wide = jnp.pad(images, ((0, 0), side, side, (0, 0)))
@@ -58,11 +58,23 @@ def turn(
     Returns:
       The mapped images.
 
+    Raises:
+      ValueError: the images are not square, or ``turns`` is not one integer an image.
+
     Example:
       >>> image = jnp.arange(4).reshape(1, 2, 2, 1)
       >>> turn(image, jnp.array([6]))[0, ..., 0].tolist()
       [[3, 2], [1, 0]]
     """
+    _check_images(images)
+    if images.shape[1] != images.shape[2]:
+        raise ValueError(f"images {images.shape}: only square ones can be turned")
+    _require.arrays(turns=turns)
+    if turns.shape != images.shape[:1] or not jnp.issubdtype(turns.dtype, jnp.integer):
+        raise ValueError(
+            f"turns must be one integer an image, of shape {images.shape[:1]}, not "
+            f"{turns.dtype}{list(turns.shape)}"
+        )
     bits = [(turns // bit % 2 == 1)[:, None, None, None] for bit in (1, 2, 4)]
     images = jnp.where(bits[0], jnp.swapaxes(images, 1, 2), images)
     images = jnp.where(bits[1], images[:, ::-1], images)
@@ -93,11 +105,21 @@ def affine(
     Returns:
       The transformed images.
 
+    Raises:
+      ValueError: a bound is negative or not finite, or the images are no floating-point numbers
+        with an axis of channels.
+
     Example:
       >>> images = jnp.arange(9.0).reshape(1, 3, 3, 1)
       >>> bool(jnp.allclose(affine(jax.random.key(0), images), images))
       True
     """
+    _require.one_key(key)
+    _check_images(images)
+    _require.floating(images, "images")
+    for name, bound in (("rotation", rotation), ("scale", scale), ("shear", shear)):
+        _require.real(name, bound, least=0)
+    _require.real("pixels", pixels, least=0)
     batch, height, width, _ = images.shape
     u = jax.random.uniform(key, (batch, 6), images.dtype, -1, 1)
     cos, sin = jnp.cos(rotation * u[:, 0]), jnp.sin(rotation * u[:, 0])
@@ -127,6 +149,15 @@ def affine(
         index = (y * (width + 2) + x)[:, :, None]
         result += weight[:, :, None] * jnp.take_along_axis(lines, index, axis=1)
     return result.reshape(images.shape)
+
+
+def _check_images(images: Array) -> None:
+    _require.arrays(images=images)
+    if images.ndim != 4:
+        raise ValueError(
+            f"images {images.shape}: expected [batch, height, width, channels]; grey images get a "
+            "channel with images[..., None]"
+        )
 
 
 def __dir__() -> list[str]:

@@ -1,9 +1,9 @@
 """Mini-batches by index: a batch is a function of the key and the step, and of nothing else."""
 
 import functools
-import math
+import warnings
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -48,11 +48,13 @@ class Batches:
         next steps are read. The order is the same for both.
       size: from 1 to N.
       key: draws the orders.
+      dtype: what happens to leaves that are wider than JAX's arrays, NumPy's float64 and int64
+        without ``jax_enable_x64``. ``"narrow"`` casts them to 32 bits, with a warning for each
+        leaf; integers must fit. ``"keep"`` refuses them.
 
     Raises:
-      ValueError: the leading axes differ, ``size`` is not between 1 and N, a leaf holds NaN or
-        infinities or is wider than JAX's arrays are now (float64 without ``jax_enable_x64``), or
-        ``key`` is not a key.
+      ValueError: the leading axes differ, ``size`` is not between 1 and N, a leaf is no array of
+        numbers, holds NaN or infinities, or does not fit 32 bits, or ``key`` is not a key.
 
     Example:
       >>> batches = Batches({"inputs": np.arange(10.0, dtype=np.float32)}, 4, key=jax.random.key(0))
@@ -64,10 +66,22 @@ class Batches:
       ([1, 7, 9, 5], [1.0, 7.0, 9.0, 5.0])
     """
 
-    def __init__(self, data: PyTree, size: int, *, key: PRNGKeyArray):
+    def __init__(
+        self,
+        data: PyTree,
+        size: int,
+        *,
+        key: PRNGKeyArray,
+        dtype: Literal["narrow", "keep"] = "narrow",
+    ):
         _require.one_key(key)
+        _require.one_of("dtype", dtype, ("narrow", "keep"))
+        self._dtype = dtype
         self.in_memory = not isinstance(data, Source)
-        self.samples = _length(data) if self.in_memory else len(data)
+        if self.in_memory:
+            data, self.samples = _checked(data, dtype)
+        else:
+            self.samples = len(data)
         self.data = data
         self.size = _require.count(
             "size", size, most=self.samples, why=f"there are {self.samples} samples"
@@ -97,8 +111,8 @@ class Batches:
           rows: the indices of the samples, of any shape.
 
         Returns:
-          A pytree like one sample, its leaves ``[*rows, ...]``. Integers are narrowed to JAX's
-          width.
+          A pytree like one sample, its leaves ``[*rows, ...]``. Integers are cast to JAX's width
+          without a warning: data sources of tensorflow-datasets have labels of 64 bits.
 
         Raises:
           ValueError: the source fails, or what it returns is not finite, of several shapes or too
@@ -107,13 +121,15 @@ class Batches:
         flat = np.asarray(rows).ravel()
         try:
             found = [jax.tree.map(np.asarray, x) for x in self.data.__getitems__(flat.tolist())]
-            leaves = jax.tree.map(lambda *one_each: _narrow(np.stack(one_each)), *found)
+            leaves = jax.tree_util.tree_map_with_path(
+                lambda path, *one_each: _exact(_name(path), np.stack(one_each)), *found
+            )
+            leaves, _ = _checked(leaves, self._dtype)
         except Exception as error:  # every file format raises its own
             raise ValueError(
                 f"the data source, {type(self.data).__name__} of {self.samples} samples, fails on "
                 f"{len(flat)} of them from {flat[0]} on: {error}"
             ) from error
-        _length(leaves)
         return jax.tree.map(lambda leaf: leaf.reshape(*rows.shape, *leaf.shape[1:]), leaves)
 
 
@@ -123,37 +139,70 @@ def _order(key: Array, epoch: Array, samples: int, size: int) -> Array:
     return order[: samples // size * size].reshape(-1, size).astype(jnp.int32)
 
 
-def _length(data: PyTree) -> int:
+def _checked(data: PyTree, dtype: str) -> tuple[PyTree, int]:
+    """Return the samples in dtypes that JAX has now, and how many there are."""
     leaves = jax.tree_util.tree_leaves_with_path(data)
-    shapes = {f"data{jax.tree_util.keystr(path)}": np.shape(leaf) for path, leaf in leaves}
+    named = {_name(path): leaf for path, leaf in leaves}
+    shapes = {name: np.shape(leaf) for name, leaf in named.items()}
     lengths = {shape[:1] for shape in shapes.values()}
     if len(lengths) != 1 or lengths == {()}:
         raise ValueError(f"every leaf must have the same leading axis, but the shapes are {shapes}")
-    wide = [
-        f"data{jax.tree_util.keystr(path)} is {leaf.dtype}"
-        for path, leaf in leaves
-        if jax.dtypes.canonicalize_dtype(leaf.dtype) != leaf.dtype
-    ]
-    if wide:
+    if strange := [f"{name} is {_kind(leaf)}" for name, leaf in named.items() if _kind(leaf)]:
+        raise ValueError(f"{', '.join(strange)}: samples must be arrays of numbers")
+    wide = [name for name, leaf in named.items() if _dtype(leaf) != leaf.dtype]
+    if wide and dtype == "keep":
+        wide = [f"{name} is {named[name].dtype}" for name in wide]
         raise ValueError(f"{', '.join(wide)}: cast it to 32 bits, or set jax_enable_x64")
-    broken = [
-        f"data{jax.tree_util.keystr(path)}: {bad} numbers of {leaf.size}"
-        for path, leaf in leaves
-        if jnp.issubdtype(leaf.dtype, jnp.inexact) and (bad := _not_finite(leaf))
-    ]
-    if broken:
-        raise ValueError(f"the data are not finite in {', '.join(broken)}")
-    return math.prod(lengths.pop())
+    broken = {name: _not_finite(leaf) for name, leaf in named.items()}
+    if said := [f"{n}: {bad} numbers of {named[n].size}" for n, bad in broken.items() if bad]:
+        raise ValueError(f"the data are not finite in {', '.join(said)}")
+    for name in wide:
+        named[name] = _narrow(name, named[name])
+    ((length,),) = lengths
+    return jax.tree.unflatten(jax.tree.structure(data), named.values()), length
 
 
-def _narrow(leaf: np.ndarray) -> np.ndarray:
-    dtype = jax.dtypes.canonicalize_dtype(leaf.dtype)
-    if leaf.dtype.kind in "iu" and not (leaf == leaf.astype(dtype)).all():
-        raise ValueError(f"whole numbers up to {np.abs(leaf).max()} do not fit {dtype}")
-    return leaf.astype(dtype) if leaf.dtype.kind in "iu" else leaf
+def _kind(leaf: Any) -> str | None:
+    """Return what a leaf is, if it is no array of numbers."""
+    if not isinstance(leaf, np.ndarray | jax.Array):
+        return _require.kind(leaf)
+    kinds = (np.number, np.bool_, jax.dtypes.prng_key)
+    known = any(jnp.issubdtype(leaf.dtype, kind) for kind in kinds)
+    return None if known and leaf.dtype.char not in "gG" else str(leaf.dtype)  # float128 is unknown
+
+
+def _name(path: Any) -> str:
+    return f"data{jax.tree_util.keystr(path)}"
+
+
+def _dtype(leaf: Any) -> Any:
+    return jax.dtypes.canonicalize_dtype(leaf.dtype)
+
+
+def _narrow(name: str, leaf: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        narrow = _exact(name, leaf).astype(_dtype(leaf), copy=False)
+    if bad := _not_finite(narrow):
+        raise ValueError(f"{name}: {bad} numbers of {leaf.size} do not fit {narrow.dtype}")
+    cure = "cast it yourself, or set jax_enable_x64"
+    warnings.warn(f"{name} is {leaf.dtype}, cast to {narrow.dtype}: {cure}", stacklevel=4)
+    return narrow
+
+
+def _exact(name: str, leaf: np.ndarray) -> np.ndarray:
+    """Return integers in JAX's width, and anything else unchanged."""
+    if leaf.dtype.kind not in "iu":
+        return leaf
+    dtype = _dtype(leaf)
+    least, most = (int(leaf.min()), int(leaf.max())) if leaf.size else (0, 0)
+    if least < np.iinfo(dtype).min or most > np.iinfo(dtype).max:
+        raise ValueError(f"{name}: integers from {least} to {most} do not fit {dtype}")
+    return leaf.astype(dtype, copy=False)
 
 
 def _not_finite(leaf: Any) -> int:
+    if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+        return 0
     # NumPy's arrays are checked by NumPy, without a copy to a device.
     numpy: Any = np if isinstance(leaf, np.ndarray) else jnp
     return int(leaf.size - numpy.isfinite(leaf).sum())

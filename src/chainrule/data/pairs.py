@@ -13,7 +13,7 @@ often as any other. All of them run under `jax.jit`.
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -109,6 +109,7 @@ def pairs(
       (500, True)
     """
     _require.one_key(key)
+    _check(members)
     if _require.count("count", count, least=2) % 2:
         raise ValueError(f"count must be even, not {count}: half of the pairs are within a class")
     first, second, left, right = jax.random.split(key, 4)
@@ -148,6 +149,7 @@ def triplets(
       np.True_
     """
     _require.one_key(key)
+    _check(members)
     _require.count("count", count)
     first, second, *keys = jax.random.split(key, 5)
     classes = len(members.counts)
@@ -184,6 +186,7 @@ class Tuples(Batches):
       size: from 1 to N, even for pairs.
       key: draws the pairs.
       draw: `pairs` or `triplets`, or another function of (key, members, count).
+      dtype: see `Batches`.
 
     Raises:
       ValueError: as for `Batches` and `by_class`, labels that are not one a sample, or a size that
@@ -205,8 +208,10 @@ class Tuples(Batches):
         *,
         key: PRNGKeyArray,
         draw: Callable[[Array, Members, int], Any] = pairs,
+        dtype: Literal["narrow", "keep"] = "narrow",
     ):
-        super().__init__(data, size, key=key)
+        super().__init__(data, size, key=key, dtype=dtype)
+        _require.function("draw", draw, "(key, members, count), as pairs or triplets")
         if np.shape(labels) != (self.samples,):
             raise ValueError(
                 f"labels {list(np.shape(labels))} for {self.samples} samples: expected one a sample"
@@ -230,6 +235,11 @@ def _order(draw: Callable[[Array], Array], per_epoch: int, key: Array, epoch: Ar
     steps = epoch * per_epoch + jnp.arange(per_epoch)
     # One step after the other: all of an epoch's random numbers at once would take memory.
     return jax.lax.map(lambda step: draw(jax.random.fold_in(key, step)), steps)
+
+
+def _check(members: object) -> None:
+    if not isinstance(members, Members):
+        raise ValueError(f"members must be what by_class returns, not {_require.kind(members)}")
 
 
 def _uniform(key: Array, counts: Array) -> Array:

@@ -21,7 +21,7 @@ import struct
 import zlib
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 from jaxtyping import UInt8
@@ -154,7 +154,7 @@ def _shape(file: File, head: bytes | bytearray, rank: int) -> tuple[int, ...]:
 
 
 def _content(
-    file: File, stream: BinaryIO | io.BufferedIOBase, limit: int, packed: bool
+    file: File, stream: IO[bytes] | io.BufferedIOBase, limit: int, packed: bool
 ) -> tuple[bytearray, bool]:
     """Return the first bytes of the content, and whether a checksum has confirmed the whole."""
     stream.seek(0)
