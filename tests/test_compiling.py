@@ -84,6 +84,27 @@ def test_a_folder_that_cannot_be_written_is_no_failure(tmp_path, fresh):
         assert multiply(6.5) == pytest.approx(3 * np.sin(6.5), rel=1e-5)
 
 
+def test_a_lock_that_another_process_holds_is_waited_for_once(tmp_path, fresh, monkeypatch):
+    monkeypatch.setattr(compiling, "LOCK_SECONDS", 0.1)
+    code = "import filelock, sys\nwith filelock.FileLock(sys.argv[1]):\n print()\n input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / ".lockfile")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as holder:
+        holder.stdout.readline()
+        keep = compiling.keep(tmp_path)
+        with pytest.warns(UserWarning, match=r"not kept: another process holds .*\.lockfile; end"):
+            assert keep.__enter__() is None
+        assert jax.config.jax_compilation_cache_dir is None
+        multiply(9.5)
+        keep.__exit__(None, None, None)
+        holder.communicate(b"\n")
+    assert not kept(tmp_path)
+    with compiling.keep(tmp_path) as found:
+        assert found == tmp_path
+
+
 def test_a_damaged_program_is_compiled_again(tmp_path, fresh):
     with compiling.keep(tmp_path):
         multiply(7.5)

@@ -4,13 +4,18 @@ import contextlib
 import os
 import pathlib
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["MAX_BYTES", "keep"]
+from chainrule import _require
+
+__all__ = ["LOCK_SECONDS", "MAX_BYTES", "keep"]
 
 MAX_BYTES = 2**28
 """How much is kept: beyond that, the least recently used programs are removed."""
+LOCK_SECONDS = 1.0
+"""How long the lock of the folder is waited for; JAX holds it for milliseconds."""
 
 
 @contextlib.contextmanager
@@ -20,7 +25,9 @@ def keep(folder: pathlib.Path | None = None) -> Iterator[pathlib.Path | None]:
     Importing this package changes no setting of JAX. Only this function does, and it restores them
     after the block. It does nothing if JAX has not been imported, if JAX's own
     ``JAX_COMPILATION_CACHE_DIR`` names another folder, if ``JAX_ENABLE_COMPILATION_CACHE=false``
-    turns the cache off, or if the folder cannot be written.
+    turns the cache off, or if the folder cannot be written. If another process holds the lock of the
+    folder for longer than a second, it warns and keeps nothing: JAX would wait ten seconds for it
+    at every program.
 
     Args:
       folder: where to keep them; by default ``chainrule/compiled`` in ``XDG_CACHE_HOME``, or in
@@ -29,7 +36,7 @@ def keep(folder: pathlib.Path | None = None) -> Iterator[pathlib.Path | None]:
     Yields:
       The folder, or None if nothing is kept.
     """
-    folder = _writable(folder)
+    folder = _writable(folder if folder is None else _require.path("folder", folder))
     if folder is None:
         yield None
         return
@@ -59,9 +66,25 @@ def _writable(folder: pathlib.Path | None) -> pathlib.Path | None:
     with contextlib.suppress(OSError, RuntimeError):  # read-only; full; no home
         folder = folder or _home() / "chainrule" / "compiled"
         folder.mkdir(parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK | os.X_OK):
+        if os.access(folder, os.W_OK | os.X_OK) and _can_be_locked(folder):
             return folder
     return None
+
+
+def _can_be_locked(folder: pathlib.Path) -> bool:
+    import filelock
+
+    lock = folder / ".lockfile"  # JAX's name for it
+    try:
+        with filelock.FileLock(lock, timeout=LOCK_SECONDS):
+            return True
+    except filelock.Timeout:
+        warnings.warn(
+            f"compiled programs are not kept: another process holds {lock}; end it, or remove the "
+            "folder",
+            stacklevel=5,
+        )
+        return False
 
 
 def _set(settings: Mapping[str, Any]) -> None:

@@ -85,3 +85,41 @@ def test_what_is_no_function_of_batches_is_refused(tmp_path):
     with pytest.raises(ValueError, match="not one of batches of any size: Cannot divide evenly"):
         export.save(path, lambda x: x.reshape(4, -1), jnp.ones((2, 3)))
     assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "message"),
+    [
+        ((3, jnp.ones((2, 3))), {}, r"f must be a function of batches, not a int"),
+        ((jnp.sin, "abc"), {}, r"inputs must be arrays or their shapes, not a str"),
+        ((jnp.sin, jnp.ones((2, 3))), {"platforms": "cpu"}, r"in a list, not 'cpu'"),
+        ((jnp.sin, jnp.ones((2, 3))), {"platforms": ()}, r"platforms must be some of cpu, cuda"),
+        ((jnp.sin, jnp.ones((2, 3))), {"platforms": ["gpu"]}, r"unknown platform 'gpu'"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(tmp_path, arguments, settings, message, unchecked):
+    with pytest.raises(ValueError, match=message):
+        export.save(tmp_path / "a.stablehlo", *arguments, **settings)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_program_is_refused_unread(tmp_path):
+    path = tmp_path / "a.stablehlo"
+    os.mkfifo(path)
+    with pytest.raises(ValueError, match=r"a\.stablehlo is no regular file"):
+        export.load(path)
+    path.unlink()
+    path.touch()
+    os.truncate(path, 50 * 2**30)
+    with pytest.raises(ValueError, match=r"a\.stablehlo is no program that was saved here"):
+        export.load(path)
+
+
+def test_a_link_is_replaced_and_not_followed(tmp_path):
+    other, path = tmp_path / "other", tmp_path / "a.stablehlo"
+    for link in (path, tmp_path / f"a.stablehlo.{os.getpid()}.partial"):
+        link.symlink_to(other)
+    export.save(path, jnp.sin, jnp.ones((2, 3)))
+    assert export.load(path).call(jnp.zeros((5, 3))).shape == (5, 3)
+    assert not path.is_symlink()
+    assert not other.exists()

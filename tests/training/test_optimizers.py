@@ -33,6 +33,11 @@ def test_the_schedules_are_the_formulas():
     np.testing.assert_allclose(
         rates(6, eta=0.4, schedule="linear", steps=4), [0.4, 0.3, 0.2, 0.1, 0, 0], atol=1e-7
     )
+    np.testing.assert_allclose(  # what falls is what the warm-up leaves of the steps
+        rates(6, eta=0.4, schedule="cosine", steps=6, warmup=2),
+        [0, 0.2, *(0.2 * (1 + np.cos(np.pi * np.arange(4) / 4)))],
+        atol=1e-7,
+    )
     s = np.arange(5) / 4
     np.testing.assert_allclose(
         rates(5, eta=0.4, schedule="cosine", steps=4), 0.2 * (1 + np.cos(np.pi * s)), atol=1e-7
@@ -64,6 +69,7 @@ def test_every_name_is_the_optimizer_of_optax(name):
 
 
 def test_settings_are_those_of_optax():
+    training.optimizer("sgd", 1.0, momentum=None)  # its default
     optimizer = training.optimizer("sgd", 1.0, momentum=0.5)
     first, state = optimizer.update(GRADIENT, optimizer.init(GRADIENT))
     second, _ = optimizer.update(GRADIENT, state)
@@ -94,6 +100,16 @@ def test_settings_are_those_of_optax():
             {"warmup": 9, "steps": 9},
             r"warmup must be an int from 0 to 8, not 9: the training has 9 steps",
         ),
+        (("adam", 0.1), {"b1": 2}, r"b1 must be a finite number of at least 0 and below 1, not 2"),
+        (("lion", 0.1), {"b2": 1.0}, r"b2 must be .* below 1, not 1\.0"),
+        (("adam", 0.1), {"b1": None}, r"b1 must be .*, not None"),
+        (("rmsprop", 0.1), {"decay": -0.1}, r"decay must be .*, not -0\.1"),
+        (("sgd", 0.1), {"momentum": "x"}, r"momentum must be .*, not 'x'"),
+        (("adamw", 0.1), {"weight_decay": float("nan")}, r"weight_decay must be .*, not nan"),
+        (("adagrad", 0.1), {"eps": -1.0}, r"eps must be a finite number of at least 0, not -1\.0"),
+        (("sgd", 0.1), {"nesterov": "no"}, r"nesterov must be True or False, not 'no'"),
+        ((3, 0.1), {}, r"unknown optimizer 3: expected one of adabelief"),
+        (("sgd", 0.1), {"steps": 2.5}, r"steps must be an int of at least 1, not 2\.5"),
         (("sgd", 0.1), {"schedule": "linear"}, r"schedule='linear' falls to 0 .*: give steps"),
     ],
 )

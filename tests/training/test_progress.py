@@ -1,5 +1,6 @@
 import io
 
+import pytest
 from rich.console import Console
 
 from chainrule.training import Progress
@@ -27,6 +28,11 @@ def shown(**settings):
 
 def test_a_file_gets_one_line_an_epoch_and_nothing_else():
     assert shown() == LINE + "\n"
+
+
+def test_what_is_no_record_is_refused():
+    with pytest.raises(ValueError, match=r"has seconds, compile_seconds, .*: this is {'epoch': 1}"):
+        Progress().report({"epoch": 1})
 
 
 def test_a_terminal_gets_a_bar_with_the_time_left_and_the_same_line():

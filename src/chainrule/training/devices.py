@@ -14,6 +14,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
+from chainrule import _require
 from chainrule.training.step import unwrap_key, wrap_key
 
 __all__ = ["agree", "mesh", "put", "replicate", "shard", "spread"]
@@ -33,12 +34,10 @@ def mesh(count: int | None = None) -> Mesh:
       {'batch': 1}
     """
     devices = jax.devices()
-    if count is not None and not 1 <= count <= len(devices):
-        raise ValueError(
-            f"{count} devices asked for, and there are {len(devices)} ({devices[0].platform}); "
-            f"XLA_FLAGS=--xla_force_host_platform_device_count={count} splits a CPU into as many"
-        )
-    devices = devices[:count]
+    if count is not None:
+        flag = f"XLA_FLAGS=--xla_force_host_platform_device_count={count}"
+        why = f"there are so many ({devices[0].platform}), and {flag} splits a CPU"
+        devices = devices[: _require.count("count", count, most=len(devices), why=why)]
     # Auto: the default, Explicit, refuses gathers and products that this library uses.
     return jax.make_mesh((len(devices),), ("batch",), axis_types=(AxisType.Auto,), devices=devices)
 

@@ -49,6 +49,7 @@ def predict(
       >>> predict(mlp.apply, params, jnp.ones((10, 4)), size=4).shape
       (10, 2)
     """
+    _require.function("apply_fn", apply_fn, "(params, batch) -> outputs")
     lengths = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(inputs)}
     if len(lengths) != 1 or not lengths - {(), (0,)}:
         raise ValueError(

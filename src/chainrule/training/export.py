@@ -1,7 +1,6 @@
-"""A model as a program in a file: StableHLO, weights and all, that runs without this package.
+"""A model as a program in a file: StableHLO with its weights, which runs without this package.
 
-What is written is `jax.export`'s own format, with a checksum behind its end. Whoever has the file
-needs JAX and nothing else::
+The format is that of `jax.export`, followed by a checksum. To run it, only JAX is needed::
 
   program = jax.export.deserialize(bytearray(open("digits.stablehlo", "rb").read()))
   logits = program.call(images)
@@ -22,21 +21,22 @@ Example:
 
 import hashlib
 import os
-import pathlib
 from collections.abc import Callable, Sequence
 
 import jax
-import jax.numpy as jnp
 from jax import export
 from jaxtyping import PyTree
 
-from chainrule import _files
+from chainrule import _files, _require
 
-__all__ = ["load", "save"]
+__all__ = ["PLATFORMS", "load", "save"]
+
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+"""What a program can be saved for."""
 
 _MARK = b"sha256:"
 _TRAILER = len(_MARK) + hashlib.sha256().digest_size
-"""Bytes behind the program's: readers of the format stop before them."""
+"""The length of what follows the program: readers of the format stop before it."""
 
 
 def save(
@@ -45,22 +45,33 @@ def save(
     *inputs: PyTree,
     platforms: Sequence[str] = ("cpu", "cuda", "tpu"),
 ) -> None:
-    """Save a function of batches; the file appears whole, in the place of one that was there.
+    """Save a function of batches; a file of that name is replaced as a whole.
 
     Args:
-      path: where to.
-      f: the function, of arrays ``[batch, ...]``. What it closes over, its weights, is a part of
-        the program: bind them with a lambda or `functools.partial`.
-      inputs: examples of its arguments, arrays or their shapes. All first axes stand for one batch,
+      path: of the file.
+      f: a function of arrays ``[batch, ...]``. What it closes over becomes a part of the program:
+        bind the weights with a lambda or `functools.partial`.
+      inputs: examples of its arguments, arrays or their shapes. All first axes are the same batch,
         of any size.
-      platforms: what the program is to run on; none of them need be at hand.
+      platforms: what the program is to run on, some of `PLATFORMS`; none of them need be at hand.
 
     Raises:
-      ValueError: no input, one without an axis for the batch, or a function whose shapes do not
-        follow from those of its inputs whatever the size of the batch.
+      ValueError: there is no input, one has no axis for the batch, the shapes of the function do
+        not follow from those of its inputs for every batch size, or a platform is unknown.
     """
+    path = _require.path("path", path)
+    _require.function("f", f, "of batches")
+    if isinstance(platforms, str) or not platforms:
+        raise ValueError(
+            f"platforms must be some of {', '.join(PLATFORMS)}, in a list, not {platforms!r}"
+        )
+    for platform in platforms:
+        _require.one_of("platform", platform, PLATFORMS)
+    leaves = jax.tree.leaves(inputs)
+    if strange := [_require.kind(leaf) for leaf in leaves if not hasattr(leaf, "dtype")]:
+        raise ValueError(f"inputs must be arrays or their shapes, not {', '.join(strange)}")
     (batch,) = export.symbolic_shape("batch")
-    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(inputs)]
+    shapes = [leaf.shape for leaf in leaves]
     if not shapes or () in shapes:
         raise ValueError(f"inputs of shapes {shapes}: the first axis of each must be the batch's")
     any_batch = jax.tree.map(
@@ -86,15 +97,21 @@ def load(path: str | os.PathLike[str]) -> export.Exported:
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: it is something else, or damaged: JAX itself would crash or run other numbers.
+      ValueError: it is something else, or damaged: JAX itself would crash, or compute other
+        numbers.
     """
-    path = pathlib.Path(path)
-    if not path.is_file():
+    path = _require.path("path", path)
+    if not path.exists():
         raise FileNotFoundError(f"no file {path}")
-    content = path.read_bytes()
-    data, trailer = content[:-_TRAILER], content[-_TRAILER:]
-    if not trailer.startswith(_MARK):
-        raise ValueError(f"{path} is no program that was saved here, or was cut off")
+    with _files.open_regular(path) as file:
+        # The end first: nothing else is read of a file that is no program.
+        size = max(0, file.seek(0, os.SEEK_END) - _TRAILER)
+        file.seek(size)
+        trailer = file.read()
+        if not trailer.startswith(_MARK):
+            raise ValueError(f"{path} is no program that was saved here, or was cut off")
+        file.seek(0)
+        data = file.read(size)
     if trailer[len(_MARK) :] != hashlib.sha256(data).digest():
         raise ValueError(f"{path} is damaged: it does not have the checksum at its end")
     return export.deserialize(bytearray(data))

@@ -24,6 +24,11 @@ OPTIMIZERS = {
 SCHEDULES = ("constant", "cosine", "linear")
 """How the learning rate changes after the warm-up."""
 
+# The ranges of optax's settings, which it does not check.
+_FRACTIONS = ("b1", "b2", "decay", "momentum")
+_AT_LEAST_0 = ("eps", "eps_root", "initial_accumulator_value", "initial_scale", "weight_decay")
+_FLAGS = ("bias_correction", "centered", "eps_in_sqrt", "nesterov")
+
 
 def optimizer(
     name: str,
@@ -69,9 +74,11 @@ def optimizer(
     """
     _require.one_of("optimizer", name, OPTIMIZERS)
     make = OPTIMIZERS[name]
-    known = sorted(p for p in inspect.signature(make).parameters if p != "learning_rate")
-    for setting in settings:
-        _require.one_of(f"setting of {name}", setting, known)
+    known = inspect.signature(make).parameters
+    for setting, value in settings.items():
+        _require.one_of(f"setting of {name}", setting, sorted(known.keys() - {"learning_rate"}))
+        if value is not None or known[setting].default is not None:
+            _check(setting, value)
     _require.one_of("schedule", schedule, SCHEDULES)
     _require.real("eta", eta, above=0.0, why="it is a learning rate")
     if clip is not None:
@@ -82,6 +89,15 @@ def optimizer(
     _require.count("warmup", warmup, least=0, most=most, why=why)
     made = make(_schedule(eta, schedule, steps, warmup), **settings)
     return made if clip is None else optax.chain(optax.clip_by_global_norm(clip), made)
+
+
+def _check(setting: str, value: Any) -> None:
+    if setting in _FRACTIONS:
+        _require.real(setting, value, least=0, below=1)
+    elif setting in _AT_LEAST_0:
+        _require.real(setting, value, least=0)
+    elif setting in _FLAGS:
+        _require.flag(setting, value)
 
 
 def _schedule(eta: float, schedule: str, steps: int | None, warmup: int) -> Any:

@@ -53,13 +53,19 @@ class Progress:
         self._bar.update(self._task, completed=step, total=steps)
 
     def report(self, record: dict[str, Any]) -> None:
-        """Write the line of an epoch: the ``report`` of `chainrule.training.fit`."""
+        """Write the line of an epoch: the ``report`` of `chainrule.training.fit`.
+
+        Raises:
+          ValueError: it is no record of `fit`.
+        """
+        if missing := [name for name in ("epoch", *_TIMES[2:]) if name not in record]:
+            raise ValueError(f"a record of fit has {', '.join(missing)}: this is {record!r}")
         numbers = [
             f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
             for name, value in record.items()
             if name not in _TIMES
         ]
-        compiled = record.get("compile_seconds", 0.0)
+        compiled = record["compile_seconds"]
         times = [
             f"{record['seconds']:.1f} s",
             *([f"{compiled:.1f} s to compile"] if compiled >= 0.05 else []),
