@@ -25,9 +25,9 @@ def keep(folder: pathlib.Path | None = None) -> Iterator[pathlib.Path | None]:
     Importing this package changes no setting of JAX. Only this function does, and it restores them
     after the block. It does nothing if JAX has not been imported, if JAX's own
     ``JAX_COMPILATION_CACHE_DIR`` names another folder, if ``JAX_ENABLE_COMPILATION_CACHE=false``
-    turns the cache off, or if the folder cannot be written. If another process holds the lock of the
-    folder for longer than a second, it warns and keeps nothing: JAX would wait ten seconds for it
-    at every program.
+    turns the cache off, or if the folder cannot be written. If another process holds the lock of
+    the folder for longer than a second, it warns and keeps nothing: JAX would wait ten seconds for
+    it at every program.
 
     Args:
       folder: where to keep them; by default ``chainrule/compiled`` in ``XDG_CACHE_HOME``, or in

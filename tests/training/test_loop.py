@@ -280,6 +280,56 @@ def test_a_loss_in_the_place_of_the_state_is_refused(unchecked):
         training.fit(loss, start(), SGD, BATCHES, 1)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batches": INPUTS}, r"batches must be what Batches\(samples, .* returns, not an array"),
+        ({"checkpoints": "folder"}, r"checkpoints must be what training\.Checkpoints.* not a str"),
+        ({"loss": 3}, r"loss must be a function \(params, state, batch, key\) -> .* not a int"),
+        ({"optimizer": 0.1}, r"optimizer must be an optax optimizer, not a float"),
+        ({"augment": 3}, r"augment must be a function \(key, batch\) -> batch, not a int"),
+        ({"evaluate": 3}, r"evaluate must be a function \(train_state\) -> dict, not a int"),
+        ({"report": []}, r"report must be a function of a record, not a list"),
+        ({"tick": 3}, r"tick must be a function \(step, steps\), not a int"),
+        ({"mesh": 2}, r"mesh must be what training\.devices\.mesh.* returns, not a int"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused(settings, message, unchecked):
+    arguments = {"loss": loss, "optimizer": SGD, "batches": BATCHES, "epochs": 1} | settings
+    with pytest.raises(ValueError, match=message):
+        training.fit(start(), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("created", "used", "message"),
+    [
+        (SGD, ADAM, r"\[0\]\.trace\['bias'\]:float32\[\] .* that of this .* \[0\]\.count:int32"),
+        (SGD, optax.sgd(0.1), r"XX"),
+        (
+            optax.sgd(0.1, momentum=0.5, accumulator_dtype=jnp.bfloat16),
+            SGD,
+            r"\['kernel'\]:bfloat16\[3\], that of this .*\['kernel'\]:float32\[3\]: give",
+        ),
+    ],
+)
+def test_another_optimizer_than_the_state_was_created_with_is_refused(created, used, message):
+    with pytest.raises(ValueError, match=r"another optimizer: its opt_state has .*" + message):
+        training.fit(start(created), loss, used, BATCHES, 1)
+    with pytest.raises(ValueError, match=r"was created with another optimizer"):
+        training.make_step(loss, used)(start(created), BATCHES(0))
+
+
+def test_a_metric_may_be_an_integer():
+    def counted(params, state, batch, key):
+        value, (state, _) = loss(params, state, batch, key)
+        return value, (state, {"positive": jnp.sum(batch["targets"] > 0)})
+
+    records = []
+    training.fit(start(), counted, SGD, BATCHES, 1, report=records.append)
+    rows = np.asarray(BATCHES.order(0))
+    assert records[0]["positive"] == pytest.approx(np.mean((TARGETS[rows] > 0).sum(axis=1)))
+
+
 def test_a_state_past_the_last_epoch_is_refused():
     with pytest.raises(ValueError, match=r"at step 11, past the 10 steps of 2 epochs of 5"):
         training.fit(start().replace(step=jnp.int32(11)), loss, SGD, BATCHES, 2)

@@ -117,7 +117,7 @@ def fit(
       >>> int(end.step), float(end.params)
       (4, 3.8125)
     """
-    _check(train_state, batches, checkpoints, evaluate, report, tick)
+    _check(train_state, batches, checkpoints, mesh, evaluate, report, tick)
     _require.counts(epochs=epochs, accumulate=accumulate)
     _require.count("skip_nonfinite", skip_nonfinite, least=0)
     what = {"loss": loss, "optimizer": optimizer, "augment": augment, "accumulate": accumulate}
@@ -166,6 +166,7 @@ def _check(
     train_state: object,
     batches: object,
     checkpoints: object,
+    mesh: object,
     evaluate: object,
     report: object,
     tick: object,
@@ -174,6 +175,7 @@ def _check(
         ("train_state", train_state, TrainState, "training.create"),
         ("batches", batches, Batches, "Batches(samples, size, key=key)"),
         ("checkpoints", checkpoints, Checkpoints | None, "training.Checkpoints(folder)"),
+        ("mesh", mesh, Mesh | None, "training.devices.mesh()"),
     ):
         if not isinstance(value, kind):
             raise ValueError(

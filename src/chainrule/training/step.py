@@ -181,34 +181,27 @@ def _by_parts(
 
 
 def _check_opt_state(train_state: TrainState, optimizer: optax.GradientTransformation) -> None:
-    found = train_state.opt_state
     wanted = jax.eval_shape(lambda params: _init(optimizer, params), train_state.params)
-    before: Any = jax.tree.structure(found)
-    here: Any = jax.tree.structure(wanted)
-    if before != here or not jax.tree.all(
-        jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), found, wanted)
-    ):
+    found, here = _listed(train_state.opt_state), _listed(wanted)
+    if found != here:
+        only = [
+            ", ".join([*sorted(a - b)[:3], *["..."] * (len(a - b) > 3)]) or "nothing more"
+            for a, b in ((found, here), (here, found))
+        ]
         raise ValueError(
-            f"train_state was created with another optimizer: its opt_state is {_names(found)}, "
-            f"this optimizer's is {_names(wanted)}: give create and the training the same one"
+            f"train_state was created with another optimizer: its opt_state has {only[0]}, that of "
+            f"this optimizer {only[1]}: give create and the training the same one"
         )
+
+
+def _listed(tree: PyTree) -> set[str]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {f"{jax.tree_util.keystr(path)}:{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
 
 
 def _init(optimizer: optax.GradientTransformation, params: PyTree) -> PyTree:
     with jax.numpy_dtype_promotion("standard"):  # some optimizers mix dtypes
         return updates.init(updates.checked(optimizer), params)
-
-
-def _names(opt_state: PyTree) -> str:
-    """Return the kinds of states that an optimizer's state is made of, and its arrays."""
-    kinds, nodes = [], [opt_state]
-    while nodes:
-        node = nodes.pop(0)
-        if isinstance(node, tuple):
-            kinds += [type(node).__name__] if hasattr(node, "_fields") else []
-            nodes[:0] = node
-    leaves = jax.tree.leaves(opt_state)
-    return f"{', '.join(kinds) or 'empty'} with {len(leaves)} arrays"
 
 
 def _check_result(result: object, state: PyTree) -> None:
