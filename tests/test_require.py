@@ -159,3 +159,33 @@ def test_parameters_without_a_gradient_are_named(params, message):
 
 def test_parameters_come_back_as_arrays():
     assert _require.floating({"w": 0.5, "v": np.float32([1])})["w"].dtype == jnp.float32
+
+
+def test_a_type_is_named_with_what_makes_it():
+    _require.instance("size", 3, int | None, "an int")
+    _require.instance("size", None, int | None, "an int")
+    with pytest.raises(ValueError, match=r"^size must be what f returns, not a str: call f first$"):
+        _require.instance("size", "a", int, "what f returns", "call f first")
+
+
+def test_a_step_fits_32_bits_and_may_be_traced():
+    for step in (0, np.int64(3), jnp.int32(5), 2**31 - 1):
+        _require.index("step", step)
+    jax.jit(lambda step: _require.index("step", step))(-1)
+    for step in (-1, 2**31, 1.0, True, jnp.float32(1), jnp.arange(2)):
+        with pytest.raises(ValueError, match=r"step must be an int from 0 to 2147483647, not "):
+            _require.index("step", step)
+
+
+def test_a_path_is_text_or_a_path_without_a_zero_byte():
+    assert str(_require.path("folder", "a/b")) == "a/b"
+    with pytest.raises(ValueError, match=r"folder must be a path, a str or .*, not an int"):
+        _require.path("folder", 3)
+    with pytest.raises(ValueError, match=r"folder must be a path without a zero byte, not 'a.x00'"):
+        _require.path("folder", "a\0")
+
+
+def test_a_count_says_where_its_bounds_come_from():
+    assert _require.count("size", np.int8(3), most=3) == 3
+    with pytest.raises(ValueError, match=r"^size must be an int from 1 to 3, not 4: there are 3$"):
+        _require.count("size", 4, most=3, why="there are 3")

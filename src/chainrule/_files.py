@@ -47,6 +47,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
       ['a.txt']
     """
     path = pathlib.Path(path)
+    if not path.name:
+        raise ValueError(f"{str(path)!r} names a folder: give the name of a file")
     partial = path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}.partial")
     # Exclusive: a file or a link that somebody laid there is an error, never opened.
     descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)

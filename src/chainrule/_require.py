@@ -64,6 +64,12 @@ def count(
     return number
 
 
+def index(name: str, value: object) -> None:
+    """Check a step or an epoch: an int from 0 that JAX holds in 32 bits; a traced one passes."""
+    if is_concrete(value):
+        count(name, value, least=0, most=2**31 - 1)
+
+
 def counts(*, least: int = 1, **values: object) -> None:
     """Check several whole numbers at once, and name all that are below their bound."""
     wrong = []
@@ -145,6 +151,12 @@ def one_of(name: str, value: object, choices: Iterable[str]) -> None:
     near = difflib.get_close_matches(value, known, n=1) if isinstance(value, str) else []
     hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
     raise ValueError(f"unknown {name} {value!r}: {hint}")
+
+
+def instance(name: str, value: object, kinds: Any, what: str, why: str = "") -> None:
+    """Check the type of something; ``what`` says what it is, or what makes it."""
+    if not isinstance(value, kinds):
+        raise ValueError(f"{name} must be {what}, not {kind(value)}" + (f": {why}" if why else ""))
 
 
 def flag(name: str, value: object) -> None:

@@ -90,10 +90,18 @@ def test_what_is_no_function_of_batches_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "settings", "message"),
     [
-        ((3, jnp.ones((2, 3))), {}, r"f must be a function of batches, not a int"),
+        ((3, jnp.ones((2, 3))), {}, r"f must be a function of batches, not an int"),
         ((jnp.sin, "abc"), {}, r"inputs must be arrays or their shapes, not a str"),
-        ((jnp.sin, jnp.ones((2, 3))), {"platforms": "cpu"}, r"in a list, not 'cpu'"),
-        ((jnp.sin, jnp.ones((2, 3))), {"platforms": ()}, r"platforms must be some of cpu, cuda"),
+        (
+            (jnp.sin, jnp.ones((2, 3))),
+            {"platforms": "cpu"},
+            r"platforms must be a list of some of cpu, .* not a str",
+        ),
+        (
+            (jnp.sin, jnp.ones((2, 3))),
+            {"platforms": ()},
+            r"a list of some of cpu, cuda, rocm, tpu, not empty",
+        ),
         ((jnp.sin, jnp.ones((2, 3))), {"platforms": ["gpu"]}, r"unknown platform 'gpu'"),
     ],
 )

@@ -17,7 +17,7 @@ def shift(
     Args:
       key: draws both shifts of each image, uniform from ``-pixels`` to ``pixels``.
       images: with 0 for the background: shift before you standardize.
-      pixels: the largest shift, at least 0.
+      pixels: the largest shift, from 0 to the longer side of the images.
 
     Returns:
       The shifted images.
@@ -33,7 +33,7 @@ def shift(
     """
     _require.one_key(key)
     _check_images(images)
-    _require.count("pixels", pixels, least=0)
+    _require.count("pixels", pixels, least=0, most=max(images.shape[1:3]))
     batch, *shape = images.shape
     side = (pixels, pixels)
     wide = jnp.pad(images, ((0, 0), side, side, (0, 0)))
@@ -118,8 +118,8 @@ def affine(
     _check_images(images)
     _require.floating(images, "images")
     for name, bound in (("rotation", rotation), ("scale", scale), ("shear", shear)):
-        _require.real(name, bound, least=0)
-    _require.real("pixels", pixels, least=0)
+        _require.real(name, bound, least=0, most=2**31)
+    _require.real("pixels", pixels, least=0, most=2**31)
     batch, height, width, _ = images.shape
     u = jax.random.uniform(key, (batch, 6), images.dtype, -1, 1)
     cos, sin = jnp.cos(rotation * u[:, 0]), jnp.sin(rotation * u[:, 0])

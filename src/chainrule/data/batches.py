@@ -91,10 +91,12 @@ class Batches:
 
     def order(self, epoch: int | Int[Array, ""]) -> Int[Array, "per_epoch size"]:
         """Return the indices of the samples in every batch of an epoch, a batch a row."""
+        _require.index("epoch", epoch)
         return _order(self.key, epoch, self.samples, self.size)
 
     def indices(self, step: int | Int[Array, ""]) -> Int[Array, " size"]:
         """Return the indices of the samples in a step's batch; steps count on across epochs."""
+        _require.index("step", step)
         return self.order(step // self.per_epoch)[step % self.per_epoch]
 
     def __call__(self, step: int | Int[Array, ""]) -> PyTree:

@@ -61,6 +61,10 @@ def by_class(
       Members(samples=Array([1, 3, 4, 0, 2], dtype=int32), starts=Array([0, 3], dtype=int32),
               counts=Array([3, 2], dtype=int32))
     """
+    _require.flag("identical", identical)
+    _require.instance("labels", labels, np.ndarray | jax.Array | list | tuple, "an array")
+    if isinstance(labels, jax.Array) and jnp.issubdtype(labels.dtype, jax.dtypes.prng_key):
+        raise ValueError("labels must be integers [N], one a sample, not keys")
     known = np.asarray(labels)
     if known.ndim != 1 or not known.size or not np.issubdtype(known.dtype, np.integer):
         raise ValueError(
@@ -109,8 +113,8 @@ def pairs(
       (500, True)
     """
     _require.one_key(key)
-    _check(members)
-    if _require.count("count", count, least=2) % 2:
+    _check(members, identical)
+    if _require.count("count", count, least=2, most=2**31 - 1) % 2:
         raise ValueError(f"count must be even, not {count}: half of the pairs are within a class")
     first, second, left, right = jax.random.split(key, 4)
     classes = len(members.counts)
@@ -149,8 +153,8 @@ def triplets(
       np.True_
     """
     _require.one_key(key)
-    _check(members)
-    _require.count("count", count)
+    _check(members, identical)
+    _require.count("count", count, most=2**31 - 1)
     first, second, *keys = jax.random.split(key, 5)
     classes = len(members.counts)
     here = jax.random.randint(first, (count,), 0, classes)
@@ -223,10 +227,12 @@ class Tuples(Batches):
 
     def order(self, epoch: int | Int[Array, ""]) -> Int[Array, "per_epoch size branches"]:
         """Return the indices of the samples in every batch of an epoch, a batch a row."""
+        _require.index("epoch", epoch)
         return _order(self._draw, self.per_epoch, self.key, epoch)
 
     def indices(self, step: int | Int[Array, ""]) -> Int[Array, "size branches"]:
         """Return the indices of the samples in a step's batch; steps count on across epochs."""
+        _require.index("step", step)
         return self._draw(jax.random.fold_in(self.key, step))
 
 
@@ -237,9 +243,9 @@ def _order(draw: Callable[[Array], Array], per_epoch: int, key: Array, epoch: Ar
     return jax.lax.map(lambda step: draw(jax.random.fold_in(key, step)), steps)
 
 
-def _check(members: object) -> None:
-    if not isinstance(members, Members):
-        raise ValueError(f"members must be what by_class returns, not {_require.kind(members)}")
+def _check(members: object, identical: object) -> None:
+    _require.instance("members", members, Members, "what by_class returns")
+    _require.flag("identical", identical)
 
 
 def _uniform(key: Array, counts: Array) -> Array:

@@ -79,8 +79,9 @@ def write(
       {'made by': 'hand'}
     """
     path = _checked(path)
-    # Not np.ascontiguousarray, which adds an axis to scalars; safetensors garbles strided arrays.
-    host = {name: _native(np.asarray(array, order="C")) for name, array in arrays.items()}
+    _require.instance("arrays", arrays, Mapping, "a dict of arrays by name")
+    _require.instance("metadata", metadata, Mapping | None, "a dict of text by name")
+    host = {name: _host(name, array) for name, array in arrays.items()}
     words = dict(metadata or {})
     _check_names(host, words)
     words[_SHA256] = _digest(host, words)
@@ -205,9 +206,16 @@ def _fits(size: int) -> None:
         raise ValueError(f"its arrays take {size} bytes, and this machine has {memory}")
 
 
-def _native(array: np.ndarray) -> np.ndarray:
-    """Return an array in the byte order of this machine, in which it is read back."""
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+def _host(name: str, array: Any) -> np.ndarray:
+    """Return an array for the file: on the host, contiguous, in the byte order of this machine."""
+    try:
+        # Not np.ascontiguousarray, which adds an axis to scalars; safetensors garbles strided ones.
+        found = np.asarray(array, order="C")
+    except (TypeError, ValueError) as error:  # a key, a list of lists of several lengths
+        raise ValueError(f"{name!r} must be an array of numbers: {error}") from error
+    if found.dtype.hasobject:
+        raise ValueError(f"{name!r} must be an array of numbers, not of {found.dtype}")
+    return found.astype(found.dtype.newbyteorder("="), copy=False)
 
 
 def _digest(arrays: Mapping[str, np.ndarray], words: Mapping[str, str]) -> str:

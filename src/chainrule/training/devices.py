@@ -47,6 +47,7 @@ def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
 
     Of several processes, each must hold the same tree.
     """
+    _check(tree, mesh)
     return jax.tree.map(lambda leaf: put(leaf, mesh, PartitionSpec()), tree)
 
 
@@ -62,6 +63,7 @@ def shard(tree: PyTree, mesh: Mesh) -> PyTree:
       >>> shard({"kernel": np.zeros((2, 6), np.float32)}, one)["kernel"].sharding.spec[1]
       'batch'
     """
+    _check(tree, mesh)
 
     def split(leaf: Any) -> jax.Array:
         fits = [axis for axis, n in enumerate(np.shape(leaf)) if n and n % mesh.size == 0]
@@ -76,11 +78,23 @@ def spread(batch: PyTree, mesh: Mesh | None) -> PyTree:
     """Shard a batch over the devices, whatever its size; for use inside a compiled function."""
     if mesh is None:
         return batch
+    _check(batch, mesh)
+    if any(np.ndim(leaf) == 0 for leaf in jax.tree.leaves(batch)):
+        raise ValueError("every leaf of the batch must have an axis for the samples")
     return jax.lax.with_sharding_constraint(batch, NamedSharding(mesh, PartitionSpec("batch")))
+
+
+def _check(tree: PyTree, mesh: Mesh) -> None:
+    _require.instance("mesh", mesh, Mesh, "what training.devices.mesh returns")
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        if not hasattr(leaf, "dtype") or getattr(leaf.dtype, "kind", "V") in "OSUM":
+            name = f"tree{jax.tree_util.keystr(path)}"
+            raise ValueError(f"{name} must be an array of numbers, not {_require.kind(leaf)}")
 
 
 def agree(number: int) -> int:
     """Return the largest number that any process has, the same in all of them."""
+    _require.index("number", number)
     if jax.process_count() == 1:
         return number
     return int(multihost_utils.process_allgather(np.int32(number)).max())

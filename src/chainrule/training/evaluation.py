@@ -41,7 +41,8 @@ def predict(
       The outputs, ``[N, ...]``.
 
     Raises:
-      ValueError: no inputs, leading axes that differ, or a size below 1.
+      ValueError: no inputs, leading axes that differ, a size below 1, or outputs without one row a
+        sample.
 
     Example:
       >>> from chainrule.models import mlp
@@ -50,6 +51,7 @@ def predict(
       (10, 2)
     """
     _require.function("apply_fn", apply_fn, "(params, batch) -> outputs")
+    _require.instance("mesh", mesh, Mesh | None, "what training.devices.mesh returns")
     lengths = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(inputs)}
     if len(lengths) != 1 or not lengths - {(), (0,)}:
         raise ValueError(
@@ -67,6 +69,9 @@ def predict(
         if mesh is not None:
             batch = jax.tree.map(lambda leaf: put(leaf, mesh, PartitionSpec("batch")), batch)
         outputs = run(params, batch)
+        if {np.shape(leaf)[:1] for leaf in jax.tree.leaves(outputs)} != {(len(rows),)}:
+            shapes = [np.shape(leaf) for leaf in jax.tree.leaves(outputs)]
+            raise ValueError(f"apply_fn must return arrays [{len(rows)}, ...], not of {shapes}")
         parts.append(jax.tree.map(operator.itemgetter(slice(samples - start)), outputs))
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 

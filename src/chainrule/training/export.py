@@ -61,15 +61,16 @@ def save(
     """
     path = _require.path("path", path)
     _require.function("f", f, "of batches")
-    if isinstance(platforms, str) or not platforms:
-        raise ValueError(
-            f"platforms must be some of {', '.join(PLATFORMS)}, in a list, not {platforms!r}"
-        )
+    some = f"a list of some of {', '.join(PLATFORMS)}"
+    _require.instance("platforms", platforms, list | tuple, some)
+    if not platforms:
+        raise ValueError(f"platforms must be {some}, not empty")
     for platform in platforms:
         _require.one_of("platform", platform, PLATFORMS)
     leaves = jax.tree.leaves(inputs)
-    if strange := [_require.kind(leaf) for leaf in leaves if not hasattr(leaf, "dtype")]:
-        raise ValueError(f"inputs must be arrays or their shapes, not {', '.join(strange)}")
+    for leaf in leaves:
+        if not hasattr(leaf, "dtype") or getattr(leaf.dtype, "kind", "V") in "OSUM":
+            raise ValueError(f"inputs must be arrays or their shapes, not {_require.kind(leaf)}")
     (batch,) = export.symbolic_shape("batch")
     shapes = [leaf.shape for leaf in leaves]
     if not shapes or () in shapes:

@@ -119,7 +119,7 @@ def fit(
     """
     _check(train_state, batches, checkpoints, mesh, evaluate, report, tick)
     _require.counts(epochs=epochs, accumulate=accumulate)
-    _require.count("skip_nonfinite", skip_nonfinite, least=0)
+    _require.index("skip_nonfinite", skip_nonfinite)
     what = {"loss": loss, "optimizer": optimizer, "augment": augment, "accumulate": accumulate}
     run = functools.partial(_run, **what, skip_nonfinite=skip_nonfinite, mesh=mesh)
     step, steps = int(train_state.step), epochs * batches.per_epoch
@@ -177,11 +177,8 @@ def _check(
         ("checkpoints", checkpoints, Checkpoints | None, "training.Checkpoints(folder)"),
         ("mesh", mesh, Mesh | None, "training.devices.mesh()"),
     ):
-        if not isinstance(value, kind):
-            raise ValueError(
-                f"{name} must be what {maker} returns, not {_require.kind(value)}: the order is "
-                "train_state, loss, optimizer, batches, epochs"
-            )
+        order = "the order is train_state, loss, optimizer, batches, epochs"
+        _require.instance(name, value, kind, f"what {maker} returns", order)
     for name, function, what in (
         ("evaluate", evaluate, "(train_state) -> dict"),
         ("report", report, "of a record"),
@@ -227,6 +224,7 @@ def _evaluation(
     evaluate: Callable[[TrainState], Record] | None, train_state: TrainState, record: Record
 ) -> Record:
     found = {} if evaluate is None else evaluate(train_state)
+    _require.instance("what evaluate returns", found, dict, "a dict")
     if twice := record.keys() & found.keys():
         raise ValueError(f"evaluate returns {sorted(twice)}, which are the loop's: rename them")
     return found

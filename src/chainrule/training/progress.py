@@ -7,6 +7,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, T
 from rich.progress import Progress as Bar
 from rich.text import Text
 
+from chainrule import _require
+
 __all__ = ["Progress"]
 
 # Entries of every record that the line of an epoch does not list among its numbers.
@@ -31,7 +33,8 @@ class Progress:
     """
 
     def __init__(self, console: Console | None = None):
-        self.console = console or Console()
+        _require.instance("console", console, Console | None, "a rich.console.Console")
+        self.console = Console() if console is None else console
         columns = (MofNCompleteColumn(), BarColumn(), _Rate(), TimeRemainingColumn())
         self._bar = Bar(
             *columns,
@@ -50,6 +53,8 @@ class Progress:
 
     def tick(self, step: int, steps: int) -> None:
         """Show that ``step`` of ``steps`` are done: the ``tick`` of `chainrule.training.fit`."""
+        _require.index("step", step)
+        _require.index("steps", steps)
         self._bar.update(self._task, completed=step, total=steps)
 
     def report(self, record: dict[str, Any]) -> None:
@@ -58,6 +63,7 @@ class Progress:
         Raises:
           ValueError: it is no record of `fit`.
         """
+        _require.instance("record", record, dict, "a record of fit")
         if missing := [name for name in ("epoch", *_TIMES[2:]) if name not in record]:
             raise ValueError(f"a record of fit has {', '.join(missing)}: this is {record!r}")
         numbers = [

@@ -145,7 +145,7 @@ def test_a_link_is_replaced_and_not_followed(serve, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"data_dir": 3}, "data_dir must be a path, .* not a int"),
+        ({"data_dir": 3}, "data_dir must be a path, .* not an int"),
         ({"timeout": 0.0}, "timeout must be a finite number above 0, not 0"),
         ({"timeout": float("nan")}, "timeout must be .*, not nan"),
     ],

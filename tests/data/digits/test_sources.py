@@ -103,7 +103,7 @@ def test_a_named_folder_without_the_files_is_an_error(tmp_path, monkeypatch, sou
 
 def test_settings_that_make_no_sense(unchecked):
     for source in ("auto", "idx", "tfds"):
-        with pytest.raises(ValueError, match=r"data_dir must be a path, .*, not a int"):
+        with pytest.raises(ValueError, match=r"data_dir must be a path, .*, not an int"):
             data.mnist("train", source, data_dir=3)
     with pytest.raises(ValueError, match=r"unknown split 0: expected one of train, test"):
         data.mnist(0)

@@ -26,7 +26,7 @@ from typing import IO
 import numpy as np
 from jaxtyping import UInt8
 
-from chainrule import _files
+from chainrule import _files, _require
 
 __all__ = ["File", "read", "sha256", "write"]
 
@@ -48,6 +48,13 @@ def _header(array: UInt8[np.ndarray, "..."]) -> bytes:
     return struct.pack(f">{1 + array.ndim}I", _magic(array.ndim), *array.shape)
 
 
+def _bytes(array: object) -> UInt8[np.ndarray, "..."]:
+    if not isinstance(array, np.ndarray) or array.dtype != np.uint8:
+        found = f"of {array.dtype}" if hasattr(array, "dtype") else _require.kind(array)
+        raise ValueError(f"array must be a NumPy array of uint8, not {found}")
+    return array
+
+
 def sha256(array: UInt8[np.ndarray, "..."]) -> str:
     """Return the SHA-256 of an array's IDX file, uncompressed.
 
@@ -64,12 +71,13 @@ def sha256(array: UInt8[np.ndarray, "..."]) -> str:
       >>> sha256(np.arange(3, dtype=np.uint8))[:16]
       'b42326e576482897'
     """
+    array = _bytes(array)
     digest = hashlib.sha256(_header(array))
     digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 
-def write(path: Path, array: UInt8[np.ndarray, "..."]) -> None:
+def write(path: str | os.PathLike[str], array: UInt8[np.ndarray, "..."]) -> None:
     """Write an array as an IDX file, compressed when the name ends in ``.gz``.
 
     The same array gives the same bytes every time: no name and no time go into the file.
@@ -78,6 +86,7 @@ def write(path: Path, array: UInt8[np.ndarray, "..."]) -> None:
       path: the file to write.
       array: unsigned bytes of any shape.
     """
+    path, array = _require.path("path", path), _bytes(array)
     content = _header(array) + array.tobytes()
     if path.suffix == ".gz":
         packed = io.BytesIO()
@@ -115,6 +124,8 @@ def read(file: File, rank: int, *, item: tuple[int, ...] | None = None) -> UInt8
       ...     read(path, rank=1)
       array([5, 0, 4], dtype=uint8)
     """
+    _require.count("rank", rank, most=255)
+    _require.instance("file", file, Path | Traversable, "a pathlib.Path or a file in a package")
     with _files.open_regular(file) if isinstance(file, Path) else file.open("rb") as stream:
         packed, on_disk = stream.read(2) == _GZIP, stream.seek(0, os.SEEK_END)
         shape = _shape(file, _content(file, stream, 4 * (1 + rank), packed)[0], rank)

@@ -224,8 +224,7 @@ def describe(digits: Digits) -> str:
 
 
 def _digits(value: Digits) -> Digits:
-    if not isinstance(value, Digits):
-        raise ValueError(f"digits must be what data.mnist returns, not {_require.kind(value)}")
+    _require.instance("digits", value, Digits, "what data.mnist returns")
     return value
 
 

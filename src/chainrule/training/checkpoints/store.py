@@ -100,7 +100,9 @@ class Checkpoints:
         self.resume = resume
         self._keep, self._best, self._mode = _require.count("keep", keep), best, mode
         _require.one_of("mode", mode, ("min", "max"))
+        _require.instance("identity", identity, Mapping | None, "a dict")
         self._identity = dict(identity or {})
+        _require.instance("accept", accept, list | tuple | set | frozenset, "a list of names")
         self._accept = tuple(accept)
         for name in self._accept:
             _require.one_of("accept", name, (*identities.CHANGEABLE, *self._identity))
