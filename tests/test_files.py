@@ -93,7 +93,7 @@ def test_only_regular_files_are_opened(tmp_path):
     for name in ("file", "link"):
         with _files.open_regular(tmp_path / name) as file:
             assert file.read() == b"text"
-            assert file.name == tmp_path / name
+            assert file.name == str(tmp_path / name)
     for path in (tmp_path / "pipe", tmp_path, "/dev/zero"):
         with pytest.raises(ValueError, match="is no regular file: nothing is read from it"):
             _files.open_regular(path)
