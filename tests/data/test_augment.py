@@ -61,7 +61,7 @@ def test_what_is_no_batch_of_images_is_refused():
         turn(images, jnp.zeros(2))
     for name in ("rotation", "scale", "shear", "pixels"):
         for bound in (-1.0, float("nan")):
-            with pytest.raises(ValueError, match=rf"{name} must be .* 0, not {bound}"):
+            with pytest.raises(ValueError, match=rf"{name} must be .* at least 0 .*, not {bound}"):
                 affine(key, images, **{name: bound})
     with pytest.raises(ValueError, match=r"images is uint8"):
         affine(key, images.astype(jnp.uint8))

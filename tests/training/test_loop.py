@@ -303,7 +303,7 @@ def test_arguments_of_another_kind_are_refused(settings, message, unchecked):
 @pytest.mark.parametrize(
     ("created", "used", "message"),
     [
-        (SGD, ADAM, r"\[0\]\.trace\['bias'\]:float32\[\] .* that of this .* \[0\]\.count:int32"),
+        (SGD, ADAM, r"\[0\]\.trace\['bias'\]:float32\[\], .* that of this .* \[0\]\.count:int32"),
         (SGD, optax.sgd(0.1), r"\[0\]\.trace\['kernel'\]:float32\[3\], .* nothing more"),
         (
             optax.sgd(0.1, momentum=0.5, accumulator_dtype=jnp.bfloat16),

@@ -7,6 +7,7 @@ The format is that of `jax.export`, followed by a checksum. To run it, only JAX 
 
 Example:
   >>> import pathlib, tempfile
+  >>> import jax.numpy as jnp
   >>> from chainrule.models import mlp
   >>> params = mlp.init(jax.random.key(0), (4, 3, 2))
   >>> with tempfile.TemporaryDirectory() as folder:
