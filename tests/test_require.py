@@ -189,3 +189,17 @@ def test_a_count_says_where_its_bounds_come_from():
     assert _require.count("size", np.int8(3), most=3) == 3
     with pytest.raises(ValueError, match=r"^size must be an int from 1 to 3, not 4: there are 3$"):
         _require.count("size", 4, most=3, why="there are 3")
+
+
+def test_leaves_are_numbers_or_arrays_of_them():
+    tree = {"a": [1, 2.5, True, np.ones(2), jax.random.key(0)], "b": jnp.ones(2, jnp.bfloat16)}
+    _require.leaves("tree", tree)
+    shape = jax.ShapeDtypeStruct((2,), np.float32)
+    _require.leaves("tree", {"a": shape}, shapes=True)
+    for leaf, found in ((shape, "an array"), ("x", "a str"), (2**40, "an int"), (object, "a type")):
+        with pytest.raises(
+            ValueError, match=rf"tree\['a'\] must be an array of numbers, .*{found}"
+        ):
+            _require.leaves("tree", {"a": leaf})
+    with pytest.raises(ValueError, match=r"tree\['a'\]\[1\] must be"):
+        _require.leaves("tree", {"a": [1, np.array(["b"])]})

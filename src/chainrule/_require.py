@@ -303,7 +303,24 @@ def floating(params: Any, name: str = "params") -> Any:
             f"{name} must be a pytree of floating-point arrays, but "
             + (", ".join(wrong) or "it holds no array")
         )
-    return jax.tree.map(jax.numpy.asarray, params)
+    try:
+        return jax.tree.map(jax.numpy.asarray, params)
+    except TypeError as error:  # shapes alone
+        raise ValueError(f"{name} must be a pytree of floating-point arrays: {error}") from error
+
+
+def leaves(name: str, tree: Any, *, shapes: bool = False) -> None:
+    """Check that the leaves of a pytree are numbers, keys, or arrays of them; or shapes alone."""
+    import jax
+
+    for place, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        number = isinstance(leaf, float) or (isinstance(leaf, int) and abs(leaf) < 2**31)
+        array = hasattr(leaf, "dtype") and getattr(leaf.dtype, "kind", "V") not in "OSUMm"
+        alone = isinstance(leaf, jax.ShapeDtypeStruct) and not shapes
+        if not number and (alone or not array):
+            raise ValueError(
+                f"{name}{jax.tree_util.keystr(place)} must be an array of numbers, not {kind(leaf)}"
+            )
 
 
 def scalar_loss(loss: Callable[..., Any], *arguments: Any) -> None:

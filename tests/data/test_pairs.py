@@ -86,7 +86,7 @@ def test_batches_are_a_function_of_the_step(draw, branches):
     ("labels", "message"),
     [
         ([3, 3, 3], "all 3 labels are 3: pairs of different classes take two classes"),
-        ([3, 3, 5, 6, 6, 8], "class 5, 8 has one sample: a pair within a class takes two"),
+        ([3, 3, 5, 6, 6, 8], "labels: 5, 8 has one sample: a pair within a class takes two"),
         ([], r"labels float64\[0\]: expected integers"),
         ([0.5, 0.5, 1.0], r"labels float64\[3\]: expected integers"),
         ([[1, 1], [2, 2]], r"labels int64\[2, 2\]: expected integers \[N\]"),
@@ -112,9 +112,9 @@ def test_settings_out_of_range_are_refused():
     data = np.zeros(35, np.float32)
     with pytest.raises(ValueError, match=r"draw must be a function \(key, members, count"):
         Tuples(data, LABELS, 4, key=jax.random.key(0), draw=3)
-    with pytest.raises(ValueError, match="count must be even, not 5"):
+    with pytest.raises(ValueError, match="draw fails with size 5: count must be even, not 5"):
         Tuples(data, LABELS, 5, key=jax.random.key(0))
-    with pytest.raises(ValueError, match=r"labels \[34\] for 35 samples"):
+    with pytest.raises(ValueError, match=r"34 labels for 35 samples: expected one each"):
         Tuples(data, LABELS[1:], 4, key=jax.random.key(0))
 
 

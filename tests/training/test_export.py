@@ -91,7 +91,7 @@ def test_what_is_no_function_of_batches_is_refused(tmp_path):
     ("arguments", "settings", "message"),
     [
         ((3, jnp.ones((2, 3))), {}, r"f must be a function of batches, not an int"),
-        ((jnp.sin, "abc"), {}, r"inputs must be arrays or their shapes, not a str"),
+        ((jnp.sin, "abc"), {}, r"inputs\[0\] must be an array of numbers, not a str"),
         (
             (jnp.sin, jnp.ones((2, 3))),
             {"platforms": "cpu"},

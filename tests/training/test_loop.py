@@ -264,9 +264,10 @@ def test_a_finite_loss_with_a_step_beyond_all_numbers_stops_too():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"epochs": 0}, r"epochs=0: give an int of at least 1"),
-        ({"epochs": 1.0}, r"epochs=1\.0: give an int of at least 1"),
-        ({"accumulate": 0}, r"accumulate=0: give an int of at least 1"),
+        ({"epochs": 0}, r"epochs must be an int from 1 to 429496729, not 0"),
+        ({"epochs": 1.0}, r"epochs must be an int from 1 to 429496729, not 1\.0"),
+        ({"epochs": 10**9}, r"not 1000000000: with 5 batches each, the steps are counted in 32"),
+        ({"accumulate": 0}, r"accumulate must be an int of at least 1, not 0"),
         ({"skip_nonfinite": -1}, r"skip_nonfinite must be an int from 0 to 2147483647, not -1"),
     ],
 )

@@ -148,7 +148,9 @@ def _checked(data: PyTree, dtype: str) -> tuple[PyTree, int]:
     shapes = {name: np.shape(leaf) for name, leaf in named.items()}
     lengths = {shape[:1] for shape in shapes.values()}
     if len(lengths) != 1 or lengths == {()}:
-        raise ValueError(f"every leaf must have the same leading axis, but the shapes are {shapes}")
+        raise ValueError(
+            f"every leaf of data must have the same leading axis, but the shapes are {shapes}"
+        )
     if strange := [f"{name} is {_kind(leaf)}" for name, leaf in named.items() if _kind(leaf)]:
         raise ValueError(f"{', '.join(strange)}: samples must be arrays of numbers")
     wide = [name for name, leaf in named.items() if _dtype(leaf) != leaf.dtype]
@@ -170,7 +172,9 @@ def _kind(leaf: Any) -> str | None:
         return _require.kind(leaf)
     kinds = (np.number, np.bool_, jax.dtypes.prng_key)
     known = any(jnp.issubdtype(leaf.dtype, kind) for kind in kinds)
-    return None if known and leaf.dtype.char not in "gG" else str(leaf.dtype)  # float128 is unknown
+    return (
+        None if known and getattr(leaf.dtype, "char", "") not in ("g", "G") else str(leaf.dtype)
+    )  # float128 is unknown
 
 
 def _name(path: Any) -> str:
@@ -178,7 +182,8 @@ def _name(path: Any) -> str:
 
 
 def _dtype(leaf: Any) -> Any:
-    return jax.dtypes.canonicalize_dtype(leaf.dtype)
+    is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return leaf.dtype if is_key else jax.dtypes.canonicalize_dtype(leaf.dtype)
 
 
 def _narrow(name: str, leaf: np.ndarray) -> np.ndarray:

@@ -65,7 +65,7 @@ def by_class(
     _require.instance("labels", labels, np.ndarray | jax.Array | list | tuple, "an array")
     if isinstance(labels, jax.Array) and jnp.issubdtype(labels.dtype, jax.dtypes.prng_key):
         raise ValueError("labels must be integers [N], one a sample, not keys")
-    known = np.asarray(labels)
+    known = _array(labels)
     if known.ndim != 1 or not known.size or not np.issubdtype(known.dtype, np.integer):
         raise ValueError(
             f"labels {known.dtype}{list(known.shape)}: expected integers [N], one a sample, N > 0"
@@ -77,7 +77,7 @@ def by_class(
         )
     if not identical and (alone := classes[counts < 2]).size:
         raise ValueError(
-            f"class {', '.join(map(str, alone[:5]))}{', ...' * (alone.size > 5)} has one sample: "
+            f"labels: {', '.join(map(str, alone[:5]))}{', ...' * (alone.size > 5)} has one sample: "
             "a pair within a class takes two; leave the class out, or ask for identical=True"
         )
     order = np.argsort(known, kind="stable")
@@ -216,14 +216,17 @@ class Tuples(Batches):
     ):
         super().__init__(data, size, key=key, dtype=dtype)
         _require.function("draw", draw, "(key, members, count), as pairs or triplets")
-        if np.shape(labels) != (self.samples,):
-            raise ValueError(
-                f"labels {list(np.shape(labels))} for {self.samples} samples: expected one a sample"
-            )
         self.members = by_class(labels)
-        # Refuses a wrong size now, and not at the first step; (indices, same) or indices alone.
-        self._draw = lambda key: jax.tree.leaves(draw(key, self.members, size))[0]
-        jax.eval_shape(self._draw, key)
+        if len(self.members.samples) != self.samples:
+            raise ValueError(
+                f"{len(self.members.samples)} labels for {self.samples} samples: expected one each"
+            )
+        # (indices, same), or indices alone.
+        self._draw = lambda key: jax.tree.leaves(draw(key, self.members, self.size))[0]
+        try:  # now, and not at the first step
+            jax.eval_shape(self._draw, key)
+        except (IndexError, TypeError, ValueError) as error:
+            raise ValueError(f"draw fails with size {size}: {error}") from error
 
     def order(self, epoch: int | Int[Array, ""]) -> Int[Array, "per_epoch size branches"]:
         """Return the indices of the samples in every batch of an epoch, a batch a row."""
@@ -246,6 +249,13 @@ def _order(draw: Callable[[Array], Array], per_epoch: int, key: Array, epoch: Ar
 def _check(members: object, identical: object) -> None:
     _require.instance("members", members, Members, "what by_class returns")
     _require.flag("identical", identical)
+
+
+def _array(labels: Any) -> np.ndarray:
+    try:
+        return np.asarray(labels)
+    except ValueError as error:  # lists of several lengths
+        raise ValueError(f"labels must be integers [N], one a sample: {error}") from error
 
 
 def _uniform(key: Array, counts: Array) -> Array:

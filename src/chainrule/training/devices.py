@@ -86,10 +86,7 @@ def spread(batch: PyTree, mesh: Mesh | None) -> PyTree:
 
 def _check(tree: PyTree, mesh: Mesh) -> None:
     _require.instance("mesh", mesh, Mesh, "what training.devices.mesh returns")
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        if not hasattr(leaf, "dtype") or getattr(leaf.dtype, "kind", "V") in "OSUM":
-            name = f"tree{jax.tree_util.keystr(path)}"
-            raise ValueError(f"{name} must be an array of numbers, not {_require.kind(leaf)}")
+    _require.leaves("tree", tree)
 
 
 def agree(number: int) -> int:

@@ -52,6 +52,8 @@ def predict(
     """
     _require.function("apply_fn", apply_fn, "(params, batch) -> outputs")
     _require.instance("mesh", mesh, Mesh | None, "what training.devices.mesh returns")
+    _require.leaves("params", params)
+    _require.leaves("inputs", inputs)
     lengths = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(inputs)}
     if len(lengths) != 1 or not lengths - {(), (0,)}:
         raise ValueError(

@@ -68,12 +68,9 @@ def save(
         raise ValueError(f"platforms must be {some}, not empty")
     for platform in platforms:
         _require.one_of("platform", platform, PLATFORMS)
-    leaves = jax.tree.leaves(inputs)
-    for leaf in leaves:
-        if not hasattr(leaf, "dtype") or getattr(leaf.dtype, "kind", "V") in "OSUM":
-            raise ValueError(f"inputs must be arrays or their shapes, not {_require.kind(leaf)}")
+    _require.leaves("inputs", inputs, shapes=True)
     (batch,) = export.symbolic_shape("batch")
-    shapes = [leaf.shape for leaf in leaves]
+    shapes = [getattr(leaf, "shape", ()) for leaf in jax.tree.leaves(inputs)]
     if not shapes or () in shapes:
         raise ValueError(f"inputs of shapes {shapes}: the first axis of each must be the batch's")
     any_batch = jax.tree.map(

@@ -15,6 +15,7 @@ from jaxtyping import PyTree
 
 from chainrule import _require
 from chainrule.data.batches import Batches
+from chainrule.descent import updates
 from chainrule.training import devices, interrupt
 from chainrule.training.carry import Carry
 from chainrule.training.checkpoints import identity
@@ -118,7 +119,10 @@ def fit(
       (4, 3.8125)
     """
     _check(train_state, batches, checkpoints, mesh, evaluate, report, tick)
-    _require.counts(epochs=epochs, accumulate=accumulate)
+    updates.checked(optimizer)
+    why = f"with {batches.per_epoch} batches each, the steps are counted in 32 bits"
+    _require.count("epochs", epochs, most=(2**31 - 1) // batches.per_epoch, why=why)
+    _require.count("accumulate", accumulate)
     _require.index("skip_nonfinite", skip_nonfinite)
     what = {"loss": loss, "optimizer": optimizer, "augment": augment, "accumulate": accumulate}
     run = functools.partial(_run, **what, skip_nonfinite=skip_nonfinite, mesh=mesh)

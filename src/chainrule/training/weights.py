@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from chainrule import _require
 from chainrule.data import tensors
 
 __all__ = ["load_weights", "save_weights"]
@@ -41,7 +42,8 @@ def save_weights(
       ...     load_weights(file, params)["layer1"]["bias"], tensors.read(file).metadata
       (Array([0., 0., 0.], dtype=float32), {'trained on': 'digits'})
     """
-    leaves = dict(_flatten(params))
+    _require.instance("params", params, dict, "nested dicts of arrays")
+    leaves = dict(_flatten("params", params))
     if not leaves:
         raise ValueError(f"nothing to save in {path}: params holds no array")
     tensors.write(path, leaves, metadata)
@@ -64,15 +66,17 @@ def load_weights(path: str | os.PathLike[str], like: PyTree = None) -> PyTree:
         missing, unexpected, of another shape or dtype than in ``like``, or hold NaN or infinities
         (the message lists all of them); or a dtype needs ``jax_enable_x64``.
     """
-    leaves = tensors.read(path).arrays
-    wrong = _differences(leaves, dict(_flatten(like))) if like is not None else []
+    _require.instance("like", like, dict | None, "nested dicts of arrays")
+    leaves, wrong = tensors.read(path).arrays, []
+    if like is not None:
+        wrong += _differences(leaves, dict(_flatten("like", like)))
     for name, leaf in leaves.items():
         if jnp.issubdtype(leaf.dtype, jnp.inexact) and (bad := np.sum(~np.isfinite(leaf))):
             wrong.append(f"{name} holds {bad} numbers of {leaf.size} that are not finite")
         if jax.dtypes.canonicalize_dtype(leaf.dtype) != leaf.dtype:
             wrong.append(f"{name} is {leaf.dtype}, which needs jax_enable_x64")
     if wrong:
-        raise ValueError(f"{path}: " + "; ".join(wrong))
+        raise ValueError(f"{path}{'' if like is None else ' against like'}: " + "; ".join(wrong))
     return _unflatten(leaves)
 
 
@@ -86,11 +90,11 @@ def _differences(here: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str
     return sorted(wrong)
 
 
-def _flatten(params: PyTree, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
-    where = f"params[{'/'.join(path)!r}]"
+def _flatten(tree: str, params: PyTree, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    where = f"{tree}[{'/'.join(path)!r}]"
     if not isinstance(params, dict):
         if not hasattr(params, "dtype"):
-            raise ValueError(f"{where} is a {type(params).__name__}: expected dicts of arrays")
+            raise ValueError(f"{where} is {_require.kind(params)}: expected dicts of arrays")
         yield "/".join(path), params
         return
     if path and not params:
@@ -98,7 +102,7 @@ def _flatten(params: PyTree, path: tuple[str, ...] = ()) -> Iterator[tuple[str, 
     for name, child in params.items():
         if not isinstance(name, str) or not name or "/" in name:
             raise ValueError(f"{where} has the name {name!r}: expected text without '/'")
-        yield from _flatten(child, (*path, name))
+        yield from _flatten(tree, child, (*path, name))
 
 
 def _unflatten(leaves: Mapping[str, np.ndarray]) -> PyTree:

@@ -149,7 +149,7 @@ def test_standardize_refuses_statistics_that_are_none(settings, match):
 
 
 def test_standardize_refuses_images_without_contrast():
-    with pytest.raises(ValueError, match=r"std must be .*, not 0\.0: all pixels are equal"):
+    with pytest.raises(ValueError, match=r"std must be .*, not 0\.0: where all pixels are equal"):
         data.standardize(np.full((2, 3, 3), 7, np.uint8))
     with pytest.raises(ValueError, match="takes 2 pixels or more, got 1"):
         data.standardize(np.ones((1, 1, 1), np.uint8))

@@ -162,7 +162,7 @@ def standardize(
     if mean is None or std is None:
         mean, std = _statistics(images)
     _require.real("mean", mean)
-    _require.real("std", std, above=0, why="all pixels are equal" if std == 0 else "")
+    _require.real("std", std, above=0, why="where all pixels are equal it is 0")
     inputs = images.reshape(len(images), -1).astype(np.float32)
     inputs -= np.float32(mean)
     inputs /= np.float32(std)
