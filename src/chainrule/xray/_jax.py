@@ -165,6 +165,12 @@ def scope(eqn: Any) -> str:
     return printable(eqn.source_info.name_stack)
 
 
+def transforms(eqn: Any) -> tuple[str, ...]:
+    """Return the transformations of JAX that made an equation, outermost first: transpose, jvp."""
+    stack = eqn.source_info.name_stack.stack
+    return tuple(part.name for part in stack if type(part).__name__ == "Transform")
+
+
 def lines(eqn: Any) -> tuple[str, str]:
     """Return the line of the user's code and the innermost line outside JAX.
 

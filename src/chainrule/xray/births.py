@@ -30,6 +30,8 @@ class Birth:
         they are.
       lost: whether it became a finite number on the way, as 1 / inf = 0 does, on which the result
         or a gradient depends.
+      in_gradient: whether the operator belongs to a gradient that the function itself computes, by
+        `jax.grad` say; then ``line`` is that of the operator it is the gradient of.
       steps: inside a loop the first bad step, in a loop inside a loop the step of each; else ().
     """
 
@@ -48,6 +50,7 @@ class Birth:
     harmless: bool
     lost: bool = False
     steps: tuple[int, ...] = ()
+    in_gradient: bool = False
 
     def __str__(self) -> str:
         step = "".join(
@@ -61,7 +64,7 @@ class Birth:
         tags += "; lost: it became a finite number, and the result is wrong" if self.lost else ""
         text = [
             f"{self.line}",
-            f"  {self.kind} born {self.phase} in {self.op}{where}{more}{tags}",
+            f"  {self.kind} born {self._when()} in {self.op}{where}{more}{tags}",
             f"  inputs: {', '.join(self.inputs) or 'none'}",
         ]
         if self.g:
@@ -70,6 +73,9 @@ class Birth:
         if self.within:
             text.append(f"  inside: {self.within}")
         return "\n".join(text)
+
+    def _when(self) -> str:
+        return "in the gradient of this line," if self.in_gradient else self.phase
 
 
 @dataclasses.dataclass(frozen=True)

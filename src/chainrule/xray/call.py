@@ -30,18 +30,25 @@ def record(
     keep: Literal["values", "stats"] = "values",
     compiled: bool = True,
     unroll: bool = False,
+    gradients: bool = True,
 ) -> Record:
     """Record one call of a function; `chainrule.xray.xray` says what each argument means."""
     _require.function("f", f, "of arrays that JAX can trace")
     _require.one_of("keep", keep, ("values", "stats"))
-    for name, value in (("has_aux", has_aux), ("compiled", compiled), ("unroll", unroll)):
+    flags = {"has_aux": has_aux, "compiled": compiled, "unroll": unroll, "gradients": gradients}
+    for name, value in flags.items():
         _require.flag(name, value)
+    if not gradients and cotangent is not None:
+        raise ValueError("gradients=False goes forward only: leave cotangent out")
     _check_count(f, args)
     named = argument_names(f, args)
-    wanted = _wanted(args, argnums)
+    chosen = _wanted(args, argnums)
+    wanted = chosen if gradients else ()
     closed, shapes = trace(f, args)
     result, aux = _parts(shapes, _name(f)) if has_aux else (shapes, ())
-    starts = incoming(result, cotangent, _name(f)) + [None] * len(jax.tree.leaves(aux))
+    starts: list[Any] = [None] * len(jax.tree.leaves(shapes))
+    if gradients:
+        starts = incoming(result, cotangent, _name(f)) + [None] * len(jax.tree.leaves(aux))
     names, leaves = tuple(name for name, _ in named), [leaf for _, leaf in named]
     ready = program(f, closed, names, wanted, keep, compiled, unroll)
     numbers = ready.run(leaves, starts)
@@ -54,7 +61,7 @@ def record(
             leaves,
             keep=keep,
             notes=ready.notes,
-            parameters=[k for k in wanted if argnums is not None or held[k]],
+            parameters=[k for k in chosen if argnums is not None or held[k]],
         ),
         outputs=ready.graph.outputs,
         starts=tuple(starts),
@@ -107,6 +114,8 @@ def trace(f: Callable[..., Any], args: Sequence[Any]) -> tuple[_jax.ClosedJaxpr,
       ValueError: the function needs the numbers themselves while JAX traces it, returns something
         other than arrays, or keeps a mutable array.
     """
+    if hasattr(f, "lower") and hasattr(f, "__wrapped__"):  # jax.jit, whose settings are its own
+        f = f.__wrapped__
     try:
         closed, shapes = _jax.trace(f, args)
     except (jax.errors.JAXTypeError, jax.errors.JAXIndexError, IndexError) as error:
@@ -115,6 +124,13 @@ def trace(f: Callable[..., Any], args: Sequence[Any]) -> tuple[_jax.ClosedJaxpr,
         raise ValueError(
             f"{_name(f)} cannot be traced by JAX ({type(error).__name__} at {_culprit(error)}): "
             f"{_cure(error)}"
+        ) from error
+    except ValueError as error:
+        if "compiler_options" not in str(error):
+            raise  # the user's own
+        raise ValueError(
+            f"{_name(f)} calls a function jitted with compiler_options at {_culprit(error)}, which "
+            "JAX cannot trace inside another: leave the options out there"
         ) from error
     except TypeError as error:
         if (found := _RETURNED.search(str(error))) is None:

@@ -49,6 +49,8 @@ class Vertex:
       scope: the `jax.named_scope` around it, separated by slashes.
       calls: the jitted or rematerialized functions around it, outermost first.
       path: scopes and functions around it, outermost first, each with what tells two calls apart.
+      transforms: what made it out of another operator, outermost first: ("transpose", "jvp") of the
+        backward pass of a `jax.grad` inside the function.
       equation: what JAX runs; None for arguments and constants.
       constant: the number of a constant.
     """
@@ -64,6 +66,7 @@ class Vertex:
     scope: str = ""
     calls: tuple[str, ...] = ()
     path: tuple[tuple[str, str], ...] = dataclasses.field(default=(), repr=False)
+    transforms: tuple[str, ...] = ()
     equation: Any = dataclasses.field(default=None, repr=False)
     constant: Any = dataclasses.field(default=None, repr=False)
 
@@ -172,6 +175,7 @@ class _Builder:
                     scope=here.scope,
                     calls=place.calls,
                     path=path,
+                    transforms=_jax.transforms(eqn),
                     equation=eqn,
                 )
                 index = self.add(node)

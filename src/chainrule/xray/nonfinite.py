@@ -132,6 +132,7 @@ def _birth(one: Found, verdict: Verdict) -> Birth:
         harmless=harmless and record.keep == "values",
         lost=verdict.lost,
         steps=one.steps,
+        in_gradient=one.search.in_gradient(node),
     )
 
 

@@ -274,6 +274,7 @@ def xray(
     keep: Literal["values", "stats"] = "values",
     compiled: bool = True,
     unroll: bool = False,
+    gradients: bool = True,
 ) -> Report:
     """Record one call of any JAX function: values, gradients, lines of source.
 
@@ -292,6 +293,9 @@ def xray(
       keep: "values" keeps every array, "stats" a few numbers about each, in little memory.
       compiled: False runs operator by operator, which starts sooner and takes longer.
       unroll: whether every step of a scan shows its operators, instead of one node for all.
+      gradients: False goes forward only. The function may then return anything, and compute
+        gradients of its own: of a whole training step it shows where a NaN is born, also inside
+        its `jax.grad`.
 
     Returns:
       The report.
@@ -321,6 +325,7 @@ def xray(
             keep=keep,
             compiled=compiled,
             unroll=unroll,
+            gradients=gradients,
         )
     )
 

@@ -277,6 +277,22 @@ class Search:
                 steps=first[:1] if self.record.steps is not None else (),
             )
 
+    def in_gradient(self, node: Entry) -> bool:
+        """Tell whether a node belongs to the gradient that the function itself computes."""
+        return node.index in self._gradients
+
+    @functools.cached_property
+    def _gradients(self) -> set[int]:
+        found: set[int] = set()
+        for node in reversed(self.nodes):
+            slots = (Slot(node.index, k) for k in range(len(node.avals)))
+            readers = [use.node for slot in slots for use in self.record.readers[slot]]
+            # A factor of the derivative is computed on the way forward, and used backward only.
+            factor = "jvp" in node.transforms and readers and all(k in found for k in readers)
+            if "transpose" in node.transforms or factor:
+                found.add(node.index)
+        return found
+
     def first_use(self, node: Entry) -> str:
         """Return the line of the first operator that reads a node."""
         slots = (Slot(node.index, k) for k in range(len(node.avals)))
