@@ -16,6 +16,11 @@ def found(f, *args, **settings):
     return xray.xray(f, *args, **settings).nonfinite()
 
 
+def line(function, text):
+    lines, start = inspect.getsourcelines(function)
+    return start + next(k for k, code in enumerate(lines) if text in code)
+
+
 def told(nonfinite):
     return [(birth.op, birth.kind, birth.phase, birth.index) for birth in nonfinite.births]
 
@@ -34,9 +39,7 @@ def test_an_infinite_setting_of_a_custom_rule_hides_nothing():
     births = found(lambda x: jnp.sum(capped_root(x, jnp.inf)), X).births
     assert [(b.kind, b.phase, b.index) for b in births] == [("NaN", "forward", (1,))]
     births = found(lambda x: jnp.sum(capped_root(x, jnp.inf)), jnp.array([1.0, 0.0])).births
-    assert [(b.op, b.kind, b.phase, b.index) for b in births] == [
-        ("capped_root", "Inf", "backward", (1,))
-    ]
+    assert [(b.op, b.kind, b.phase, b.index) for b in births] == [("div", "Inf", "backward", (1,))]
 
 
 def test_a_matrix_of_a_batch_is_bad_of_its_own():
@@ -73,6 +76,62 @@ def test_inside_a_loop_each_step_is_told_apart():
     assert [(b.op, b.steps) for b in births if b.phase == "forward"] == [("cholesky", (3,))]
 
 
+# --- bad data -------------------------------------------------------------------------------------
+
+
+def test_a_nan_in_the_data_is_named_with_its_index_and_where_it_enters_a_gradient():
+    def f(w, x):
+        y = w * x  # enters
+        return jnp.sum(w * jnp.where(jnp.isnan(x), 0.0, y))
+
+    nonfinite = found(f, jnp.ones(3), jnp.array([1.0, jnp.nan, 2.0]), argnums=0)
+    (datum,) = nonfinite.data
+    assert (datum.name, datum.kind, datum.index, datum.count) == ("x", "NaN", (1,), 1)
+    assert datum.in_gradient
+    assert f"test_births.py:{line(f, '# enters')} " in datum.line
+    text = str(nonfinite)
+    assert text.startswith(datum.line)
+    assert "NaN in the data enters a gradient here: x at [1]" in text
+    assert "jnp.where(jnp.isnan(x), 0.0, x)" in text
+    cured = lambda w, x: f(w, jnp.where(jnp.isnan(x), 0.0, x))  # noqa: E731
+    assert not found(cured, jnp.ones(3), jnp.array([1.0, jnp.nan, 2.0]), argnums=0).reaches
+
+
+def test_data_that_enters_no_gradient_is_named_where_it_is_used():
+    def f(w, x):
+        return jnp.sum(w) + jax.lax.stop_gradient(jnp.sum(x))  # used
+
+    (datum,) = found(f, jnp.ones(2), jnp.array([[1.0, jnp.inf]])).data
+    assert (datum.kind, datum.index, datum.in_gradient) == ("Inf", (0, 1), False)
+    assert f"test_births.py:{line(f, '# used')} " in datum.line
+
+
+# --- inside a rule --------------------------------------------------------------------------------
+
+
+@jax.custom_vjp
+def root(a):
+    return a
+
+
+def root_backward(a, g):
+    slope = 2 * (a - a)
+    return (g / slope,)
+
+
+root.defvjp(lambda a: (a, a), root_backward)
+
+
+def test_a_birth_in_a_backward_rule_is_named_by_its_operator():
+    def f(a):
+        return root(a) ** 2  # calls
+
+    (birth,) = found(f, 2.0).births
+    assert (birth.op, birth.kind, birth.phase) == ("div", "Inf", "backward")
+    assert (birth.inputs, birth.cause.reason) == (("4", "0"), "division by 0")
+    assert f"test_births.py:{line(f, '# calls')} " in birth.line
+
+
 # --- what becomes of them -------------------------------------------------------------------------
 
 
@@ -106,6 +165,7 @@ def test_one_of_two_is_harmless():
     nonfinite = found(f, jnp.zeros(3))
     assert flags(nonfinite) == [("div", True, False), ("log", False, False)]
     assert "the result" in nonfinite.reaches
+    assert str(nonfinite).startswith(nonfinite.births[1].line)
 
 
 def test_two_that_both_reach_the_result_excuse_each_other_not():
@@ -145,11 +205,6 @@ def test_the_text_follows_from_what_reaches_the_end():
 
 
 # --- the where trap -------------------------------------------------------------------------------
-
-
-def line(function, text):
-    lines, start = inspect.getsourcelines(function)
-    return start + next(k for k, code in enumerate(lines) if text in code)
 
 
 def test_the_where_that_rejects_the_element_is_named():

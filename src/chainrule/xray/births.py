@@ -5,7 +5,7 @@ from typing import Literal
 
 from chainrule.xray.causes import Cause
 
-__all__ = ["Birth", "Nonfinite"]
+__all__ = ["Birth", "Datum", "Nonfinite"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +79,41 @@ class Birth:
 
 
 @dataclasses.dataclass(frozen=True)
+class Datum:
+    """A NaN or an Inf that was in the data before anything ran.
+
+    Attributes:
+      name: the path of the argument, or the label of the constant.
+      kind: "NaN" or "Inf".
+      index: the first bad element, () of a scalar and where only statistics are kept.
+      count: how many elements are bad.
+      line: where it first enters a gradient, going backward; where the value is first used if it
+        enters none.
+      in_gradient: whether it enters one.
+    """
+
+    name: str
+    kind: Literal["NaN", "Inf"]
+    index: tuple[int, ...]
+    count: int
+    line: str
+    in_gradient: bool
+
+    def __str__(self) -> str:
+        where = f" at {list(self.index)}" if self.index else ""
+        more = f", {self.count} elements" if self.count > 1 else ""
+        does = "enters a gradient here" if self.in_gradient else "is first used here"
+        test = "isnan" if self.kind == "NaN" else "isinf"
+        return "\n".join(
+            [
+                self.line or "in no operator",
+                f"  {self.kind} in the data {does}: {self.name}{where}{more}",
+                f"  cure: before it is used, jnp.where(jnp.{test}({self.name}), 0.0, {self.name})",
+            ]
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class Nonfinite:
     """Every birth, in the order in which they happened.
 
@@ -87,6 +122,7 @@ class Nonfinite:
       arguments: the paths of the arguments, and constants, that were bad before anything ran.
       reaches: what is bad in the end: "result", or the paths of arguments whose gradient is.
       compiled: whether the call ran as one compiled program.
+      data: what is bad in them, one for each.
       decided: whether it was tried out what is harmless and what is lost; with statistics only it
         cannot be.
     """
@@ -96,6 +132,7 @@ class Nonfinite:
     reaches: tuple[str, ...]
     compiled: bool
     decided: bool = True
+    data: tuple[Datum, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.births or self.arguments or self.reaches)
@@ -109,7 +146,8 @@ class Nonfinite:
         )
         if not self:
             return f"every value and every gradient is finite; {how}"
-        text = [str(birth) for birth in self.births]
+        matters = sorted(self.births, key=lambda birth: birth.harmless)  # the first line matters
+        text = [str(birth) for birth in (*matters, *self.data)]
         if self.arguments:
             text.append("not finite before anything ran: " + ", ".join(self.arguments))
         text.append(self._end())

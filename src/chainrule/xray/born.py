@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from chainrule.xray import _jax
+from chainrule.xray.inside import pullback
 from chainrule.xray.record import Entry, Record
 
 __all__ = ["FILLERS", "Mask", "Origin", "aligned", "backward", "forward"]
@@ -76,24 +77,8 @@ def backward(record: Record, node: Entry, trusted: Sequence[bool]) -> list[Origi
       trusted: for each input, whether an Inf in it is as good as a number, as the bound of a range
         or an empty buffer is that goes into a function with a custom rule: it was not born.
     """
-    wrt = [k for k, part in enumerate(node.contributions) if part is not None]
-    live = [k for k, g in enumerate(node.cotangents) if g is not None]
-    taken = record.taken(node)
-    count = len(taken)
-
-    def pull(arrays: Sequence[Any]) -> list[Any]:
-        inputs, gs = list(arrays[:count]), arrays[count:]
-
-        def chosen(*some: Any) -> list[Any]:
-            for k, x in zip(wrt, some, strict=True):
-                inputs[k] = x
-            outputs = _jax.function(node.equation)(*inputs)
-            return [outputs[k] for k in live]
-
-        parts = jax.vjp(chosen, *(inputs[k] for k in wrt))[1](list(gs))
-        return [parts[wrt.index(k)] if k in wrt else None for k in range(count)]
-
-    arrays = [*taken, *(node.cotangents[k] for k in live)]
+    pull, live = pullback(node)
+    arrays = [*record.taken(node), *(node.cotangents[k] for k in live)]
     none, infs = [False] * len(arrays), [*trusted, *(False for _ in live)]
     return _origins(node.contributions, arrays, none, infs, _batched(record, node, pull))
 

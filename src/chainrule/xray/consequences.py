@@ -22,13 +22,14 @@ class Spot(NamedTuple):
 
     Attributes:
       place: the operator.
-      forward: output number to where its elements are bad; True for all that are, at any step.
+      forward: output number to where its elements are bad; True for all that are, at any step. The
+        number None stands for every output.
       backward: input number to where what it contributes there is bad, likewise.
     """
 
     place: Place
-    forward: Mapping[int, Any]
-    backward: Mapping[int, Any]
+    forward: Mapping[int | None, Any]
+    backward: Mapping[int | None, Any]
 
 
 class Verdict(NamedTuple):
@@ -129,11 +130,13 @@ def _heal(spot: Spot, number: int) -> Change:
 
         def stand_in(*inputs: Any) -> list[Any]:
             guarded = [
-                _guard(x, _where(spot.backward[k]), on, filler) if k in spot.backward else x
+                _guard(x, mask, on, filler)
+                if (mask := _mask(spot.backward, k, x)) is not None
+                else x
                 for k, x in enumerate(inputs)
             ]
             return [
-                _put(x, _where(spot.forward[k]), on, filler) if k in spot.forward else x
+                _put(x, mask, on, filler) if (mask := _mask(spot.forward, k, x)) is not None else x
                 for k, x in enumerate(operator(*guarded))
             ]
 
@@ -142,8 +145,12 @@ def _heal(spot: Spot, number: int) -> Change:
     return change
 
 
-def _where(mask: Any) -> Any:
-    return mask if isinstance(mask, bool) else jnp.asarray(mask)
+def _mask(masks: Mapping[int | None, Any], number: int, x: Any) -> Any:
+    """Return which elements of an array to replace, None for none."""
+    if not jnp.issubdtype(jnp.asarray(x).dtype, jnp.inexact):
+        return None
+    mask = masks.get(number, masks.get(None))
+    return mask if mask is None or isinstance(mask, bool) else jnp.asarray(mask)
 
 
 def _put(x: Any, mask: Any, on: Any, filler: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -21,6 +21,8 @@ __all__ = [
     "branch",
     "can_enter",
     "enter",
+    "enter_backward",
+    "pullback",
     "runs_backward",
     "scan_constants",
 ]
@@ -84,6 +86,10 @@ def enter(record: Record, node: Entry | str, step: int | None = None) -> Record:
         )
     arrays = [x if hasattr(x, "size") else jnp.asarray(x) for x in taken]
     inside = _look(node, arrays)
+    return _record(record, node, inside)
+
+
+def _record(record: Record, node: Entry, inside: "_Inside") -> Record:
     count = len(inside.arguments)
     results = len(inside.graph.outputs)
     return Record(
@@ -99,6 +105,54 @@ def enter(record: Record, node: Entry | str, step: int | None = None) -> Record:
         compiled=record.compiled,
         steps=inside.steps,
     )
+
+
+def pullback(node: Entry) -> tuple[Callable[[Sequence[Any]], list[Any]], list[int]]:
+    """Return the way backward through a node, from values to what it contributes.
+
+    Args:
+      node: an operator.
+
+    Returns:
+      The function, from its inputs and the gradients of its outputs in one row to the contribution
+      to each input, None where none flows; and the numbers of those outputs.
+    """
+    wrt = [k for k, part in enumerate(node.contributions) if part is not None]
+    live = [k for k, g in enumerate(node.cotangents) if g is not None]
+    count = len(node.inputs)
+
+    def pull(arrays: Sequence[Any]) -> list[Any]:
+        inputs, gs = list(arrays[:count]), arrays[count:]
+
+        def chosen(*some: Any) -> list[Any]:
+            for k, x in zip(wrt, some, strict=True):
+                inputs[k] = x
+            outputs = _jax.function(node.equation)(*inputs)
+            return [outputs[k] for k in live]
+
+        parts = jax.vjp(chosen, *(inputs[k] for k in wrt))[1](list(gs))
+        return [parts[wrt.index(k)] if k in wrt else None for k in range(count)]
+
+    return pull, live
+
+
+def enter_backward(record: Record, node: Entry, step: int | None = None) -> Record:
+    """Return the record of what a node computed on its way backward, a custom rule say.
+
+    Args:
+      record: the record; it must keep values.
+      node: a node of it.
+      step: of a node inside a loop, at which of its steps to look.
+    """
+    taken: Sequence[Any] = record.taken(node)
+    if record.steps is not None:
+        node, taken = _at_step(record, node, taken, step)
+    pull, live = pullback(node)
+    arrays = [*taken, *(node.cotangents[k] for k in live)]
+    closed = jax.make_jaxpr(pull)(arrays)
+    arrays = [x if hasattr(x, "size") else jnp.asarray(x) for x in arrays]
+    inside = _once(closed, arrays, [None] * len(closed.out_avals), (), node)
+    return _record(record, node, inside)
 
 
 def _at_step(

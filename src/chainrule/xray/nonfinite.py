@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from chainrule.xray import primitives
-from chainrule.xray.births import Birth, Nonfinite
+from chainrule.xray.births import Birth, Datum, Nonfinite
 from chainrule.xray.causes import Event, explain
 from chainrule.xray.consequences import Spot, Verdict, judge, rejecting
-from chainrule.xray.elements import element_at, fits, text
-from chainrule.xray.record import Record
+from chainrule.xray.elements import Bad, element_at, fits, text
+from chainrule.xray.record import Entry, Record
 from chainrule.xray.rerun import Place
 from chainrule.xray.search import Found, Search
 
@@ -24,10 +24,31 @@ def find(record: Record) -> Nonfinite:
     verdicts = _verdicts(record, search, found)
     return Nonfinite(
         births=tuple(_birth(one, verdict) for one, verdict in zip(found, verdicts, strict=True)),
-        arguments=tuple(search.arguments()),
+        arguments=tuple(node.label for node, _ in search.arguments()),
+        data=tuple(_datum(search, node, bad) for node, bad in search.arguments()),
         reaches=tuple(search.results()),
         compiled=record.compiled,
         decided=record.keep == "values",
+    )
+
+
+def _datum(search: Search, node: Entry, bad: Bad) -> Datum:
+    nan = bool(bad.nan)
+    index: tuple[int, ...] = ()
+    if bad.array is None:
+        count = node.value.nans if nan else node.value.infs
+    else:
+        where = np.isnan(bad.array) if nan else np.isinf(bad.array)
+        count = int(where.sum())
+        index = tuple(int(i) for i in np.argwhere(where)[0])
+    line = search.enters(node)
+    return Datum(
+        name=node.label,
+        kind="NaN" if nan else "Inf",
+        index=index,
+        count=count,
+        line=line or search.first_use(node),
+        in_gradient=bool(line),
     )
 
 
@@ -65,17 +86,14 @@ def _static(search: Search, one: Found) -> Verdict:
 
 
 def _spot(place: Place, roots: Sequence[Found]) -> Spot:
-    forward: dict[int, Any] = {}
-    backward: dict[int, Any] = {}
+    forward: dict[int | None, Any] = {}
+    backward: dict[int | None, Any] = {}
     for one in roots:
-        if one.place != place:
-            continue
-        into = forward if one.phase == "forward" else backward
-        number = one.number
-        if len(place) > 1 or one.search.place or one.node.index != place[-1]:
-            into[number] = True
-        else:
-            into[number] = into.get(number, False) | one.where
+        if one.place == place:
+            into = forward if one.phase == "forward" else backward
+            # Inside a loop, or a custom rule, they are not the elements of the array outside.
+            inner = len(place) > 1 or one.number is None
+            into[one.number] = True if inner else into.get(one.number, False) | one.where
     return Spot(place, forward, backward)
 
 
@@ -84,7 +102,9 @@ def _birth(one: Found, verdict: Verdict) -> Birth:
     index: tuple[int, ...] = ()
     shape = tuple(one.array.shape)
     taken = record.taken(node)
-    g = node.cotangents[0] if one.phase == "backward" else None
+    # What a custom rule computes backward are values, too.
+    valued = one.phase == "forward" or one.number is None
+    g = None if valued else node.cotangents[0]
     if one.where is None:
         count = one.array.nans if nan else one.array.infs
     else:
@@ -99,7 +119,7 @@ def _birth(one: Found, verdict: Verdict) -> Birth:
     g_element = element_at(g, shape, index)
     op = "add" if one.total else node.op
     known = primitives.known("add") if one.total else node.known
-    backward = one.phase == "backward" and not one.total
+    backward = not valued and not one.total
     event = Event(
         op=op,
         cases=known.backward if backward else known.forward,

@@ -11,7 +11,14 @@ from chainrule.xray import born, primitives
 from chainrule.xray.born import Mask, Origin
 from chainrule.xray.elements import Bad, fits, numbers
 from chainrule.xray.graph import Slot, Use
-from chainrule.xray.inside import TooLargeError, branch, can_enter, enter, runs_backward
+from chainrule.xray.inside import (
+    TooLargeError,
+    branch,
+    can_enter,
+    enter,
+    enter_backward,
+    runs_backward,
+)
 from chainrule.xray.paths import Paths
 from chainrule.xray.record import Entry, Record
 from chainrule.xray.rerun import Place
@@ -32,7 +39,8 @@ class Found:
         operator could be changed.
       phase: forward or backward.
       nan: whether they are NaN, else Inf.
-      number: which output, or which input's contribution.
+      number: which output, or which input's contribution; None of what a function with a custom
+        rule makes inside, of which all can be bad.
       array: the array.
       where: which of its elements, None where only statistics are kept.
       follows: whether infinities came in.
@@ -46,7 +54,7 @@ class Found:
     place: Place | None
     phase: Literal["forward", "backward"]
     nan: bool
-    number: int
+    number: int | None
     array: Any
     where: Mask | None
     follows: bool
@@ -73,7 +81,7 @@ class Search:
             for node in record.nodes
         ]
         self.paths = Paths(record, self.values, self.cotangents, self.parts)
-        self._entered: dict[tuple[int, int | None], list[Found]] = {}
+        self._entered: dict[tuple[int, int | None, bool], list[Found]] = {}
         self._tainted: set[int] = set()  # what is bad because of a birth
 
     def _values(self, node: Entry) -> Sequence[Any]:
@@ -90,14 +98,24 @@ class Search:
         self._tainted = self.paths.below(b.outer for b in forward)
         return forward + [b for node in reversed(self.nodes) for b in self._in(node, "backward")]
 
-    def arguments(self) -> Iterator[str]:
-        """Yield the paths of the arguments, and constants, that were bad before anything ran."""
+    def arguments(self) -> Iterator[tuple[Entry, Bad]]:
+        """Yield the arguments, and constants, that were bad before anything ran."""
         for node in self.nodes:
             for bad in self.values[node.index]:
                 # An infinite constant is a mask or the start of a minimum.
                 accident = node.kind == "constant" and bad.nan and node.avals[0].shape
                 if (node.is_argument and bad) or accident:
-                    yield node.label
+                    yield node, bad
+
+    def enters(self, node: Entry) -> str:
+        """Return the first line, going backward, where a bad value gets into a gradient."""
+        below = self.paths.below([node.index])
+        for other in reversed(self.nodes):
+            takes = any(s.node in below and self.values[s.node][s.output] for s in other.inputs)
+            clean = not any(self.cotangents[other.index])
+            if takes and clean and any(self.parts[other.index]):
+                return other.line
+        return ""
 
     def results(self) -> Iterator[str]:
         """Yield what is bad in the end."""
@@ -118,30 +136,32 @@ class Search:
         around = () if step is None else (step,)
         inner = [
             dataclasses.replace(b, outer=node.index, steps=around + b.steps)
-            for b in self._inside(node, step)
+            for b in self._inside(node, step, phase)
             if b.phase == phase
         ]
         last_first = (phase == "backward") != runs_backward(node)
         return sorted(inner, key=lambda b: b.steps[:1], reverse=last_first) or found
 
-    def _inside(self, node: Entry, step: int | None) -> list[Found]:
+    def _inside(self, node: Entry, step: int | None, phase: str) -> list[Found]:
         if self.record.keep != "values" or (step is None and self.record.steps is not None):
             return []
-        if (node.index, step) not in self._entered:
+        way_back = node.custom and phase == "backward"  # what a rule computes there
+        if (key := (node.index, step, way_back)) not in self._entered:
             place = (*self.place, node.index)
             if node.op == "cond" and not node.custom:
                 place = (*place, branch(self.record, node, step))
             try:
-                search = Search(enter(self.record, node, step), place)
+                inside = enter_backward if way_back else enter
+                births = Search(inside(self.record, node, step), place).run()
             except TooLargeError:
                 births = []
-            else:
-                births = search.run()
             if node.custom:  # its operators cannot be changed, only the whole can
                 mine = (*self.place, node.index)
-                births = [dataclasses.replace(b, place=mine) for b in births]
-            self._entered[node.index, step] = births
-        return self._entered[node.index, step]
+                births = [dataclasses.replace(b, place=mine, number=None) for b in births]
+            if way_back:
+                births = [dataclasses.replace(b, phase="backward") for b in births]
+            self._entered[key] = births
+        return self._entered[key]
 
     def _forward(self, node: Entry) -> Iterator[Found]:
         if node.kind != "operator" or not any(self.values[node.index]):
