@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from chainrule.xray import _jax
+from chainrule.xray.elements import Bad, fits
 from chainrule.xray.inside import pullback
 from chainrule.xray.record import Entry, Record
 
-__all__ = ["FILLERS", "Mask", "Origin", "aligned", "backward", "forward"]
+__all__ = ["FILLERS", "Mask", "Origin", "after", "aligned", "backward", "forward"]
 
 FILLERS = (1.0, 0.5, 2.0)
 """Finite numbers in the place of bad ones; each operator has at least one of them in its domain."""
@@ -94,6 +95,21 @@ def _batched(record: Record, node: Entry, run: _Run) -> _Run:
         return jax.vmap(lambda *one: run(one), axes)(*arrays)
 
     return steps
+
+
+def after(node: Entry, origin: Origin | None, part: Bad, outputs: Sequence[Bad]) -> Origin | None:
+    """Leave out what is bad backward only because the value at the same element is bad."""
+    if origin is None or not any(outputs):
+        return origin
+    shape = np.shape(part.array)
+    nan = inf = np.zeros(shape, bool)
+    for bad in outputs:
+        if node.known.elementwise and fits(bad.array.shape, shape):
+            nan, inf = nan | np.isnan(bad.array), inf | np.isinf(bad.array)
+        else:
+            nan, inf = nan | bad.nan, inf | bad.inf
+    born_nan = origin.nan & ~nan
+    return Origin(born_nan, origin.inf & ~nan & ~inf, (origin.follows | inf) & born_nan)
 
 
 def _origins(

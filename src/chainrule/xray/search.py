@@ -192,7 +192,7 @@ class Search:
                 origins = born.backward(self.record, node, meant)
                 if node.index in self._tainted:
                     pairs = zip(origins, made, strict=True)
-                    origins = [_after(node, origin, part, outputs) for origin, part in pairs]
+                    origins = [born.after(node, origin, part, outputs) for origin, part in pairs]
             for number, origin in enumerate(origins):
                 if origin is not None and (origin.nan.any() or origin.inf.any()):
                     array = node.contributions[number]
@@ -318,21 +318,6 @@ class Search:
         slots = (Slot(node.index, k) for k in range(len(node.avals)))
         readers = [use.node for slot in slots for use in self.record.readers[slot]]
         return next((self.nodes[k].line for k in sorted(k for k in readers if k is not None)), "")
-
-
-def _after(node: Entry, origin: Origin | None, part: Bad, outputs: Sequence[Bad]) -> Origin | None:
-    """Leave out what is bad backward only because the value at the same element is bad."""
-    if origin is None or not any(outputs):
-        return origin
-    shape = np.shape(part.array)
-    nan = inf = np.zeros(shape, bool)
-    for bad in outputs:
-        if node.known.elementwise and fits(bad.array.shape, shape):
-            nan, inf = nan | np.isnan(bad.array), inf | np.isinf(bad.array)
-        else:
-            nan, inf = nan | bad.nan, inf | bad.inf
-    born_nan = origin.nan & ~nan
-    return Origin(born_nan, origin.inf & ~nan & ~inf, (origin.follows | inf) & born_nan)
 
 
 def __dir__() -> list[str]:
