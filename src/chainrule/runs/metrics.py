@@ -106,7 +106,7 @@ def read(path: str | os.PathLike[str]) -> Metrics:
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: it is no regular file, or larger than `MOST`.
+      ValueError: it is no regular file, or larger than `metrics.MOST`.
 
     Example:
       >>> import tempfile
