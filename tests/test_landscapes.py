@@ -42,3 +42,24 @@ def test_coupled_has_the_gradients_written_out_by_hand():
     value, grads = jax.value_and_grad(landscapes.coupled)(params, detach=True)
     assert value == (a - 1) ** 2 + (b + 1) ** 2 + (a - b) ** 2
     assert (grads["a"], grads["b"]) == (2 * (a - 1), 2 * (b + 1) - 2 * (a - b))
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda: landscapes.quadratic(3), "w must be an array of numbers, not an int"),
+        (
+            lambda: landscapes.quadratic(jnp.arange(3)),
+            "w must be floating-point .* not int32",
+        ),
+        (lambda: landscapes.quadratic(jnp.ones(2), "x"), "curvature must be a finite number, not"),
+        (lambda: landscapes.two_well(jnp.ones(2)), r"w \(2,\): it must be a scalar"),
+        (lambda: landscapes.rosenbrock(jnp.ones(3)), r"w \(3,\): it must be two parameters"),
+        (lambda: landscapes.coupled({"a": jnp.ones(())}), r"params holds \['a'\]: it must be two"),
+        (lambda: landscapes.coupled(3), "params must be a dict of two scalars, .*, not an int"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_parameters_of_another_shape_or_kind_are_refused(function, message):
+    with pytest.raises(ValueError, match=message):
+        function()

@@ -149,12 +149,26 @@ def test_a_loss_is_one_floating_point_number(loss, message):
         ({"w": 1, "v": True}, r"params\['v'\] is bool, params\['w'\] is int32"),
         ([np.arange(2), 1j], r"params\[0\] is int64, params\[1\] is complex64"),
         ({"key": jax.random.key(0)}, r"params\['key'\] is key<fry>"),
-        (None, r"it holds no array"),
+        (None, r"it holds no number"),
     ],
 )
 def test_parameters_without_a_gradient_are_named(params, message):
     with pytest.raises(ValueError, match=message):
         _require.floating(params)
+
+
+def test_a_list_of_numbers_becomes_an_array_of_the_host_and_nothing_else_does():
+    np.testing.assert_array_equal(_require.host("d", [1, 2]), [1, 2])
+    assert isinstance(_require.host("d", jnp.ones(2)), np.ndarray)
+    for wrong in ([[1], [2, 3]], "x", jax.random.key(0), [None]):
+        with pytest.raises(ValueError, match="d must be an array of numbers"):
+            _require.host("d", wrong)
+
+
+def test_an_instance_is_asked_for_by_who_returns_it():
+    _require.instance("curve", (1,), tuple, "what roc returns")
+    with pytest.raises(ValueError, match="curve must be what roc returns, not an int"):
+        _require.instance("curve", 1, tuple, "what roc returns")
 
 
 def test_parameters_come_back_as_arrays():

@@ -182,6 +182,18 @@ def function(name: str, value: object, what: str, why: str = "") -> None:
         )
 
 
+def host(name: str, values: Any) -> np.ndarray:
+    """Return numbers as an array of NumPy's; a list of them will do."""
+    if hasattr(values, "dtype"):
+        arrays(**{name: values})
+    try:
+        found = np.asarray(values)
+    except ValueError as error:  # rows of several lengths
+        raise ValueError(f"{name} must be an array of numbers: {error}") from error
+    arrays(**{name: found})
+    return found
+
+
 def arrays(**values: object) -> None:
     """Check that values are arrays of numbers, JAX's or NumPy's."""
     import jax
@@ -298,10 +310,10 @@ def floating(params: Any, name: str = "params") -> Any:
         if not hasattr(dtype(leaf), "itemsize")
         or not jax.numpy.issubdtype(dtype(leaf), jax.numpy.floating)
     ]
-    if wrong or not leaves:
+    if wrong or not any(np.size(leaf) for _, leaf in leaves):
         raise ValueError(
             f"{name} must be a pytree of floating-point arrays, but "
-            + (", ".join(wrong) or "it holds no array")
+            + (", ".join(wrong) or "it holds no number")
         )
     try:
         return jax.tree.map(jax.numpy.asarray, params)

@@ -1,12 +1,14 @@
-r"""The analytic losses on which descents are compared: each has an answer one can write down.
+r"""Analytic losses with known minima and edges, on which descents are compared.
 
 Every landscape is a pure function of the parameters, so that `chainrule.descent` takes it as a
-loss. What is known of each exactly stands in its docstring and in the tests.
+loss. The docstrings state what is known of each exactly, and the tests check it.
 """
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from chainrule import _require
 
 __all__ = ["coupled", "quadratic", "rosenbrock", "two_well"]
 
@@ -24,20 +26,24 @@ def quadratic(w: Float[Array, "..."], curvature: float = 1.0) -> Float[Array, ""
     Returns:
       The loss, a scalar.
 
+    Raises:
+      ValueError: the parameters have another shape or are no floating-point numbers.
+
     Example:
       >>> float(quadratic(jnp.asarray(3.0), curvature=4.0))
       18.0
     """
+    _require.floats(w=w)
+    _require.real("curvature", curvature)
     return curvature / 2 * jnp.sum(w * w)
 
 
 def two_well(w: Float[Array, ""]) -> Float[Array, ""]:
-    r"""Two minima, one deeper, :math:`f(w) = \frac{1}{2}(w^2 - 1)^2 + \frac{w}{5}`.
+    r"""Two minima of different depth, :math:`f(w) = \frac{1}{2}(w^2 - 1)^2 + \frac{w}{5}`.
 
-    The notes show three series of pictures of a descent in one dimension (two starts at
-    eta = 0.125 and one at eta = 0.5) under the sentence that descent finds a *local* minimum,
-    but they do not give the function. This one is our reconstruction: it has the behaviour that
-    the series show, not their numbers.
+    The notes illustrate that descent finds a *local* minimum by three series of pictures in one
+    dimension (two starts at eta = 0.125 and one at eta = 0.5), but they do not give the function.
+    This one is our reconstruction: it shows the behaviour of the series, not their numbers.
 
     The stationary points are the roots of ``2 w^3 - 2 w + 1/5``: minima at -1.0467 (the global
     one, -0.2048) and 0.9456 (0.1947), a maximum at 0.1011 between them. The curvature
@@ -49,10 +55,16 @@ def two_well(w: Float[Array, ""]) -> Float[Array, ""]:
     Returns:
       The loss, a scalar.
 
+    Raises:
+      ValueError: the parameters have another shape or are no floating-point numbers.
+
     Example:
       >>> float(two_well(jnp.asarray(-1.0)))
       -0.2
     """
+    _require.floats(w=w)
+    if w.shape != ():
+        raise ValueError(f"w {w.shape}: it must be a scalar, ()")
     return (w * w - 1) ** 2 / 2 + w / 5
 
 
@@ -68,6 +80,9 @@ def rosenbrock(w: Float[Array, "2"]) -> Float[Array, ""]:
     Returns:
       The loss, a scalar.
 
+    Raises:
+      ValueError: the parameters have another shape or are no floating-point numbers.
+
     References:
       Rosenbrock, "An automatic method for finding the greatest or least value of a function",
       The Computer Journal 3, 1960.
@@ -76,23 +91,28 @@ def rosenbrock(w: Float[Array, "2"]) -> Float[Array, ""]:
       >>> float(rosenbrock(jnp.asarray([-1.0, 2.0])))
       104.0
     """
+    _require.floats(w=w)
+    if w.shape != (2,):
+        raise ValueError(f"w {w.shape}: it must be two parameters, (2,)")
     return (1 - w[0]) ** 2 + 100 * (w[1] - w[0] ** 2) ** 2
 
 
 def coupled(params: dict[str, Float[Array, ""]], detach: bool = False) -> Float[Array, ""]:
     r"""Two parameters and a coupling, :math:`f(a, b) = (a - 1)^2 + (b + 1)^2 + (a - b)^2`.
 
-    The minimum is at (1/3, -1/3). With ``detach`` the gradient is stopped through the ``a`` of
-    the coupling, as the notes do with ``detach``: the value is the same, but ``a`` is no longer
-    pulled towards ``b``. What is followed is then not the gradient of any function, and it comes
-    to rest at (1, 0).
+    The minimum is at (1/3, -1/3). With ``detach`` no gradient passes through the ``a`` of the
+    coupling, as in the notes: the value is the same, but ``a`` is no longer pulled towards ``b``.
+    The descent then follows the gradient of no function, and comes to rest at (1, 0).
 
     Args:
       params: ``{"a", "b"}``, two scalars.
-      detach: whether the coupling sees ``a`` as a constant.
+      detach: whether ``a`` is a constant in the coupling.
 
     Returns:
       The loss, a scalar.
+
+    Raises:
+      ValueError: the parameters have another shape or are no floating-point numbers.
 
     Example:
       >>> params = {"a": jnp.asarray(0.5), "b": jnp.asarray(-0.5)}
@@ -101,7 +121,12 @@ def coupled(params: dict[str, Float[Array, ""]], detach: bool = False) -> Float[
       >>> [float(jax.grad(coupled)(params, detach=stop)["a"]) for stop in (False, True)]
       [1.0, -1.0]
     """
+    _require.instance("params", params, dict, 'a dict of two scalars, {"a", "b"}')
+    if set(params) != {"a", "b"}:
+        raise ValueError(f'params holds {list(params)}: it must be two scalars, {{"a", "b"}}')
+    _require.flag("detach", detach)
     a, b = params["a"], params["b"]
+    _require.floats(a=a, b=b)
     seen = jax.lax.stop_gradient(a) if detach else a
     return (a - 1) ** 2 + (b + 1) ** 2 + (seen - b) ** 2
 

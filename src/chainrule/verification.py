@@ -84,7 +84,7 @@ def area(curve: Roc) -> float:
     Args:
       curve: as `roc` returns it.
     """
-    _check_curve(curve)
+    _require.instance("curve", curve, Roc, "what roc returns")
     return float(np.trapezoid(curve.true_accept, curve.false_accept))
 
 
@@ -96,7 +96,7 @@ def equal_error_rate(curve: Roc) -> float:
     Args:
       curve: as `roc` returns it.
     """
-    _check_curve(curve)
+    _require.instance("curve", curve, Roc, "what roc returns")
     excess = curve.false_accept - (1 - curve.true_accept)
     after = int(np.argmax(excess >= 0))  # the last is 1, the first -1
     before = after - 1
@@ -187,9 +187,8 @@ def one_shot(
       1.0
     """
     _require.one_key(key)
-    e, y = np.asarray(embeddings), np.asarray(labels)
-    _require.arrays(embeddings=e, labels=y)
-    e = e.astype(np.float64)
+    e = _require.host("embeddings", embeddings).astype(np.float64)
+    y = _require.host("labels", labels)
     if e.ndim != 2 or y.shape != e.shape[:1]:
         raise ValueError(
             f"embeddings {e.shape} against labels {y.shape}: they must be [samples, dim] and "
@@ -263,10 +262,8 @@ def spread(
       >>> spread(np.array([[1.0, 0.0], [-1.0, 0.0]]))
       Spread(ratio=1.0, dimensions=1.0, collapsed=False)
     """
-    e = np.asarray(embeddings)
-    _require.arrays(embeddings=e)
+    e = _require.host("embeddings", embeddings).astype(np.float64)
     _require.real("limit", limit, above=0)
-    e = e.astype(np.float64)
     if e.ndim != 2 or len(e) < 2:
         raise ValueError(f"embeddings {e.shape}: they must be [samples, dim], two samples or more")
     _require.within("embeddings", e)
@@ -279,15 +276,9 @@ def spread(
     return Spread(ratio, dimensions, ratio < limit)
 
 
-def _check_curve(curve: Roc) -> None:
-    if not isinstance(curve, Roc):
-        raise ValueError(f"curve must be what roc returns, not {_require.kind(curve)}")
-
-
 def _checked(distances: object, same: object) -> tuple[np.ndarray, np.ndarray]:
-    d, y = np.asarray(distances), np.asarray(same)
-    _require.arrays(distances=d, same=y)
-    d = d.astype(np.float64)
+    d = _require.host("distances", distances).astype(np.float64)
+    y = _require.host("same", same)
     if d.shape != y.shape or d.ndim != 1:
         raise ValueError(
             f"distances {d.shape} against same {y.shape}: expected [pairs] and [pairs]"

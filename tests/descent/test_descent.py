@@ -509,7 +509,7 @@ def test_a_quadratic_model_takes_a_positive_rate(eta):
         ({"steps": 2.0}, r"not 2\.0"),
         ({"steps": True}, r"not True"),
         ({"params": {"w": jnp.arange(3)}}, r"params\['w'\] is int32"),
-        ({"params": {}}, r"it holds no array"),
+        ({"params": {}}, r"it holds no number"),
         ({"loss": lambda w: w * jnp.ones(2)}, r"returns float32 of shape \(2,\)"),
         ({"loss": lambda w: jnp.argmax(w)}, r"returns int32 of shape \(\)"),
         ({"loss": lambda w: None}, r"returns NoneType"),
@@ -518,6 +518,11 @@ def test_a_quadratic_model_takes_a_positive_rate(eta):
         ({"loss": jnp.ones(2), "params": jnp.sum}, r"not an array: it comes first, and params"),
         ({"optimizer": 0.1}, r"optax optimizer, not a float: .* such as optax\.sgd\(0\.1\)"),
         ({"optimizer": optax.sgd}, r"optax optimizer, not a function"),
+        ({"params": jnp.ones(0)}, r"it holds no number"),
+        ({"batch": 3}, r"batch must be a function of the step, not an int"),
+        ({"observe": 3}, r"observe must be a function of the parameters, not an int"),
+        ({"record_params": "no"}, r"record_params must be True or False, not 'no'"),
+        ({"steps": 2.5}, r"not 2\.5"),
         ({"params": jnp.ones(1000), "steps": 300_000}, r"1 x 300001 points takes 1\.12 GiB"),
     ],
 )
@@ -540,6 +545,8 @@ def test_a_rate_in_the_place_of_the_optimizer_of_a_sweep_is_refused():
     ("etas", "message"),
     [
         (jnp.asarray(0.1), r"its shape is \(\)"),
+        ("fast", r"etas must be an array of learning rates, not a str"),
+        ([0.1, 1j], r"etas must be an array of learning rates, not a list"),
         (jnp.zeros((0,)), r"its shape is \(0,\)"),
         (jnp.ones((2, 2)), r"its shape is \(2, 2\)"),
         (jnp.asarray([0.5, 0.0]), r"etas holds \[0\.0\]"),
@@ -560,6 +567,13 @@ def test_a_sweep_counts_its_lanes_when_it_refuses_a_record():
 def test_sharpness_refuses_no_iterations():
     with pytest.raises(ValueError, match="at least 1, not 0"):
         descent.sharpness(steep, jnp.asarray(1.0), key=jax.random.key(0), iterations=0)
+
+
+@pytest.mark.parametrize("judge", [descent.verdict, descent.summary])
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_no_trace_is_refused(judge):
+    with pytest.raises(ValueError, match="trace must be what gradient_descent or sweep returns, n"):
+        judge(np.ones(3))
 
 
 def test_a_trace_of_traces_is_refused_with_its_shape():

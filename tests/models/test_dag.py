@@ -558,3 +558,46 @@ def test_graphs_under_jit_and_vmap_and_grad():
         return dag.forward(WEIGHTED, params, {"x0": x0})["q"]
 
     close(jax.grad(value)(x0[0]), eager[0].activations["x0"])
+
+
+@pytest.mark.parametrize(
+    ("graph", "message"),
+    [
+        (3, "graph must be a mapping of names to nodes, not an int"),
+        ({"s": 3}, "node 's' is an int: make it a Node"),
+        ({"s": Node(add, (1, 2))}, r"node 's': its inputs are \(1, 2\): write .*names"),
+        ({"s": Node(add, ("x",), 3)}, "node 's': its weight is 3: write its name"),
+        ({"s": Node(3, ("x",))}, "node 's': its operator is an int: no function"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_no_graph_is_refused(graph, message):
+    for function in (
+        lambda: dag.check(graph, {}, {"x": jnp.ones(2)}),
+        lambda: dag.forward(graph, {}, {"x": jnp.ones(2)}),
+        lambda: dag.backward(graph, {}, {}, {}),
+        lambda: dag.equations(graph, "s"),
+        lambda: dag.operator(graph, ("x",), "s"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            function()
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda g: dag.check(g, {}, 3), "inputs must be a mapping of names to arrays, not an int"),
+        (lambda g: dag.forward(g, "x", {"x": 1.0}), "params must be a mapping .*, not a str"),
+        (lambda g: dag.forward(g, {}, {"x": "a"}), r"inputs\['x'\] must be an array, not a str"),
+        (lambda g: dag.check(g, {}, {"x": 1.0}, [3]), r"outputs must be names of nodes, not \[3\]"),
+        (lambda g: dag.backward(g, {}, {"x": 1.0, "s": 1.0}, 3), "g must be a mapping"),
+        (lambda g: dag.backward(g, {}, {"x": 1.0, "s": 1.0}, {"s": "a"}), r"g\['s'\] must be an a"),
+        (lambda g: dag.equations(g, ["s"]), r"output \['s'\] is not among the nodes"),
+        (lambda g: dag.operator(g, "x", "s"), "inputs must be a tuple of names, not 'x'"),
+        (lambda g: dag.layer(3), "operator must be a function of arrays, not an int"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_no_mapping_no_name_and_no_operator_is_refused(function, message):
+    with pytest.raises(ValueError, match=message):
+        function({"s": Node(layer(square), ("x",))})

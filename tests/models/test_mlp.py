@@ -334,6 +334,12 @@ def test_what_does_not_fit_is_refused():
         mlp.apply(params, [[1.0] * 4])
     with pytest.raises(ValueError, match=r"eta must be a finite number above 0, not -0\.1"):
         mlp.gradient_step(params, inputs, targets, -0.1)
+    with pytest.raises(ValueError, match="activations must be what forward returns, not an array"):
+        mlp.backward(params, inputs, targets)
+    with pytest.raises(ValueError, match="probes must be Activations, zeros like"):
+        mlp.forward(params, inputs, probes=inputs)
+    with pytest.raises(ValueError, match="loss must be a function of outputs and targets"):
+        mlp.gradient_step(params, inputs, targets, 0.1, loss=3)
     with pytest.raises(ValueError, match="scale must be a finite number, not 'x'"):
         mlp.collapse(params, scale="x")
     with pytest.raises(LookupError, match="no function cos_backward"):

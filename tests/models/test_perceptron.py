@@ -343,6 +343,16 @@ def test_zero_against_one_on_the_full_set(full_mnist):
             "inputs must be an array of numbers",
         ),
         (lambda: perceptron.fit(X, "x", 1), "targets must be an array of numbers, not a str"),
+        (lambda: perceptron.fit(X, Y, 1, bias="no"), "bias must be True or False, not 'no'"),
+        (lambda: perceptron.fit(X, Y, 1, test=X), "test must be inputs and targets, not an array"),
+        (
+            lambda: perceptron.fit(X, Y, 1, features=lambda x: None),
+            "features must be an array of numbers, not a NoneType",
+        ),
+        (
+            lambda: perceptron.update(jnp.ones(2), jnp.ones(2), jnp.ones(3)),
+            r"target \(3,\): it must be one number, -1 or \+1",
+        ),
         (lambda: perceptron.path(X, Y, 0), "epochs must be an int of at least 1, not 0"),
         (
             lambda: perceptron.update(jnp.ones(2), jnp.ones(3), jnp.array(1)),
@@ -355,3 +365,9 @@ def test_zero_against_one_on_the_full_set(full_mnist):
 def test_what_is_of_another_kind_is_refused(function, message):
     with pytest.raises(ValueError, match=message):
         function()
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_path_takes_arrays_of_numpy():
+    found = perceptron.path(np.array([[1.0, 2.0], [3.0, 1.0]]), np.array([1, -1]), epochs=1)
+    assert found.tolist() == [[0, 0], [1, 2], [-2, 1]]

@@ -132,6 +132,14 @@ def test_wrong_branches_are_refused():
             lambda: siamese.apply(None, PAIRS, lambda p, x: 1.0),
             "embedding must be an array",
         ),
+        (
+            lambda: siamese.contributions(3, PARAMS, PAIRS, EMBED),
+            "loss must be a function of",
+        ),
+        (
+            lambda: siamese.contributions(lambda z: z, PARAMS, PAIRS, EMBED),
+            "loss must return a floating-point scalar",
+        ),
         (lambda: siamese.on_sphere("x"), "embed must be a function .*, not a str"),
         (lambda: siamese.untie(PARAMS, 0), "branches must be an int of at least 1, not 0"),
         (lambda: siamese.init_untied(0, lambda key: 0, 2), "pass one key made by"),

@@ -390,6 +390,7 @@ def test_compiled_vmapped_and_in_other_precisions(dtype, tolerance, train, x64):
 
 
 FIVE = tuple(Pool(f"pool{number}") for number in range(1, 6))
+KEY = jax.random.key(0)
 REFUSED = {
     "an image that five pools reduce to nothing": (
         FIVE,
@@ -457,3 +458,31 @@ def test_images_of_another_size_are_refused():
         stack.apply(params, images(2, 6, 11, 1), SMALL, state=state)
     with pytest.raises(ValueError, match=r"^block/conv: conv: .* 3 channels"):
         stack.apply(params, images(2, 6, 7, 3), SMALL, state=state)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda: stack.describe([3], (4,)), r"rows must be a sequence of Conv, .* not \[3\]"),
+        (lambda: stack.init(KEY, None, (4,)), "rows must be a sequence .* not a NoneType"),
+        (lambda: stack.apply({}, jnp.ones((1, 4)), "x"), "rows must be a sequence .* not x"),
+        (lambda: stack.apply({}, [[1.0]], ()), "inputs must be an array of numbers, not a list"),
+        (lambda: stack.apply({}, jnp.ones((1, 4)), (), train="no"), "train must be True or False"),
+        (lambda: stack.apply({}, jnp.ones((1, 4)), (), key=3), r"made by jax\.random\.key"),
+        (lambda: stack.init(3, (Dense("a", 2),), (4,)), r"made by jax\.random\.key"),
+        (
+            lambda: stack.init(KEY, (Dense("a", 2),), (4,), kernel_init=3),
+            "kernel_init must be a",
+        ),
+        (lambda: stack.init(KEY, (Dense("a", 2),), (4,), dtype="x"), "dtype must be .* not 'x'"),
+        (
+            lambda: stack.init(KEY, (Dense("a", 2),), (4,), dtype=int),
+            "dtype must be floating",
+        ),
+        (lambda: stack.init_state(3), "params must be the dict of layers .*, not an int"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_of_another_kind_is_refused(function, message):
+    with pytest.raises(ValueError, match=message):
+        function()

@@ -167,7 +167,15 @@ def test_inputs_of_the_wrong_width():
         (lambda: threshold.descend([0, 1], eta=0), "eta must be a finite number above 0, not 0"),
         (lambda: threshold.descend([0, 1], steps=2.5), r"steps must be an int .* not 2\.5"),
         (lambda: threshold.apply(threshold.OR, jnp.ones(2)), r"shape \(2,\): they must be \[batch"),
-        (lambda: threshold.apply(3, jnp.ones((1, 2))), "params must be a dict of layers, layer1"),
+        (
+            lambda: threshold.apply(3, jnp.ones((1, 2))),
+            "params must be a dict of layers",
+        ),
+        (
+            lambda: threshold.apply({"a": 1}, jnp.ones((1, 2))),
+            r"\['a'\]: the first layer is",
+        ),
+        (lambda: threshold.descend([[0], [0, 1]]), "table must be an array of numbers: "),
         (lambda: threshold.apply(threshold.OR, [[0, 1]]), "inputs must be an array of numbers"),
     ],
 )

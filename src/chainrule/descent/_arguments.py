@@ -21,6 +21,8 @@ def checked(loss: Any, params: PyTree, batch: Batch | None = None) -> PyTree:
     cure = f"it comes first, and params, here {_require.kind(params)}, second"
     _require.function("loss", loss, "of the parameters", cure)
     params = _require.floating(params)
+    if batch is not None:
+        _require.function("batch", batch, "of the step")
     _require.scalar_loss(loss, *shapes(params, batch))
     return params
 

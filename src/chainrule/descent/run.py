@@ -125,7 +125,13 @@ def sweep(
     _require.function("optimizer", optimizer, "of the learning rate", cure)
     # Rates in the precision of the parameters, but never below float32.
     with jax.numpy_dtype_promotion("standard"):
-        etas = jnp.asarray(etas, jnp.result_type(jnp.float32, *jax.tree.leaves(params)))
+        dtype = jnp.result_type(jnp.float32, *jax.tree.leaves(params))
+        try:
+            etas = jnp.asarray(etas, dtype)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"etas must be an array of learning rates, not {_require.kind(etas)}"
+            ) from error
     if etas.ndim != 1 or etas.size == 0:
         raise ValueError(
             f"etas must be a non-empty one-dimensional array, but its shape is {etas.shape}"
@@ -209,6 +215,9 @@ def _check_record(
     record_params: bool,
     observe: Callable[[PyTree], PyTree] | None,
 ) -> None:
+    _require.flag("record_params", record_params)
+    if observe is not None:
+        _require.function("observe", observe, "of the parameters")
     kept = (params if record_params else None, observe and jax.eval_shape(observe, params))
     bytes_a_point = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(kept))
     size = bytes_a_point * (steps + 1) * lanes

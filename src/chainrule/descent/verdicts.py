@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from chainrule import _require
 from chainrule.descent.trace import Trace
 
 __all__ = ["Lane", "Verdict", "summary", "verdict"]
@@ -113,6 +114,7 @@ def summary(trace: Trace) -> tuple[Lane, ...]:
 
 
 def _as_lanes(trace: Trace) -> tuple[np.ndarray, np.ndarray]:
+    _require.instance("trace", trace, Trace, "what gradient_descent or sweep returns")
     losses, norms = np.asarray(trace.loss), np.asarray(trace.grad_norm)
     if losses.ndim not in (1, 2) or losses.shape != norms.shape:
         raise ValueError(

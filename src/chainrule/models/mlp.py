@@ -142,6 +142,8 @@ def forward(
     _require.arrays(inputs=inputs)
     cure = "give chainrule.ops.activations.relu, for example"
     _require.function("activation", activation, "of an array", cure)
+    if probes is not None:
+        _require.instance("probes", probes, Activations, "Activations, zeros like those of forward")
     x = inputs if probes is None else inputs + probes.inputs
     activations = Activations(x, {}, {})
     for layer in names:
@@ -227,6 +229,7 @@ def backward(
       >>> bool(jnp.allclose(gradients.params["layer1"]["kernel"], by_jax["layer1"]["kernel"]))
       True
     """
+    _require.instance("activations", activations, Activations, "what forward returns")
     _require.incoming(g, activations.outputs.shape)
     rule = backward_of(activation)
     names = _layers(params)
@@ -286,6 +289,7 @@ def gradient_step(
       True
     """
     _require.real("eta", eta, above=0)
+    _require.function("loss", loss, "of outputs and targets")
     activations = forward(params, inputs, activation=activation)
     value = loss(activations.outputs, targets)
     g, _ = backward_of(loss)(jnp.ones_like(value), activations.outputs, targets)

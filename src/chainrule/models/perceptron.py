@@ -143,6 +143,8 @@ def update(
     """
     _require.arrays(weights=weights, example=example, target=target)
     _require.same_shape("one weight a feature", weights=weights, example=example)
+    if target.shape != ():
+        raise ValueError(f"target {target.shape}: it must be one number, -1 or +1")
     y = target.astype(weights.dtype)
     return jnp.where(y * _dot(example, weights) <= 0, weights + y * example, weights)
 
@@ -173,9 +175,10 @@ def path(
       [[0.0, 0.0], [1.0, 2.0], [-2.0, 1.0]]
     """
     epochs = _require.count("epochs", epochs)
+    _require.flag("bias", bias)
     _check(inputs, targets)
     _width(inputs, None)
-    x = _rows(inputs, bias, None)
+    x, targets = _rows(jnp.asarray(inputs), bias, None), jnp.asarray(targets)
 
     def step(weights: Array, i: Array) -> tuple[Array, Array]:
         weights = update(weights, x[i], targets[i])
@@ -240,11 +243,14 @@ def fit(
       True
     """
     max_epochs = _require.count("max_epochs", max_epochs)
+    _require.flag("bias", bias)
     if key is not None:
         _require.one_key(key)
     _check(inputs, targets)
     _width(inputs, features)
     if test is not None:
+        if not isinstance(test, tuple | list) or len(test) != 2:
+            raise ValueError(f"test must be inputs and targets, not {_require.kind(test)}")
         _check(*test, prefix="test ")
         if test[0].shape[1:] != inputs.shape[1:]:
             raise ValueError(
@@ -379,6 +385,7 @@ def _each_block(f: Callable[[Array], Array], inputs: Array, features: Features |
 def _rows(inputs: Array, bias: bool, features: Features | None) -> Array:
     """Return the features of a block as floats, one row an input, the constant last."""
     x = inputs if features is None else features(inputs)
+    _require.arrays(features=x)
     if not jnp.issubdtype(x.dtype, jnp.floating):
         x = x.astype(jnp.result_type(float))
     return jnp.pad(x, ((0, 0), (0, 1)), constant_values=1) if bias else x

@@ -241,9 +241,15 @@ def contributions(
       >>> contributions(lambda z: z[0, 0, 0] * z[0, 1, 0], w, inputs, lambda w, x: w[None, :] * x)
       {'branch1': Array([30.], dtype=float32), 'branch2': Array([30.], dtype=float32)}
     """
+    _require.function("loss", loss, "of the embeddings")
     _check_branches(inputs)
     copies = untie(params, inputs.shape[1])
-    return jax.grad(lambda copies: loss(apply_untied(copies, inputs, embed)))(copies)
+
+    def of_copies(copies: PyTree) -> Float[Array, ""]:
+        return loss(apply_untied(copies, inputs, embed))
+
+    _require.scalar_loss(of_copies, copies)
+    return jax.grad(of_copies)(copies)
 
 
 def _embed(embed: Embed, params: PyTree, inputs: Array) -> Array:

@@ -70,8 +70,9 @@ def apply(params: Params, inputs: Shaped[Array, "batch in"]) -> Int[Array, " bat
       Array([0, 0, 1, 0], dtype=int32)
     """
     _require.arrays(inputs=inputs)
-    if not isinstance(params, dict) or "layer1" not in params:
-        raise ValueError("params must be a dict of layers, layer1 the first, as OR and AND are")
+    _require.instance("params", params, dict, "a dict of layers, as OR and AND are")
+    if "layer1" not in params:
+        raise ValueError(f"params holds {list(params)}: the first layer is called layer1")
     kernel = params["layer1"]["kernel"]
     if inputs.ndim != 2 or inputs.shape[1] != kernel.shape[0]:
         raise ValueError(
@@ -203,7 +204,7 @@ def _rows(n: int) -> np.ndarray:
 
 
 def _check_table(table: Sequence[Any] | np.ndarray | Array) -> np.ndarray:
-    bits = np.asarray(table)
+    bits = _require.host("table", table)
     if bits.ndim != 1 or bits.size < 2 or bits.size & (bits.size - 1):
         raise ValueError(
             f"a truth table of n inputs has 2**n entries (2, 4, 8, ...), got shape {bits.shape}"

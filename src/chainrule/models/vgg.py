@@ -78,6 +78,7 @@ def rows(
     """
     _require.count("classes", classes)
     _require.real("dropout", dropout, least=0, below=1)
+    _require.flag("batch_norm", batch_norm)
     table: list[Row] = []
     for number, block in enumerate(_blocks(config), start=1):
         for index, (width, kernel) in enumerate(block, start=1):
@@ -263,10 +264,7 @@ def rows_of(params: Tree, *, dropout: float = 0.5) -> tuple[Row, ...]:
       >>> rows_of(shapes) == rows("C")
       True
     """
-    if not isinstance(params, dict):
-        raise ValueError(
-            f"params must be the dict of blocks that init returns, not {_require.kind(params)}"
-        )
+    _require.instance("params", params, dict, "the dict of blocks that init returns")
     blocks, batch_norm = [], False
     for block in _numbered(params, "block"):
         kernels = [conv["kernel"].shape for conv in _numbered(block, "conv")]

@@ -17,6 +17,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from chainrule import _require
+
 __all__ = ["backward_of"]
 
 
@@ -33,6 +35,7 @@ def backward_of(operator: Callable[..., Any]) -> Callable[..., Any]:
 
     Raises:
       LookupError: there is no such function.
+      ValueError: the operator is no function.
 
     Example:
       >>> import jax.numpy as jnp
@@ -43,6 +46,7 @@ def backward_of(operator: Callable[..., Any]) -> Callable[..., Any]:
       >>> float(backward_of(leaky)(jnp.array(10.0), jnp.array(-1.0)))
       5.0
     """
+    _require.function("operator", operator, "of arrays")
     if isinstance(operator, functools.partial) and not operator.args:
         return functools.partial(backward_of(operator.func), **operator.keywords)
     name = f"{getattr(operator, '__name__', operator)}_backward"

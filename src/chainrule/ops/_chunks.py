@@ -9,9 +9,9 @@ from jaxtyping import Array
 
 
 def wide(dtype: jnp.dtype) -> jnp.dtype:
-    """The dtype to compute in: as in XLA, half precision is only for what goes in and comes out.
+    """Return the dtype to compute in: as in XLA, half precision is for inputs and outputs only.
 
-    A gradient by a kernel, a sum over all positions, would be lost in half precision.
+    A kernel's gradient is a sum over all positions, for which half precision is too coarse.
     """
     return jnp.dtype(jnp.float32) if dtype.itemsize < 4 else dtype
 
@@ -19,12 +19,12 @@ def wide(dtype: jnp.dtype) -> jnp.dtype:
 def in_chunks(f: Callable[[Array], Array], inputs: Array, values: int, limit: int) -> Array:
     """Apply f to some samples at a time, in `wide` precision.
 
-    Fetching fresh memory takes longer than filling it: a loop uses the same again.
+    Fetching fresh memory takes longer than filling it: a loop reuses its memory.
 
     Args:
       f: of ``[samples, ...]``, to ``[samples, ...]``.
       inputs: ``[batch, ...]``.
-      values: how many numbers f makes of one sample on its way.
+      values: how many intermediate numbers f computes of one sample.
       limit: how many bytes they may take, of all samples of a chunk.
 
     Returns:
@@ -35,14 +35,14 @@ def in_chunks(f: Callable[[Array], Array], inputs: Array, values: int, limit: in
     def some(samples: Array) -> Array:
         return f(samples.astype(wide(dtype))).astype(dtype)
 
-    # As `jax.export` has it, a batch may be of any size: then it goes in one piece.
+    # Under `jax.export` the size of a batch may be symbolic: then it goes in one piece.
     if not isinstance(batch, int):
         return some(inputs)
     fit = max(1, min(batch, limit // max(1, values * wide(dtype).itemsize)))
     size = max(n for n in range(1, fit + 1) if batch % n == 0)
     if size >= batch:
         return some(inputs)
-    # On the way back a chunk is done again: else all that f made of all of them would be kept.
+    # In the backward pass a chunk is computed again: else the intermediates of all would be kept.
     some = jax.checkpoint(some, prevent_cse=False)
     outputs = lax.map(some, inputs.reshape(batch // size, size, *inputs.shape[1:]))
     return outputs.reshape(batch, *outputs.shape[2:])

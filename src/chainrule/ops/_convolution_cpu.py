@@ -1,19 +1,21 @@
-"""Convolution as CPUs like it: the numbers of the plain one, by other algorithms where they win.
+"""Convolution on CPUs: the numbers of the plain one, by other algorithms where they are faster.
 
-XLA's own convolution is fast on a CPU while it is an ordinary one: the dimensions in the order of
-this package, and a kernel that is not larger than the image. What autodiff makes of it is neither.
-The gradient by the kernel is a convolution with a kernel as large as the image; that by the inputs
-has the kernel's channels exchanged; and inside ``lax.scan`` XLA then falls back on plain loops.
+XLA's own convolution is fast on a CPU as long as its dimensions are in the order of this package
+and its kernel is not larger than the image. The convolutions that autodiff derives from it meet
+neither condition. The gradient with respect to the kernel is a convolution with a kernel as large
+as the image; the gradient with respect to the inputs has the kernel's channels exchanged; and
+inside ``lax.scan`` XLA then falls back on plain loops.
 
 So `conv` replaces its **derivative**, a linear map of the change of the inputs and of the change of
-the kernel, by one that JAX transposes into fast code. Everything stays ordinary JAX, and can be
+the kernel, by one that JAX transposes into fast code. Everything is ordinary JAX, and can be
 differentiated again in both modes: a ``custom_vjp`` would refuse ``jacfwd``.
 
-Milliseconds on two quiet cores, float32, the least of 3 to 5 runs in one process, alone and a step
-of ``lax.scan`` (``[N, H, W, C] * [h, w, D]``, padding keeps the size but in LeNet, the first two):
+Milliseconds on two quiet cores, float32, the least of 3 to 5 runs in one process, alone and per
+step of ``lax.scan`` (``[N, H, W, C] * [h, w, D]``; the padding keeps the size except in LeNet, the
+first two rows):
 
 ===================================  =======  ============  =========  =========
-gradient by the kernel               forward  autodiff      unfold     across
+kernel's gradient                    forward  autodiff      unfold     across
 ===================================  =======  ============  =========  =========
 [100, 28, 28, 1] * [5, 5, 32]        1.0      3.6, 105      1.2, 1.7   2.9, 3.1
 [100, 8, 8, 32] * [5, 5, 64]         1.6      1.9, 224      1.7, 1.1   2.3, 2.4
@@ -24,12 +26,12 @@ gradient by the kernel               forward  autodiff      unfold     across
 [4, 14, 14, 512] * [3, 3, 512]       19       20, 2,966     25, 23     24, 24
 ===================================  =======  ============  =========  =========
 
-Alone, autodiff wins where images are small, by a fifth at most; but a function does not know
-whether it is traced for a loop, where that loses by the hundred.
+Alone, autodiff is faster where images are small, by a fifth at most; but a function does not know
+whether it is traced for a loop, where autodiff is a hundred times slower.
 
-The **value** is computed by other ways in three cases. A kernel that is larger than the image,
-[100, 2, 2, 512] * [3, 3, 512], takes XLA, which exchanges the operands, 805 ms; a product takes 11.
-Small images XLA convolves on one core only (the value, then the gradient by the inputs):
+The **value** is computed otherwise in three cases. For a kernel that is larger than the image,
+[100, 2, 2, 512] * [3, 3, 512], XLA exchanges the operands and takes 805 ms; a product takes 11.
+Small images XLA convolves on one core only (the value, then the inputs' gradient):
 
 =======================================  ==========  ========  ==========  ========
 small images                             XLA's       products  XLA's       products
@@ -40,8 +42,8 @@ small images                             XLA's       products  XLA's       produ
 [100, 14, 14, 64] * [3, 3, 64]           15          9.7       15          9.8
 =======================================  ==========  ========  ==========  ========
 
-And who allows TensorFloat-32's rounding gets Winograd's filtering, which rounds less than that but
-takes seconds to compile:
+Where TensorFloat-32's rounding is allowed, it is Winograd's filtering, which rounds less than that
+but takes seconds to compile:
 
 =======================================  ==========  ==========
 many channels                            XLA's       Winograd's
@@ -116,7 +118,7 @@ def _conv_jvp(
     (inputs, kernel), (by_inputs, by_kernel) = primals, tangents
     outputs = conv(inputs, kernel, window)
     change = jnp.zeros_like(outputs)
-    # With a checkpoint the way back keeps the inputs and the kernel, not the unfolded inputs.
+    # With a checkpoint the backward pass keeps the inputs and the kernel, not the unfolded inputs.
     checkpoint = functools.partial(jax.checkpoint, prevent_cse=False, static_argnums=(0, 3))
     if not isinstance(by_inputs, SymbolicZero):
         change += checkpoint(_on_cpu)(_inputs_tangent, by_inputs, kernel, window)
@@ -147,7 +149,7 @@ def _on_cpu(f: Callable[..., Array], inputs: Array, kernel: Array, window: Windo
 def _inputs_tangent(inputs: Array, kernel: Array, window: Window) -> Array:
     """Convolve, so that the transpose is an ordinary convolution of g by the flipped kernel."""
     positions = math.prod(window.outputs)
-    # That convolution would mostly meet zeros, or a kernel larger than g.
+    # That convolution would mostly multiply zeros, or have a kernel larger than g.
     if 2 * positions <= math.prod(window.inputs) or math.prod(window.size) > positions:
         return _product(inputs, kernel, window)
     if _minimal_wins(inputs.shape[0], window.inputs, kernel, window):
@@ -180,7 +182,7 @@ def _transposed_twice(inputs: Array, kernel: Array, window: Window) -> Array:
         padding=tuple((2 - lo, 2 - hi) for lo, hi in window.padding),
     )
     g = jax.ShapeDtypeStruct((inputs.shape[0], *window.outputs, kernel.shape[-1]), inputs.dtype)
-    # What stands on the way back is not known to be finite, and may be of any kind.
+    # The gradients of the backward pass need not be finite.
     finite = jnp.isfinite(jnp.sum(kernel))
     transpose = jax.linear_transpose(
         lambda g: _winograd.conv(g, kernel, back, finite, plain, back=True), g
@@ -194,11 +196,11 @@ def _minimal_wins(batch: Any, positions: tuple[int, ...], kernel: Array, window:
     if precision not in _ROUGHER:
         return False
     ordinary = window.size == (3, 3) and window.strides == window.dilation == (1, 1)
-    # As `jax.export` has it, a batch may be of any size.
+    # Under `jax.export` the size of a batch may be symbolic.
     if not ordinary or not isinstance(batch, int) or min(kernel.shape[-2:]) < _MANY:
         return False
     tiles = batch * math.prod(-(-size // _winograd.TILE) for size in positions)
-    # Of an image that is not much larger than a tile the half would be padding.
+    # In an image that is not much larger than a tile, half would be padding.
     return tiles >= _MANY and min(positions) >= 6 * _winograd.TILE
 
 
@@ -211,7 +213,7 @@ def _on_one_core(batch: Any, positions: tuple[int, ...], features: int, kernel: 
     """
     weights = math.prod(kernel.shape)
     row = positions[-1] * weights
-    # As `jax.export` has it, a batch may be of any size.
+    # Under `jax.export` the size of a batch may be symbolic.
     if not isinstance(batch, int) or row > _LONG_ROW:
         return False
     worth_copying = features >= _WIDE and weights // features >= 2 * _WIDE
@@ -219,7 +221,7 @@ def _on_one_core(batch: Any, positions: tuple[int, ...], features: int, kernel: 
 
 
 def _unfolded(inputs: Array, kernel: Array, window: Window) -> Array:
-    """Convolve, so that the transpose by the kernel is a product of unfolded inputs and g."""
+    """Convolve, so that the kernel's transpose is a product of the unfolded inputs and g."""
     *_, channels, features = kernel.shape
     height, width = window.size[0], math.prod(window.size[1:])
     rows = window.outputs[0] + window.spans[0] - 1
@@ -296,8 +298,8 @@ def _matmul(unfolded: Array, matrix: Array) -> Array:
     if values <= features:
         products = flat @ matrix
     else:
-        # The gradient by the matrix is g^T U, transposed: XLA would make U^T g of it, and turn the
-        # larger of the two.
+        # The matrix's gradient is g^T U, transposed: XLA would rewrite it as U^T g, and transpose
+        # the larger of the two.
         products = lax.dot_general(
             flat, lax.optimization_barrier(matrix.T), (((1,), (1,)), ((), ()))
         )

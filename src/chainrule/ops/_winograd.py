@@ -8,7 +8,7 @@ Along one axis, four neighbouring outputs of three weights w depend on six input
 with six products instead of twelve; along two axes it is 36 instead of 144. Over the channels, the
 products are one of matrices for each of the 36 places (Lavin & Gray, 2016, F(4 x 4, 3 x 3)).
 
-The constants reach from 1/24 to 8, and rounding costs more than in the plain sum: see `ERROR`.
+The constants range from 1/24 to 8, and rounding is larger than in the plain sum: see `ERROR`.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from chainrule.ops._chunks import in_chunks, wide
 from chainrule.ops.windows import Window, pad
 
 ERROR = 3e-5
-"""How far float32 outputs are from exact ones, at most, as a part of the largest.
+"""The largest error of float32 outputs, relative to the largest output.
 
 With normal inputs and kernels of variance 2 / fan-in, 8e-6 to 2.2e-5 were seen with 128 to 512
 channels, and 5e-7 to 8e-7 of the plain sum (3 seeds, against float64).
@@ -71,14 +71,14 @@ def conv(
       inputs: ``[batch, height, width, channels]``.
       kernel: ``[3, 3, channels, features]``.
       window: where the kernel stands.
-      finite: whether to filter: a NaN would spread to the whole tile, and an infinity become one.
-      otherwise: convolves else.
-      back: whether inputs are ``[batch, rows, columns, features]``, on the way back to
-        ``[batch, height, width, channels]``: by the flipped kernel, features summed.
+      finite: whether to filter: a NaN would spread to the whole tile, and so would an infinity.
+      otherwise: the convolution to use if not.
+      back: whether this is the transpose, from ``[batch, rows, columns, features]`` to
+        ``[batch, height, width, channels]``: with the flipped kernel, summed over the features.
 
     Returns:
-      ``[batch, rows, columns, features]``. The transposes by the inputs and by the kernel, and the
-      transposes of these, are as fast.
+      ``[batch, rows, columns, features]``. The transposes with respect to the inputs and to the
+      kernel, and the transposes of these, are as fast.
     """
     channels, features = kernel.shape[-2:][:: -1 if back else 1]
     rows, columns = (-(-size // TILE) for size in window.outputs)
@@ -89,8 +89,8 @@ def conv(
     kernel = kernel.astype(wide(kernel.dtype))
     flipped = jnp.flip(kernel, (0, 1)) if back else kernel
     weights = [_sums(_KERNEL, list(row)) for row in _sums(_KERNEL, list(flipped))]
-    # To exchange channels and features the product sums over the others: to turn the kernel
-    # takes longer than the product.
+    # The product itself sums over the other axis: transposing the kernel would take longer than
+    # the product.
     over = (((1,), (1 if back else 0,)), ((), ()))
 
     def fast(inputs: Array) -> Array:
@@ -117,15 +117,15 @@ def conv(
         return otherwise(inputs, jnp.swapaxes(flipped, -1, -2) if back else kernel, window)
 
     def some(inputs: Array) -> Array:
-        # The branch is also a wall: XLA would work the sums out again wherever the next layer
-        # looks at them.
+        # The branch is also a barrier: XLA would compute the sums again wherever the next layer
+        # uses them.
         return lax.cond(finite, fast, slow, inputs)
 
     return in_chunks(some, inputs, _SPAN**2 * rows * columns * channels, _BYTES)
 
 
 def _places(inputs: Array, axis: int, tiles: int) -> list[Array]:
-    """Cut out what stands at each place of all tiles along an axis; neighbours overlap."""
+    """Return the slices at each place of all tiles along an axis; neighbouring tiles overlap."""
     end = TILE * (tiles - 1) + 1
     return [lax.slice_in_dim(inputs, n, n + end, TILE, axis) for n in range(_SPAN)]
 

@@ -69,7 +69,7 @@ def affine(
       >>> affine(jnp.array([-1.0, 2.0]), scale=3.0, shift=0.5)
       Array([-2.5,  6.5], dtype=float32)
     """
-    _require.arrays(inputs=inputs)
+    _require.floats(inputs=inputs)
     _require.real("scale", scale)
     _require.real("shift", shift)
     return scale * inputs + shift
@@ -101,7 +101,7 @@ def step(inputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
       >>> step(jnp.array([-2.0, 0.0, 3.0]))
       Array([0., 1., 1.], dtype=float32)
     """
-    _require.arrays(inputs=inputs)
+    _require.floats(inputs=inputs)
     return (inputs >= 0).astype(inputs.dtype)
 
 
@@ -123,7 +123,7 @@ def sigmoid(inputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
       >>> sigmoid(jnp.array([0.0, 1.0]))
       Array([0.5       , 0.7310586], dtype=float32)
     """
-    _require.arrays(inputs=inputs)
+    _require.floats(inputs=inputs)
     # The formula as it stands overflows for x < -88 in float32, and its gradient is NaN there.
     return jax.nn.sigmoid(inputs)
 
@@ -144,7 +144,7 @@ def tanh(inputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
       >>> tanh(jnp.array([0.0, 1.0]))
       Array([0.       , 0.7615942], dtype=float32)
     """
-    _require.arrays(inputs=inputs)
+    _require.floats(inputs=inputs)
     return jnp.tanh(inputs)
 
 
@@ -166,7 +166,7 @@ def relu(inputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
       >>> relu(jnp.array([0.8008, -0.2586, 0.5019, -0.2002, -0.7416]))
       Array([0.8008, 0.    , 0.5019, 0.    , 0.    ], dtype=float32)
     """
-    _require.arrays(inputs=inputs)
+    _require.floats(inputs=inputs)
     # jnp.maximum(x, 0) would have the slope 0.5 at 0.
     return jax.nn.relu(inputs)
 
@@ -196,7 +196,7 @@ def leaky_relu(inputs: Float[Array, "*shape"], *, slope: float = 0.01) -> Float[
       >>> leaky_relu(jnp.array([-2.0, 3.0]), slope=0.1)
       Array([-0.2,  3. ], dtype=float32)
     """
-    _require.arrays(inputs=inputs)
+    _require.floats(inputs=inputs)
     _require.real("slope", slope)
     # jax.nn.leaky_relu has the slope 1 at 0, PyTorch's the slope a, as here.
     return jnp.where(inputs > 0, inputs, slope * inputs)
@@ -228,7 +228,7 @@ def elu(inputs: Float[Array, "*shape"], *, alpha: float = 1.0) -> Float[Array, "
       >>> elu(jnp.array([-1.0, 3.0]))
       Array([-0.63212055, 3. ], dtype=float32)
     """
-    _require.arrays(inputs=inputs)
+    _require.floats(inputs=inputs)
     _require.real("alpha", alpha)
     # expm1 must not see large inputs: the branch that is not taken would send 0 * inf = NaN back.
     below = jnp.where(inputs > 0, 0, inputs)
@@ -246,7 +246,7 @@ def elu_backward(
 
 
 def _pieces(inputs: Float[Array, "*batch units"], pieces: int) -> Float[Array, "*batch out pieces"]:
-    _require.arrays(inputs=inputs)
+    _require.floats(inputs=inputs)
     pieces = _require.count("pieces", pieces)
     if inputs.ndim == 0 or inputs.shape[-1] % pieces:
         raise ValueError(
@@ -298,7 +298,7 @@ def maxout_backward(
 
 
 def _check(g: Array, inputs: Array) -> None:
-    _require.arrays(inputs=inputs)
+    _require.floats(inputs=inputs)
     _require.incoming(g, inputs.shape)
 
 

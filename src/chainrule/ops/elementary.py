@@ -46,7 +46,7 @@ _BROADCAST = "bring both to one with jnp.broadcast_to, whose gradient is the sum
 
 
 def _check(x: Array, y: Array) -> None:
-    _require.arrays(x=x, y=y)
+    _require.floats(x=x, y=y)
     _require.same_shape(_BROADCAST, x=x, y=y)
 
 
@@ -136,7 +136,7 @@ def square(inputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
       >>> square(jnp.array([1.0, -3.0]))
       Array([1., 9.], dtype=float32)
     """
-    _require.arrays(inputs=inputs)
+    _require.floats(inputs=inputs)
     return jnp.square(inputs)
 
 
@@ -144,7 +144,7 @@ def square_backward(
     g: Float[Array, "*shape"], inputs: Float[Array, "*shape"]
 ) -> Float[Array, "*shape"]:
     r"""Return :math:`2 g \odot x`."""
-    _require.arrays(inputs=inputs)
+    _require.floats(inputs=inputs)
     _require.incoming(g, inputs.shape)
     return 2 * g * inputs
 
@@ -193,7 +193,8 @@ def norm_backward(
     g: Float[Array, "*batch"], inputs: Float[Array, "*batch dim"]
 ) -> Float[Array, "*batch dim"]:
     r"""Return :math:`g \, x / \|x\|`, and 0 at the origin."""
-    _check_vectors(inputs, g)
+    _check_vectors(inputs)
+    _require.incoming(g, inputs.shape[:-1])
     length = norm(inputs)[..., None]
     return g[..., None] * (inputs / jnp.where(length == 0, 1, length))
 
@@ -219,16 +220,15 @@ def plain_norm_backward(
     g: Float[Array, "*batch"], inputs: Float[Array, "*batch dim"]
 ) -> Float[Array, "*batch dim"]:
     r"""Return :math:`g \, x / \|x\|`, which is 0 / 0 = NaN at the origin."""
-    _check_vectors(inputs, g)
+    _check_vectors(inputs)
+    _require.incoming(g, inputs.shape[:-1])
     return g[..., None] * inputs / plain_norm(inputs)[..., None]
 
 
-def _check_vectors(inputs: Array, g: Array | None = None) -> None:
+def _check_vectors(inputs: Array) -> None:
     _require.floats(inputs=inputs)
     if inputs.ndim == 0:
         raise ValueError("inputs of shape (): they must be vectors along the last axis")
-    if g is not None:
-        _require.incoming(g, inputs.shape[:-1])
 
 
 def __dir__() -> list[str]:

@@ -98,7 +98,7 @@ def matvec_backward(
 
 
 def _check_linear(inputs: Array, kernel: Array, bias: Array) -> None:
-    _require.arrays(inputs=inputs, kernel=kernel, bias=bias)
+    _require.floats(inputs=inputs, kernel=kernel, bias=bias)
     shapes = (inputs.ndim, inputs.shape[1:], kernel.shape[1:])
     if shapes != (2, kernel.shape[:1], bias.shape):
         raise ValueError(
@@ -108,7 +108,7 @@ def _check_linear(inputs: Array, kernel: Array, bias: Array) -> None:
 
 
 def _check_matvec(matrix: Array, vector: Array) -> None:
-    _require.arrays(matrix=matrix, vector=vector)
+    _require.floats(matrix=matrix, vector=vector)
     if matrix.ndim != 2 or matrix.shape[1:] != vector.shape:
         raise ValueError(
             f"matvec: matrix {matrix.shape} and vector {vector.shape} do not fit: "

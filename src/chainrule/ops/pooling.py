@@ -242,6 +242,7 @@ def _place(
     dilation: PerAxis,
     ceil_mode: bool,
 ) -> Window:
+    _require.flag("ceil_mode", ceil_mode)
     space = windows.space(name, inputs)
     size = windows.per_axis(f"{name}: window", window, len(space))
     if math.prod(size) > _MOST_TAPS:
@@ -283,6 +284,7 @@ def _inside(placed: Window, padded: bool = False) -> list[tuple[np.ndarray, np.n
 
 def _counts(placed: Window, count_include_pad: bool) -> np.ndarray:
     """Return how many taps count at each position, [1, *outputs, 1]."""
+    _require.flag("count_include_pad", count_include_pad)
     inside = _inside(placed, padded=count_include_pad)
     counts = functools.reduce(np.multiply.outer, [last - first for first, last in inside])
     return counts[None, ..., None]

@@ -9,7 +9,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from chainrule.models.dag._reading import cycle_text, look_up, name_of, problems_found, sort, text
+from chainrule.models.dag._reading import (
+    check_arrays,
+    cycle_text,
+    look_up,
+    name_of,
+    problems_found,
+    sort,
+    text,
+)
 from chainrule.models.dag.graph import Graph, Node
 
 __all__ = ["check"]
@@ -49,15 +57,11 @@ def check(
       - node 's' takes 'y', which is neither among the inputs ['x'] nor among the nodes ['s']
       - output 'sum' is not among the nodes ['s']
     """
-    outputs = (outputs,) if isinstance(outputs, str) else tuple(outputs)
-    strings = [name for name, node in graph.items() if isinstance(node.inputs, str)]
-    if strings:
-        problems = [
-            f"node {name!r}: its inputs are the string {graph[name].inputs!r}: "
-            f"write a tuple, ({graph[name].inputs!r},)"
-            for name in strings
-        ]
-        raise problems_found(problems)
+    outputs = (outputs,) if isinstance(outputs, str) else outputs
+    if not isinstance(outputs, Sequence) or not all(isinstance(name, str) for name in outputs):
+        raise ValueError(f"outputs must be names of nodes, not {outputs!r}")
+    check_arrays("inputs", inputs)
+    check_arrays("params", {} if params is None else params)
     names, cycles = sort(graph)
     problems = [cycle_text(cycle) for cycle in cycles]
     problems += [

@@ -13,8 +13,8 @@ class Equations(NamedTuple):
 
     Attributes:
       forward: of every node, in the order of the forward pass.
-      backward: of the gradient by every activation, in the order of the backward pass.
-      params: of the gradient by every weight.
+      backward: of the gradient with respect to every activation, in the order of the backward pass.
+      params: of the gradient with respect to every weight.
     """
 
     forward: dict[str, str]
@@ -23,7 +23,7 @@ class Equations(NamedTuple):
 
 
 def equations(graph: Graph, output: str) -> Equations:
-    r"""Write down what `forward` and `backward` compute, with the transposed Jacobian of each use.
+    r"""Return what `forward` and `backward` compute as text, with the Jacobian of each use.
 
     Args:
       graph: the nodes.
@@ -48,9 +48,9 @@ def equations(graph: Graph, output: str) -> Equations:
       dq/dx = (ds/dx)^T dq/ds
       dq/dw = (ds/dw)^T dq/ds
     """
-    if output not in graph:
-        raise ValueError(f"output {output!r} is not among the nodes {list(graph)}")
     order = in_order(graph)
+    if not isinstance(output, str) or output not in graph:
+        raise ValueError(f"output {output!r} is not among the nodes {list(graph)}")
     terms: dict[str, list[str]] = {output: []}
     weights: dict[str, list[str]] = {}
     for name in reversed(order):

@@ -1,4 +1,4 @@
-"""The operators of a graph: made of one on arrays, or of a whole graph."""
+"""Operators of a graph, made of an operator on arrays or of a whole graph."""
 
 import dataclasses
 import inspect
@@ -7,7 +7,8 @@ from typing import Any
 
 from jaxtyping import Array, PyTree
 
-from chainrule.models.dag._reading import name_of
+from chainrule import _require
+from chainrule.models.dag._reading import check_graph, name_of
 from chainrule.models.dag.graph import Graph
 from chainrule.models.dag.passes import backward, by_vjp, forward
 from chainrule.ops import backward_of
@@ -17,7 +18,7 @@ __all__ = ["Layer", "Operator", "layer", "operator"]
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """An operator on arrays as one of a graph: see `layer`.
+    """An operator on arrays as an operator of a graph: see `layer`.
 
     Attributes:
       operator: takes arrays by position and settings by keyword.
@@ -32,14 +33,14 @@ class Layer:
         return name_of(self.operator)
 
     def __call__(self, params: PyTree, *inputs: Array) -> Any:
-        """Return what the operator makes of its arrays."""
+        """Apply the operator to its arrays."""
         arrays, _ = self._arrange(params, inputs)
         return self.operator(*arrays, **dict(self.settings))
 
     def backward(self, g: Array, params: PyTree, *inputs: Array) -> tuple[Any, ...]:
-        """Return the gradients of the weight and of each input, by the rule beside the operator.
+        """Return the gradients of the weight and of each input, by the operator's own rule.
 
-        Without such a rule they are those of `jax.vjp`.
+        Without a rule they are those of `jax.vjp`.
         """
         try:
             rule = backward_of(self.operator)
@@ -79,15 +80,15 @@ class Layer:
 
 
 def layer(operator: Callable[..., Any], **settings: Any) -> Layer:
-    """Make an operator on arrays, with the rule beside it, an operator of a graph.
+    """Make an operator of a graph of an operator on arrays and its rule.
 
-    A weight that is a dict, as ``{"kernel": ..., "bias": ...}``, goes by its names to the
-    operator's arguments, and the inputs take the other places in their order. A weight that is an
-    array stands first.
+    A weight that is a dict, such as ``{"kernel": ..., "bias": ...}``, is passed to the operator's
+    arguments of these names, and the inputs take the other places in their order. A weight that is
+    an array comes first.
 
     Args:
       operator: one of `chainrule.ops`, or any function that takes arrays by position.
-      settings: passed on by keyword, to the rule as well.
+      settings: passed by keyword, to the rule as well.
 
     Returns:
       A function ``op(params, *inputs)`` with a method ``backward(g, params, *inputs)``.
@@ -106,6 +107,7 @@ def layer(operator: Callable[..., Any], **settings: Any) -> Layer:
       >>> {name: gradient.tolist() for name, gradient in by_params.items()}
       {'kernel': [[2.0], [2.0], [2.0]], 'bias': [2.0]}
     """
+    _require.function("operator", operator, "of arrays")
     known = inspect.signature(operator).parameters
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known.values())
     if not takes_any and (unknown := [name for name in settings if name not in known]):
@@ -150,15 +152,15 @@ class Operator:
 
 
 def operator(graph: Graph, inputs: tuple[str, ...], output: str) -> Operator:
-    """Make a graph an operator of another graph.
+    """Make an operator of a graph of another, inner graph.
 
-    Its weights are those below the name that the outer node gives: ``Node(op, ("x",), "branch")``
-    finds the inner weight ``"w"`` at ``params["branch"]["w"]``.
+    The inner weights are those below the name of the outer node's weight: for
+    ``Node(op, ("x",), "branch")`` the inner weight ``"w"`` is ``params["branch"]["w"]``.
 
     Args:
       graph: the inner graph.
       inputs: the names of its inputs, in the order in which the outer node lists its own.
-      output: the node whose activation is the result.
+      output: the node whose activation is returned.
 
     Returns:
       A function ``op(params, *inputs)`` with a method ``backward(g, params, *inputs)``.
@@ -179,11 +181,14 @@ def operator(graph: Graph, inputs: tuple[str, ...], output: str) -> Operator:
       >>> float(forward(outer, {}, {"x": jnp.array(2.0)})["y"])
       20.0
     """
-    if output not in graph:
+    check_graph(graph)
+    if not isinstance(output, str) or output not in graph:
         raise ValueError(f"output {output!r} is not among the nodes {list(graph)}")
+    if not isinstance(inputs, tuple | list) or not all(isinstance(name, str) for name in inputs):
+        raise ValueError(f"inputs must be a tuple of names, not {inputs!r}")
     if len(set(inputs)) < len(inputs):
-        raise ValueError(f"inputs {inputs}: a name twice, give each of them one of its own")
-    return Operator(graph, inputs, output)
+        raise ValueError(f"inputs {inputs}: a name twice, give each its own")
+    return Operator(graph, tuple(inputs), output)
 
 
 def __dir__() -> list[str]:

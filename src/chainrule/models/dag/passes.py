@@ -8,7 +8,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from chainrule.models.dag._reading import in_order, look_up, name_of, text
+from chainrule.models.dag._reading import (
+    check_arrays,
+    check_graph,
+    in_order,
+    look_up,
+    name_of,
+    text,
+)
 from chainrule.models.dag.checker import check
 from chainrule.models.dag.graph import Graph, Node
 
@@ -16,11 +23,11 @@ __all__ = ["Gradients", "backward", "by_vjp", "forward"]
 
 
 class Gradients(NamedTuple):
-    """What the backward pass leaves; None stands for what has no gradient: integers and keys.
+    """The gradients of the backward pass; None for what has no gradient: integers and keys.
 
     Attributes:
-      params: the gradient by every parameter, a tree like the parameters; 0 where nothing uses it.
-      activations: by every activation, the inputs included; 0 where no gradient arrives.
+      params: with respect to every parameter, a tree like the parameters; 0 where nothing uses it.
+      activations: with respect to every activation, the inputs included; 0 where none arrives.
       contributions: ``{weight: {node: ...}}``, what each use adds to the gradient of a weight.
     """
 
@@ -56,9 +63,9 @@ def forward(graph: Graph, params: PyTree, inputs: Mapping[str, Any]) -> dict[str
 def backward(
     graph: Graph, params: PyTree, activations: Mapping[str, Array], g: Mapping[str, Any]
 ) -> Gradients:
-    """Walk back from the outputs, and sum what comes back from every use.
+    """Propagate gradients from the outputs to the inputs, summed over every use.
 
-    An operator that no gradient reaches is not asked.
+    The rule of an operator that no gradient reaches is not called.
 
     Args:
       graph: the nodes.
@@ -67,13 +74,14 @@ def backward(
       g: the incoming gradients, ``{output: gradient of its shape}``: any nodes or inputs.
 
     Returns:
-      The gradients by parameters and activations, and each use's share of those by weights.
+      The gradients with respect to parameters and activations, and each use's contribution to those
+      of the weights.
 
     Raises:
-      ValueError: g that does not fit its output, activations of another graph, or a rule whose
-        gradients do not fit what they are gradients of, with the name of the node.
+      ValueError: g does not fit its output, the activations are of another graph, or the gradients
+        of a rule do not fit its operator's inputs, with the name of the node.
     """
-    _check_backward(graph, activations, g)
+    _check_backward(graph, params, activations, g)
     by_name: dict[str, Any] = {name: jnp.asarray(gradient) for name, gradient in g.items()}
     total = jax.tree.map(lambda _: None, params)
     contributions: dict[str, dict[str, Any]] = {}
@@ -132,7 +140,12 @@ def _or_zero(x: Any, gradient: Any) -> Any:
     return gradient
 
 
-def _check_backward(graph: Graph, activations: Mapping[str, Array], g: Mapping[str, Any]) -> None:
+def _check_backward(
+    graph: Graph, params: PyTree, activations: Mapping[str, Array], g: Mapping[str, Any]
+) -> None:
+    check_graph(graph)
+    for name, arrays in (("params", params), ("activations", activations), ("g", g)):
+        check_arrays(name, arrays)
     if missing := [name for name in graph if name not in activations]:
         raise ValueError(f"no activations of {missing}: pass what forward returned for this graph")
     for name, gradient in g.items():

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from chainrule import _require
 from chainrule.models import stack
 from chainrule.models.stack import Conv, Norm, Row, Tree
 
@@ -62,6 +63,7 @@ def from_torch(
       ValueError: tensors are missing, unexpected, of another shape or not floating-point; the
         error lists all of them.
     """
+    _require.instance("tensors", tensors, Mapping, "a mapping of names to arrays")
     expected = _tensors(names, rows, input_shape)
     arrays = {name: np.asarray(a) for name, a in tensors.items() if not name.endswith(_COUNTER)}
     wrong = [f"{name} is missing" for name in expected if name not in arrays]
@@ -99,6 +101,8 @@ def to_torch(
       ValueError: arrays are missing or have another shape than the rows make for such an input; the
         error lists all of them.
     """
+    _require.instance("params", params, dict, "the dict of layers that init returns")
+    _require.instance("state", state, dict, "the dict of statistics that init_state returns")
     flat = [flatten_dict(tree, sep="/") for tree in (params, state)]
     expected = _tensors(names, rows, input_shape)
     shapes = {path: np.shape(leaf) for leaves in flat for path, leaf in leaves.items()}

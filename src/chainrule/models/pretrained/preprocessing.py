@@ -30,6 +30,8 @@ class Preprocessing:
     crop: int | None = None
 
     def __post_init__(self) -> None:
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            _require.instance(name, values, tuple, "a tuple of one number a channel")
         if len(self.mean) != len(self.std) or not self.mean:
             raise ValueError(f"mean {self.mean} and std {self.std}: one of each a channel")
         for mean, std in zip(self.mean, self.std, strict=True):

@@ -25,6 +25,7 @@ from chainrule.models import vgg
 from chainrule.models.pretrained import layouts
 from chainrule.models.pretrained.preprocessing import IMAGENET, Preprocessing, preprocess
 from chainrule.models.stack import Conv, Dense, Norm, Row, Tree
+from chainrule.models.stack.rows import checked
 
 __all__ = ["IMAGENET", "Preprocessing", "Weights", "load", "names", "preprocess", "save"]
 
@@ -61,7 +62,7 @@ def names(rows: Sequence[Row]) -> dict[str, str]:
       ['features.28', 'classifier.0', 'classifier.3', 'classifier.6']
     """
     found, counts, part = {}, {"features": 0, "classifier": 0}, "features"
-    for row in rows:
+    for row in checked(rows):
         if isinstance(row, Dense):
             part = "classifier"
         if isinstance(row, Conv | Norm | Dense):

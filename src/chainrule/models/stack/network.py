@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from chainrule import _require
@@ -49,6 +50,15 @@ def init(
         its name: for example a pool whose window is larger than what the pools before it left.
     """
     _require.one_key(key)
+    if kernel_init is not None:
+        _require.function("kernel_init", kernel_init, "(key, shape, dtype) -> array")
+    try:
+        is_array = isinstance(dtype, jax.Array | np.ndarray)
+        right = not is_array and jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
+    except (TypeError, ValueError):
+        right = False
+    if not right:
+        raise ValueError(f"dtype must be floating-point, such as jnp.float32, not {dtype!r}")
     draw = {
         "kernel": kernel_init or _HE_NORMAL,
         "bias": jax.nn.initializers.zeros,
@@ -76,6 +86,7 @@ def init_state(params: Tree) -> Tree:
       >>> init_state({"conv": {"kernel": jnp.ones(3)}, "norm": {"scale": jnp.ones(1)}})
       {'norm': {'mean': Array([0.], dtype=float32), 'var': Array([1.], dtype=float32)}}
     """
+    _require.instance("params", params, dict, "the dict of layers that init returns")
     state: Tree = {}
     for name, layer in params.items():
         if not isinstance(layer, dict):
@@ -164,7 +175,8 @@ def _run(
     _require.arrays(inputs=inputs)
     if key is not None:
         _require.one_key(key)
-    for index, row in enumerate(rows):
+    _require.flag("train", train)
+    for index, row in enumerate(_rows.checked(rows)):
         with _naming(row):
             layer = {} if isinstance(row, Pool | Dropout) else _get(params, row.name, "parameters")
             statistics = _get(state, row.name, "state") if isinstance(row, Norm) else {}
@@ -189,6 +201,7 @@ def steps(rows: Sequence[Row], input_shape: tuple[int, ...]) -> list[Step]:
     Raises:
       ValueError: as for `init`.
     """
+    rows = _rows.checked(rows)
     names = [row.name for row in rows]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ValueError(f"rows {names}: {sorted(twice)} twice: give every row its own name")

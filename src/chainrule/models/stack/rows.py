@@ -1,7 +1,7 @@
 """The rows of a network, and what each of them computes."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -23,6 +23,7 @@ __all__ = [
     "Pool",
     "Row",
     "as_matrix",
+    "checked",
     "param_shapes",
     "run",
     "window",
@@ -130,6 +131,16 @@ class Dropout(NamedTuple):
 
 
 Row = Conv | Norm | Pool | Dense | Dropout
+
+
+def checked(rows: Any) -> tuple[Row, ...]:
+    """Return a table of rows, and refuse what is none."""
+    if not isinstance(rows, Sequence) or not all(isinstance(row, Row) for row in rows):
+        found = rows if isinstance(rows, Sequence) else _require.kind(rows)
+        raise ValueError(
+            f"rows must be a sequence of Conv, Norm, Pool, Dense and Dropout, not {found}"
+        )
+    return tuple(rows)
 
 
 def as_matrix(draw: Callable[..., Array]) -> Callable[..., Array]:
