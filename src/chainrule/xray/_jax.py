@@ -23,6 +23,12 @@ Literal = core.Literal
 ClosedJaxpr = core.ClosedJaxpr
 
 
+INSIDE = (
+    "xray runs a program of its own and cannot do so while JAX traces the function that calls it: "
+    "call it outside jit, grad, vmap and scan"
+)
+
+
 def compile_whole(f: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function compiled as one program without fusing operators.
 
@@ -44,10 +50,7 @@ def quiet(f: Callable[..., Any]) -> Callable[..., Any]:
             except ValueError as error:
                 if "compiler_options" not in str(error):
                     raise
-                raise ValueError(
-                    "xray runs a program of its own and cannot do so while JAX traces the function "
-                    "that calls it: call it outside jit, grad, vmap and scan"
-                ) from None
+                raise ValueError(INSIDE) from None
 
     return run
 

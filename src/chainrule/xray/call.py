@@ -50,6 +50,9 @@ def record(
     if gradients:
         starts = incoming(result, cotangent, _name(f)) + [None] * len(jax.tree.leaves(aux))
     names, leaves = tuple(name for name, _ in named), [leaf for _, leaf in named]
+    # A record holds values: what is being traced has none, also where JAX could run it.
+    if not _require.is_concrete(*leaves, *closed.consts, *starts):
+        raise ValueError(_jax.INSIDE)
     ready = program(f, closed, names, wanted, keep, compiled, unroll)
     numbers = ready.run(leaves, starts)
     held = [jax.tree.structure(arg) != LEAF for arg in args for _ in jax.tree.leaves(arg)]
