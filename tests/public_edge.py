@@ -570,7 +570,6 @@ def _runs() -> dict[str, Call]:
         "runs.write.Run.append": {"record": {"step": 1, "loss": 0.5}},
         "runs.write.Run.note": {"fields": {"data": "embedded"}},
         "runs.write.Run.result": {"name": "loss", "value": 0.5, "expected": 0.5, "per": None},
-        "runs.write.check_counts": {"counts": {"seeds": 1}},
         "runs.read.load": {"path": a},
         "runs.listing.find": {"folder": "found"},
         "runs.listing.table": {"listing": runs.find("found"), "results": 2},

@@ -20,7 +20,7 @@ import operator
 import os
 import pathlib
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -163,6 +163,32 @@ def flag(name: str, value: object) -> None:
     """Check that something is True or False; ``"no"`` would count as True."""
     if not isinstance(value, bool | np.bool_):
         raise ValueError(f"{name} must be True or False, not {value!r}")
+
+
+def text(name: str, value: object) -> str:
+    """Return text, and refuse anything else."""
+    if not isinstance(value, str):
+        raise ValueError(f"{name} must be text, a str, not {kind(value)}")
+    return value
+
+
+def several(name: str, values: Any, what: type, of: str) -> list[Any]:
+    """Return a sequence as a list, and refuse one that holds anything but objects of a type."""
+    made = None
+    if not isinstance(values, str | bytes | Mapping):
+        with contextlib.suppress(TypeError):  # some say that they can be iterated, and cannot
+            made = list(values)
+    if made is None:
+        raise ValueError(f"{name} must be a sequence of {of}, not {kind(values)}")
+    for value in made:
+        instance(f"{name}[...]", value, what, of)
+    return made
+
+
+def instance(name: str, value: object, what: type, of: str) -> None:
+    """Check that something is an object of a type; ``of`` says what it is and where it is from."""
+    if not isinstance(value, what):
+        raise ValueError(f"{name} must be {of}, not {kind(value)}")
 
 
 def path(name: str, value: object) -> pathlib.Path:

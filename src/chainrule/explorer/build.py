@@ -14,8 +14,8 @@ from typing import Any
 import contourpy
 import numpy as np
 
+from chainrule import _require
 from chainrule._html import resource
-from chainrule._require import kind
 from chainrule.explorer.block import EXACT, GUIDE, SLOPE, VALUE, Block
 from chainrule.explorer.problem import VERDICTS, Problem, Sweep, check
 
@@ -44,10 +44,10 @@ def page(problems: Sequence[Problem], *, title: str = "Play with learning rates"
       >>> page([demo]).startswith("<!DOCTYPE html>")
       True
     """
+    problems = _require.several("problems", problems, Problem, "explorer.Problem")
+    _require.text("title", title)
     if not problems:
-        raise ValueError("no problem to explore: pass at least one")
-    if foreign := [kind(one) for one in problems if not isinstance(one, Problem)]:
-        raise ValueError(f"problems must be of explorer.Problem, not {', '.join(foreign)}")
+        raise ValueError("no problem to explore: pass at least one of problems")
     block = Block()
     described = {
         "verdicts": VERDICTS,

@@ -1,5 +1,6 @@
 """The arguments of a drawing function, checked against its annotations before it draws."""
 
+import contextlib
 import inspect
 import numbers
 import types
@@ -54,10 +55,13 @@ def _converted(name: str, hint: Any, value: Any) -> Any:
             raise FigureError(f"{name} must be a mapping by name, not {kind(value)}")
         return {k: _converted(f"{name}[{k!r}]", parts[1], item) for k, item in value.items()}
     if origin is Sequence:
-        letters = isinstance(value, str) and parts[0] is not str
-        if letters or isinstance(value, Mapping) or not hasattr(value, "__getitem__"):
+        made = None
+        if not isinstance(value, Mapping) and (parts[0] is str or not isinstance(value, str)):
+            with contextlib.suppress(TypeError):  # some have a length, or a shape, and no elements
+                made = list(value)
+        if made is None:
             raise FigureError(f"{name} must be a sequence, not {kind(value)}")
-        return [_converted(f"{name}[{i}]", parts[0], item) for i, item in enumerate(value)]
+        return [_converted(f"{name}[{i}]", parts[0], item) for i, item in enumerate(made)]
     if hint is str and not isinstance(value, str):
         raise FigureError(f"{name} must be text, not {kind(value)}")
     if hint in (int, float) and (isinstance(value, str) or not _is_number(value)):
@@ -78,7 +82,7 @@ def _array(name: str, value: Any) -> np.ndarray:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) or np.shape(value) == ()
+    return isinstance(value, numbers.Real) or getattr(value, "shape", None) == ()
 
 
 def _shape(value: Any) -> str:

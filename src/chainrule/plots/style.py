@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import numbers
 from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar
 
@@ -10,6 +11,7 @@ import numpy as np
 from cycler import cycler
 from matplotlib.figure import Figure
 
+from chainrule import _require
 from chainrule.plots._arguments import FigureError, checked
 
 __all__ = [
@@ -74,6 +76,8 @@ STYLE = {
 }
 """The settings of matplotlib under which every figure is drawn: see `styled`."""
 
+_MOST = 1000  # rows, columns, inches
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -99,19 +103,34 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
 def grid(
     rows: int = 1, columns: int = 1, *, width: float = 7.0, height: float = 3.0, **options: Any
 ) -> tuple[Figure, np.ndarray]:
-    """Return a figure and its axes ``[rows, columns]``; sizes in inches, 7 fill a book's page."""
+    """Return a figure and its axes ``[rows, columns]``; sizes in inches, 7 fill a book's page.
+
+    Raises:
+      ValueError: there is no row or no column, a size is not positive, one of them is above 1,000,
+        or matplotlib's ``subplots`` does not take one of the options.
+    """
+    _require.count("rows", rows, most=_MOST)
+    _require.count("columns", columns, most=_MOST)
+    _require.real("width", width, above=0, most=_MOST)
+    _require.real("height", height, above=0, most=_MOST)
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+    try:
+        return figure, figure.subplots(rows, columns, squeeze=False, **options)
+    except (TypeError, ValueError) as error:
+        raise FigureError(f"options of subplots, {', '.join(options)}: {error}") from error
 
 
 def rate_colors(etas: Iterable[float]) -> list[str]:
     """Return a colour for each learning rate: its own, see `RATES`, or the next free one.
 
+    Raises:
+      ValueError: these are no numbers.
+
     Example:
       >>> rate_colors([0.5, 0.01]) == [VERMILLION, BLUE]
       True
     """
-    rates = list(etas)
+    rates = [float(eta) for eta in _require.several("etas", etas, numbers.Real, "learning rates")]
     taken = {RATES[eta] for eta in rates if eta in RATES}
     free = itertools.cycle(color for color in CYCLE if color not in taken)
     colors = {eta: RATES.get(eta) or next(free) for eta in dict.fromkeys(rates)}

@@ -84,7 +84,7 @@ def compare(
       FileNotFoundError: one is not a run folder.
     """
     _require.real("tolerance", tolerance, least=0)
-    a, b = load(run_a), load(run_b)
+    a, b = load(_require.path("run_a", run_a)), load(_require.path("run_b", run_b))
     if a.record["experiment"] != b.record["experiment"]:
         raise ValueError(
             f"{a.path} is a run of {a.record['experiment']!r} and {b.path} of "
@@ -157,9 +157,14 @@ def text(comparison: Comparison, containing: str = "") -> str:
       comparison: what `compare` returns.
       containing: show only the series with this in their name.
 
+    Raises:
+      ValueError: an argument is of another type.
+
     Returns:
       Lines for the terminal, in which what could move its cursor is escaped.
     """
+    _require.instance("comparison", comparison, Comparison, "what runs.compare returns")
+    _require.text("containing", containing)
     a, b = comparison.a, comparison.b
     lines = [f"A: {a.path}", f"B: {b.path}"]
     for name, (in_a, in_b) in comparison.arguments.items():

@@ -102,10 +102,14 @@ def table(listing: Listing, *, results: int = 3) -> "Table":
     Args:
       listing: what `find` returns.
       results: how many of the first results of each run to show.
+
+    Raises:
+      ValueError: an argument is of another type, or ``results`` is negative.
     """
     from rich.markup import escape
     from rich.table import Table
 
+    _require.instance("listing", listing, Listing, "what runs.find returns")
     _require.count("results", results, least=0)
     found = counted(len(listing.runs), "run")
     made = Table(title=f"{found} in {escape(printable(listing.folder))}")

@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from chainrule import _files
+from chainrule import _files, _require
 from chainrule._files import JSON
 
 __all__ = ["MOST", "Log", "Metrics", "Record", "numbers", "read"]
@@ -116,7 +116,7 @@ def read(path: str | os.PathLike[str]) -> Metrics:
       ...     read(file)
       Metrics(records=({'step': 1, 'loss': inf},), problems=())
     """
-    path = pathlib.Path(path)
+    path = _require.path("path", path)
     *whole, last = _files.read(path, most=MOST).split(b"\n")
     records, problems = [], []
     for number, line in enumerate([*whole, last], start=1):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from chainrule import _files
+from chainrule import _files, _require
 from chainrule._files import JSON
 from chainrule.runs import formats, metrics, trace
 from chainrule.runs.metrics import Record
@@ -43,9 +43,9 @@ def load(path: str | os.PathLike[str]) -> Loaded:
 
     Raises:
       FileNotFoundError: the folder holds no ``run.json``.
-      ValueError: one of its files cannot be read; the file and line are named.
+      ValueError: one of its files cannot be read; the file and line are named. Or ``path`` is none.
     """
-    path = pathlib.Path(path)
+    path = _require.path("path", path)
     record = read_record(path)
     log, table = path / "metrics.jsonl", path / "trace.csv"
     found = metrics.read(log) if log.exists() else metrics.Metrics((), ())

@@ -4,7 +4,7 @@ import os
 import pathlib
 import urllib.parse
 
-from chainrule import _html
+from chainrule import _html, _require
 from chainrule._files import JSON
 from chainrule._html import Column, Element, element
 from chainrule.runs.comparing import Comparison
@@ -33,13 +33,21 @@ def page(
 
     Returns:
       The page; all text is escaped.
+
+    Raises:
+      ValueError: an argument is of another type.
     """
+    _require.instance("comparison", comparison, Comparison, "what runs.compare returns")
+    _require.text("containing", containing)
+    if picture is not None:
+        _require.text("picture", picture)
+    place = _require.path("folder", folder).resolve()
     a, b = comparison.a, comparison.b
     experiment = str(a.record["experiment"])
     body = [element("h1", f"{experiment}: two runs side by side")]
     for which, run in (("A", a), ("B", b)):
         address = urllib.parse.quote(
-            pathlib.Path(os.path.relpath(run.path.resolve(), pathlib.Path(folder).resolve()))
+            pathlib.Path(os.path.relpath(run.path.resolve(), place))
             .joinpath("report.html")
             .as_posix()
         )

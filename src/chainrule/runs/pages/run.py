@@ -5,7 +5,7 @@ import pathlib
 import urllib.parse
 from collections.abc import Mapping, Sequence
 
-from chainrule import _files, _html
+from chainrule import _files, _html, _require
 from chainrule._files import JSON
 from chainrule._html import Column, Element, element
 from chainrule.runs.formats import upgraded
@@ -38,14 +38,21 @@ def report(record: Mapping[str, JSON], files: Sequence[str]) -> str:
       record: what ``run.json`` holds.
       files: the names of the files in the folder.
 
+    Raises:
+      ValueError: the record names no experiment, or an argument is of another type.
+
     Example:
       >>> record = {"experiment": "demo", "results": {"loss": {"value": 0.25, "expected": 0.2}}}
       >>> page = report(record, ["loss.png", "loss.svg"])
       >>> '<td class="number">+25 %</td>' in page, '<img src="loss.png"' in page
       (True, True)
     """
+    _require.instance("record", record, Mapping, "a mapping, what run.json holds")
+    files = _require.several("files", files, str, "file names")
+    if not isinstance(record.get("experiment"), str):
+        raise ValueError("record names no experiment: it must be what run.json holds")
     record = upgraded(record)
-    experiment = str(record["experiment"])
+    experiment = record["experiment"]
     body = [element("h1", experiment), element("p", _summary(record), class_="soft")]
     if record.get("about"):
         body += _html.prose(str(record["about"]))
@@ -72,7 +79,7 @@ def write_report(folder: str | os.PathLike[str]) -> pathlib.Path:
       FileNotFoundError: the folder holds no ``run.json``.
       ValueError: that cannot be read; file and line are named.
     """
-    folder = pathlib.Path(folder)
+    folder = _require.path("folder", folder)
     record = read_record(folder)
     names = [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
     page = folder / "report.html"
