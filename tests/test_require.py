@@ -217,3 +217,15 @@ def test_leaves_are_numbers_or_arrays_of_them():
             _require.leaves("tree", {"a": leaf})
     with pytest.raises(ValueError, match=r"tree\['a'\]\[1\] must be"):
         _require.leaves("tree", {"a": [1, np.array(["b"])]})
+
+
+def test_text_and_sequences_of_one_type():
+    assert _require.text("name", "a") == "a"
+    with pytest.raises(ValueError, match=r"^name must be text, a str, not an int$"):
+        _require.text("name", 3)
+    assert _require.several("names", ("a", "b"), str, "file names") == ["a", "b"]
+    for wrong in ("ab", {"a": 1}, 3, np.zeros(())):
+        with pytest.raises(ValueError, match=r"^names must be a sequence of file names, not a"):
+            _require.several("names", wrong, str, "file names")
+    with pytest.raises(ValueError, match=r"^names\[\.\.\.\] must be file names, not an int$"):
+        _require.several("names", ["a", 3], str, "file names")

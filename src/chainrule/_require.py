@@ -185,12 +185,6 @@ def several(name: str, values: Any, what: type, of: str) -> list[Any]:
     return made
 
 
-def instance(name: str, value: object, what: type, of: str) -> None:
-    """Check that something is an object of a type; ``of`` says what it is and where it is from."""
-    if not isinstance(value, what):
-        raise ValueError(f"{name} must be {of}, not {kind(value)}")
-
-
 def path(name: str, value: object) -> pathlib.Path:
     """Return a path that is given as text or as a path."""
     if not isinstance(value, str | os.PathLike):
