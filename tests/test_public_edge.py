@@ -269,9 +269,26 @@ def test_sizes_that_no_machine_has_are_refused(furnished):
     assert huge_sizes(furnished) == []
 
 
+def sizes():
+    """Return (function, parameter, size) wherever a number or some stand in the valid call."""
+    return [
+        (name, parameter, size)
+        for name, parameter in open_parameters()
+        for size in HUGE
+        if is_size(calls()[name][1][parameter])
+    ]
+
+
+def is_size(value):
+    """Tell whether a size could be meant: a number, none, or a tuple of numbers."""
+    if isinstance(value, tuple):
+        return all(map(is_size, value))
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
 def huge_sizes(folder, gigabytes=8):
     """Try every size in processes of little memory; a process that dies is a finding."""
-    places = [(*place, value) for place in open_parameters() for value in HUGE]
+    places = sizes()
     found, done = [], 0
     while done < len(places):
         worker = subprocess.Popen(
@@ -294,8 +311,7 @@ def huge_sizes(folder, gigabytes=8):
 def _work(folder, start, gigabytes):
     os.chdir(folder)
     resource.setrlimit(resource.RLIMIT_AS, (gigabytes << 30,) * 2)
-    places = [(*place, value) for place in open_parameters() for value in HUGE]
-    for number, (name, parameter, value) in enumerate(places[start:], start):
+    for number, (name, parameter, value) in enumerate(sizes()[start:], start):
         print(json.dumps([number, attempt(name, {parameter: value}, HUGE)]), flush=True)
 
 
