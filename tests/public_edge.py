@@ -49,6 +49,7 @@ LEFT_OUT = {
     "chainrule.explorer.block": "a part of explorer.page",
     "chainrule.explorer.problem.check": "a part of explorer.page",
     "chainrule.models.dag.passes.by_vjp": "a part of dag.backward",
+    "chainrule.models.stack.rows.checked": "a part of stack",
     "chainrule.models.stack.rows.as_matrix": "a part of stack",
     "chainrule.models.stack.rows.run": "a part of stack",
     "chainrule.models.stack.rows.param_shapes": "a part of stack",
@@ -146,7 +147,7 @@ def _data() -> dict[str, Call]:
             "key": KEY(), "images": augmented, "rotation": 5.0, "scale": 0.1, "shear": 2.0,
             "pixels": 1.0,
         },
-        "data.batches.Batches": {"data": data, "size": 2, "key": KEY()},
+        "data.batches.Batches": {"data": data, "size": 2, "key": KEY(), "dtype": "narrow"},
         "data.batches.Batches.indices": {"self": made, "step": 1},
         "data.batches.Batches.order": {"self": made, "epoch": 1},
         "data.batches.Batches.__call__": {"self": made, "step": 1},
@@ -155,7 +156,7 @@ def _data() -> dict[str, Call]:
         "data.pairs.triplets": {"key": KEY(), "members": members, "count": 4, "identical": False},
         "data.pairs.Tuples": {
             "data": data, "labels": np.array([0, 0, 1, 1], np.int32), "size": 2, "key": KEY(),
-            "draw": pairs.pairs,
+            "draw": pairs.pairs, "dtype": "narrow",
         },
         "data.tensors.write": {
             "path": "w.npz", "arrays": {"a": np.ones(2)}, "metadata": {"b": "c"},
@@ -610,6 +611,7 @@ def _xray() -> dict[str, Call]:
         "xray.xray": {
             "f": f, "args": (jnp.ones(2), jnp.ones(2)), "argnums": 0, "has_aux": False,
             "cotangent": None, "keep": "values", "compiled": True, "unroll": False,
+            "gradients": True,
         },
         "xray.probe": {"loss": lambda p, x: jnp.sum(p * x), "args": (jnp.ones(2),), "settings": {}},
         "xray.Report.to_svg": {"self": report, "open": "all", "direction": None},

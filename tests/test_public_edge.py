@@ -180,7 +180,7 @@ def attempt(name, spoiled, pool=POOL):
     except Late:
         return "" if LONG & set(spoiled) else f"does not end within {SECONDS} s"
     except (Exception, SystemExit) as error:
-        return _wrong(error, words)
+        return _wrong(error, words) if spoiled else f"{type(error).__name__}: {error}"
     return ""
 
 
@@ -394,6 +394,8 @@ def test_the_fuzz_sees_what_is_wrong(furnished, monkeypatch):
     assert "names no argument" in outcome(lambda x: chainrule._require.count("y", x))
     assert outcome(lambda x: chainrule._require.count("x", x)) == ""
     assert outcome(lambda x: x) == ""
+    monkeypatch.setitem(calls(), "planted", (lambda x: chainrule._require.count("x", x), {"x": 0}))
+    assert "x must be" in attempt("planted", {})  # no valid call
     monkeypatch.setattr(sys.modules[__name__], "SECONDS", 0.05)
     assert "does not end" in outcome(lambda x: [None for _ in iter(int, 1)])
 
