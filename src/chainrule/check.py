@@ -74,7 +74,7 @@ import numpy as np
 
 from chainrule import _require
 
-__all__ = ["Comparison", "Row", "Verdict", "check_gradients"]
+__all__ = ["GradientCheck", "Row", "Verdict", "check_gradients"]
 
 Verdict = Literal["equal", "rounding", "kink", "wrong"]
 """How one number of a gradient compares."""
@@ -116,7 +116,7 @@ class Row(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Comparison:
+class GradientCheck:
     """One `Row` an array; ``print`` shows the table, and rich shows it in colour.
 
     Attributes:
@@ -167,7 +167,7 @@ def check_gradients(
     reference: Callable[..., Any],
     *args: Any,
     max_differences: int = 100,
-) -> Comparison:
+) -> GradientCheck:
     r"""Compare gradients written by hand with `jax.grad` and with central differences.
 
     Everything runs in float64, whatever the arguments are. An element is
@@ -196,7 +196,7 @@ def check_gradients(
         others spread evenly; with 0, none. `jax.grad` is compared everywhere.
 
     Returns:
-      A `Comparison`: one row for every array of real numbers in the arguments.
+      A `GradientCheck`: one row for every array of real numbers in the arguments.
 
     Raises:
       ValueError: ``reference`` does not return a real scalar, ``mine`` not one gradient per
@@ -240,7 +240,7 @@ def check_gradients(
                 what = "what is no argument" if unknown else "integers: give None"
                 note = f"the gradient of {what}"
                 rows.append(Row(name, jnp.shape(given[name]), "wrong", note=note))
-        return Comparison(tuple(rows))
+        return GradientCheck(tuple(rows))
 
 
 Point = dict[str, Any]
