@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -175,7 +176,8 @@ def _groups(loss: Loss, params: PyTree, lanes: int, batch: Batch | None) -> int:
     if jax.default_backend() != "cpu":
         return 1
     jaxpr = jax.make_jaxpr(jax.value_and_grad(loss))(*shapes(params, batch))
-    touched = sum(v.aval.size * v.aval.dtype.itemsize for eqn in jaxpr.eqns for v in eqn.outvars)
+    avals: list[Any] = [v.aval for eqn in jaxpr.eqns for v in eqn.outvars]
+    touched = sum(aval.size * aval.dtype.itemsize for aval in avals)
     return math.ceil(lanes / max(1, min(lanes, _CACHE_BYTES // max(1, touched))))
 
 

@@ -4,7 +4,7 @@ import functools
 import os
 import sysconfig
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +20,10 @@ _HERE = os.path.dirname(__file__) + os.sep
 _OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
 Literal = core.Literal
-ClosedJaxpr = core.ClosedJaxpr
-
+if TYPE_CHECKING:
+    ClosedJaxpr = Any  # JAX 0.12 has it without saying so to a type checker
+else:
+    ClosedJaxpr = core.ClosedJaxpr
 
 INSIDE = (
     "xray runs a program of its own and cannot do so while JAX traces the function that calls it: "
@@ -55,7 +57,7 @@ def quiet(f: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def trace(f: Callable[..., Any], args: Sequence[Any]) -> tuple[core.ClosedJaxpr, Any]:
+def trace(f: Callable[..., Any], args: Sequence[Any]) -> tuple[ClosedJaxpr, Any]:
     """Return the equations of ``f(*args)`` and the shapes of its output.
 
     JAX remembers the trace of a function, with the values that it closed over at that time. The
@@ -65,7 +67,7 @@ def trace(f: Callable[..., Any], args: Sequence[Any]) -> tuple[core.ClosedJaxpr,
     return traced.jaxpr, traced.out_info
 
 
-def mutates(closed: core.ClosedJaxpr) -> bool:
+def mutates(closed: ClosedJaxpr) -> bool:
     """Tell whether a function reads or writes a mutable array, as `jax.new_ref` makes it."""
     jaxpr = closed.jaxpr
     seen = [*jaxpr.invars, *jaxpr.constvars, *(v for eqn in jaxpr.eqns for v in eqn.outvars)]
@@ -74,26 +76,26 @@ def mutates(closed: core.ClosedJaxpr) -> bool:
     )
 
 
-def close(jaxpr: Any) -> core.ClosedJaxpr:
+def close(jaxpr: Any) -> ClosedJaxpr:
     """Return the body of an equation, which is closed for some primitives only."""
-    return jaxpr if isinstance(jaxpr, core.ClosedJaxpr) else core.ClosedJaxpr(jaxpr, ())
+    return jaxpr if isinstance(jaxpr, ClosedJaxpr) else ClosedJaxpr(jaxpr, ())
 
 
-def group(eqn: Any) -> core.ClosedJaxpr | None:
+def group(eqn: Any) -> ClosedJaxpr | None:
     """Return the body of a call that is only a group of equations (jit, remat), else None."""
     if not primitives.known(eqn.primitive.name).groups:
         return None
     return close(eqn.params.get("jaxpr", eqn.params.get("call_jaxpr")))
 
 
-def custom_rule(eqn: Any) -> core.ClosedJaxpr | None:
+def custom_rule(eqn: Any) -> ClosedJaxpr | None:
     """Return the function that has a custom rule, traced, else None."""
     if eqn.primitive.name not in ("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"):
         return None
     return close(eqn.params.get("call_jaxpr", eqn.params.get("fun_jaxpr")))
 
 
-def scan_layout(eqn: Any) -> tuple[core.ClosedJaxpr, int, int, int, bool]:
+def scan_layout(eqn: Any) -> tuple[ClosedJaxpr, int, int, int, bool]:
     """Return the body of a scan, its counts of constants and carries, its length and direction."""
     params = eqn.params
     body = close(params["jaxpr"])
@@ -104,14 +106,14 @@ def scan_layout(eqn: Any) -> tuple[core.ClosedJaxpr, int, int, int, bool]:
     return body, consts, carry, params["length"], params["reverse"]
 
 
-def while_layout(eqn: Any) -> tuple[core.ClosedJaxpr, core.ClosedJaxpr, int, int]:
+def while_layout(eqn: Any) -> tuple[ClosedJaxpr, ClosedJaxpr, int, int]:
     """Return condition and body of a while, and how many constants each of them takes first."""
     params = eqn.params
     condition, body = close(params["cond_jaxpr"]), close(params["body_jaxpr"])
     return condition, body, params["cond_nconsts"], params["body_nconsts"]
 
 
-def unrolled(eqn: Any) -> core.ClosedJaxpr | None:
+def unrolled(eqn: Any) -> ClosedJaxpr | None:
     """Return the steps of a scan one after the other, else None."""
     if eqn.primitive.name != "scan":
         return None
@@ -137,12 +139,12 @@ def name(eqn: Any) -> str:
     return printable(eqn.primitive.name) if body is None else function_name(body)
 
 
-def function_name(body: core.ClosedJaxpr) -> str:
+def function_name(body: ClosedJaxpr) -> str:
     """Return the name of the Python function that a body was traced from."""
     return printable(_origin(body)[0])
 
 
-def is_library(body: core.ClosedJaxpr) -> bool:
+def is_library(body: ClosedJaxpr) -> bool:
     """Tell whether the function behind a body belongs to an installed library."""
     return in_library(_origin(body)[1])
 
@@ -157,7 +159,7 @@ def in_library(file: str) -> bool:
     return file.startswith((_STANDARD, "<frozen")) or any(name in file for name in _PACKAGES)
 
 
-def _origin(body: core.ClosedJaxpr) -> tuple[str, str]:
+def _origin(body: ClosedJaxpr) -> tuple[str, str]:
     info = body.jaxpr.debug_info.func_src_info or "unknown"
     function, _, place = info.partition(" at ")
     return function, place
@@ -222,10 +224,10 @@ def function(eqn: Any) -> Callable[..., list[Any]]:
     paths = tuple(f"output{i}" for i in range(len(outvars)))
     debug = core.DebugInfo("xray", eqn.primitive.name, names, paths)
     jaxpr = core.Jaxpr((), invars, outvars, [alone], eqn.effects, debug)
-    return core.jaxpr_as_fun(core.ClosedJaxpr(jaxpr, ()))
+    return core.jaxpr_as_fun(ClosedJaxpr(jaxpr, ()))
 
 
-def reached(body: core.ClosedJaxpr, given: Sequence[bool]) -> list[bool]:
+def reached(body: ClosedJaxpr, given: Sequence[bool]) -> list[bool]:
     """Tell which outputs depend on the given inputs.
 
     An output of a linear function that depends on no input is exactly zero: what jax.grad calls a
@@ -246,6 +248,6 @@ def reached(body: core.ClosedJaxpr, given: Sequence[bool]) -> list[bool]:
     return [depends(v) for v in body.jaxpr.outvars]
 
 
-def evaluate(closed: core.ClosedJaxpr, arguments: Sequence[Any]) -> list[Any]:
+def evaluate(closed: ClosedJaxpr, arguments: Sequence[Any]) -> list[Any]:
     """Run traced equations."""
     return core.jaxpr_as_fun(closed)(*arguments)
