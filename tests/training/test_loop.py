@@ -355,7 +355,7 @@ def test_a_loss_that_returns_something_else_is_refused_with_what_it_returns(resu
 def test_parameters_that_cannot_be_trained_are_refused(unchecked):
     with pytest.raises(ValueError, match=r"params\['a'\] is int32"):
         training.create({"a": jnp.arange(3)}, SGD, key=jax.random.key(0))
-    with pytest.raises(ValueError, match=r"it holds no array"):
+    with pytest.raises(ValueError, match=r"it holds no number"):
         training.create({}, SGD, key=jax.random.key(0))
     with pytest.raises(ValueError, match=r"key is int of shape None"):
         training.create(PARAMS, SGD, key=0)
