@@ -14,7 +14,7 @@ def costs(tmp_path_factory):
         widths=(8, 32),
         depths=(1, 3),
         batches=(16,),
-        width=16,
+        width=64,
         depth=2,
         batch=8,
         samples=20,
