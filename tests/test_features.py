@@ -316,9 +316,10 @@ def test_hog_takes_any_leading_axes():
         ((5, 3, 28), {}, r"\(5, 3, 28\).*at least 4 x 4"),
         ((10, 28, 28, 1), {}, r"\(10, 28, 28, 1\).*without an axis of channels.*4 x 4"),
         ((28, 20), {"cell": 8, "block": 4}, r"28 x 20 pixels has 4 x 3 cells of 8 x 8.*4 x 4"),
-        ((28, 28), {"cell": 0}, r"cell=0: give an int of at least 1"),
-        ((28, 28), {"block": 0}, r"block=0: give an int of at least 1"),
-        ((28, 28), {"orientations": -9}, r"orientations=-9: give an int of at least 1"),
+        ((28, 28), {"cell": 0}, r"cell must be an int of at least 1, not 0"),
+        ((28, 28), {"block": 0}, r"block must be an int of at least 1, not 0"),
+        ((28, 28), {"orientations": -9}, r"orientations must be an int from 1 to 360, not -9"),
+        ((28, 28), {"orientations": 10**30}, r"orientations must be an int from 1 to 360"),
         ((28, 28), {"norm": "L2"}, r"unknown norm 'L2'"),
     ],
 )

@@ -17,7 +17,6 @@ pytestmark = pytest.mark.usefixtures("unchecked")
         jnp.ones((2, 3), jnp.bfloat16),
         np.array(True),
         np.int8(3),
-        jax.ShapeDtypeStruct((2,), jnp.float8_e4m3fn),
     ],
     ids=str,
 )
@@ -34,6 +33,7 @@ def test_arrays_of_numbers_pass(value):
         (np.array(["a"]), "of <U1"),
         (np.array([None]), "of object"),
         (jax.random.key(0), "of key<fry>"),
+        (jax.ShapeDtypeStruct((2,), jnp.float32), "a shape alone"),
     ],
     ids=str,
 )
@@ -55,6 +55,9 @@ def test_an_incoming_gradient_has_the_shape_of_the_output():
     _require.incoming(1.0, ())
     with pytest.raises(ValueError, match=r"g \(1, 3\) for an output \(2, 3\): the incoming"):
         _require.incoming(jnp.ones((1, 3)), (2, 3))
+    for wrong in (np.uint8(1), np.bool_(True), jnp.array(1)):
+        with pytest.raises(ValueError, match="g must be floating-point numbers, not"):
+            _require.incoming(wrong, ())
     with pytest.raises(ValueError, match=r"g must be an array of numbers, not a list"):
         _require.incoming([1.0], (1,))
 
@@ -229,3 +232,10 @@ def test_text_and_sequences_of_one_type():
             _require.several("names", wrong, str, "file names")
     with pytest.raises(ValueError, match=r"^names\[\.\.\.\] must be file names, not an int$"):
         _require.several("names", ["a", 3], str, "file names")
+
+
+def test_a_real_number_comes_back_and_an_int_as_a_float():
+    assert isinstance(_require.real("r", 10**30), float)
+    assert _require.real("r", 0.5) == 0.5
+    x = jnp.array(2.0)
+    assert _require.real("r", x) is x

@@ -160,7 +160,8 @@ def test_what_is_no_answer_no_number_or_no_curve_is_refused(function, message, u
     [
         ({"key": 0}, "key is int of shape None: pass one key made by jax.random.key"),
         ({"ways": 2.5}, r"ways must be an int from 2 to 3, not 2\.5"),
-        ({"episodes": 0}, "episodes must be an int of at least 1, not 0"),
+        ({"episodes": 0}, "episodes must be an int from 1 to 44739242, not 0"),
+        ({"episodes": 10**9}, "episodes must be an int from 1 to 44739242, not 1000000000"),
         ({"labels": np.zeros(6)}, "labels of 1 class: an episode takes two or more"),
         ({"labels": np.arange(5) % 3}, r"embeddings \(6, 2\) against labels \(5,\)"),
         ({"embeddings": np.full((6, 2), np.nan)}, "embeddings must be finite, not nan"),

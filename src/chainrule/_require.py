@@ -50,7 +50,7 @@ def count(
       value: what came.
       least: the smallest it may be.
       most: the largest it may be.
-      why: where the bounds come from, or what to do; stands at the end of the message.
+      why: where the bounds come from, or what to do; it ends the message.
     """
     try:
         number = None if isinstance(value, bool | np.bool_) else operator.index(value)  # type: ignore[arg-type]
@@ -84,7 +84,8 @@ def counts(*, least: int = 1, **values: object) -> None:
 
 def sizes(name: str, values: Any) -> tuple[int, ...]:
     """Return a sequence of whole numbers, each at least 1: widths of layers, axes of an array."""
-    if not isinstance(values, Sequence | np.ndarray) or isinstance(values, str):
+    row = isinstance(values, Sequence) or (isinstance(values, np.ndarray) and values.ndim == 1)
+    if not row or isinstance(values, str | bytes):
         raise ValueError(f"{name} must be a sequence of ints, not {values!r}")
     return tuple(count(f"{name}[{index}]", value) for index, value in enumerate(values))
 
@@ -99,8 +100,10 @@ def real(
     most: float | int | None = None,
     finite: bool = True,
     why: str = "",
-) -> None:
-    """Check a real number within its bounds, finite unless told otherwise; a traced one passes.
+) -> Any:
+    """Return a real number within its bounds, finite unless told otherwise; a traced one passes.
+
+    An int comes back as a float: JAX's ints have 32 bits.
 
     Args:
       name: of the argument.
@@ -110,10 +113,10 @@ def real(
       below: what it must stay under.
       most: the largest it may be.
       finite: whether infinities and NaN are refused; a NaN is within no bound.
-      why: what goes wrong otherwise, or what to do; stands at the end of the message.
+      why: what goes wrong otherwise, or what to do; it ends the message.
     """
     if not is_concrete(value):
-        return
+        return value
     number = None
     scalar = getattr(value, "shape", None) == () and getattr(value, "dtype", None) is not None
     if not isinstance(value, bool) and (isinstance(value, numbers.Real) or scalar):
@@ -141,6 +144,7 @@ def real(
         raise ValueError(
             f"{name} must be {wanted.rstrip()}, not {value!r}" + (f": {why}" if why else "")
         )
+    return number if isinstance(value, int) else value
 
 
 def one_of(name: str, value: object, choices: Iterable[str]) -> None:
@@ -219,10 +223,11 @@ def arrays(**values: object) -> None:
     import jax
 
     for name, value in values.items():
+        array = isinstance(value, jax.Array | np.ndarray | np.generic)
         dtype: Any = getattr(value, "dtype", None)
-        array = dtype is not None and hasattr(value, "shape")
         if not array or not any(jax.numpy.issubdtype(dtype, t) for t in (np.number, np.bool_)):
-            found = f"of {dtype}" if array else kind(value)
+            shape = isinstance(value, jax.ShapeDtypeStruct)
+            found = f"of {dtype}" if array else "a shape alone" if shape else kind(value)
             raise ValueError(
                 f"{name} must be an array of numbers, not {found}: give jnp.asarray({name})"
             )
@@ -246,8 +251,8 @@ def incoming(g: Any, shape: tuple[int, ...]) -> None:
 
     Broadcast, it would count several times along what it is broadcast.
     """
-    if not isinstance(g, numbers.Real):
-        arrays(g=g)
+    if type(g) not in (int, float):
+        floats(g=g)
     if np.shape(g) != shape:
         raise ValueError(
             f"g {np.shape(g)} for an output {shape}: the incoming gradient must have the shape of "

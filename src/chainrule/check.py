@@ -54,7 +54,7 @@ several outputs, ``backward(v)``          ``_, pull = jax.vjp(f, x); pull(v)``; 
 ``with torch.no_grad():``                 nothing to switch off: a function that nobody
                                           differentiates records nothing
 ``x += 1`` after ``x`` was saved          cannot happen: arrays are immutable, ``x = x + 1`` is a
-                                          new one, and what was saved for the way back stays
+                                          new one, and the saved value stays
 ``create_graph=True``                     ``jax.grad(jax.grad(f))``: a gradient is a function
 an integer tensor cannot require it       nor has an integer argument a gradient: TypeError
 ========================================  ========================================================
@@ -250,11 +250,11 @@ Point = dict[str, Any]
 def _check_point(point: Point, values: dict[str, Any]) -> None:
     if wrong := [f"{name} {x.dtype}" for name, x in point.items() if np.iscomplexobj(x)]:
         raise ValueError(
-            f"{', '.join(wrong)}: give the real and the imaginary part as arguments of their own"
+            f"argument {', '.join(wrong)}: give the real and the imaginary part as two arguments"
         )
     if not point:
-        found = ", ".join(f"{name} {x.dtype}" for name, x in values.items()) or "no argument"
-        raise ValueError(f"{found}: there is no floating-point number to differentiate for")
+        found = ", ".join(f"{name} {x.dtype}" for name, x in values.items()) or "there is none"
+        raise ValueError(f"no argument holds a floating-point number: {found}")
 
 
 def _double(leaf: Any) -> jax.Array:
@@ -286,7 +286,7 @@ def _gradients_by_name(
 
 
 def _compiled(function: Callable[[Point], Any], point: Point) -> Callable[[Point], Any]:
-    """Return the function under jit, or as it is where it looks at values on its way."""
+    """Return the function under jit, or as it is if it branches on values."""
     compiled = jax.jit(function)
     try:
         compiled(point)
@@ -336,7 +336,7 @@ class _Around:
             there = here.copy()
             there.flat[index] += sign * _step(here.flat[index]) / shrink
             rise = float(self.function(self.point | {name: there})) - self.value
-            # Divided by what it was moved by in fact: x + step is rounded.
+            # Divided by the actual step: x + step is rounded.
             both.append(rise / (there.flat[index] - here.flat[index]))
         return both[0], both[1]
 
@@ -392,7 +392,7 @@ def _row(name: str, given: Any, around: _Around, most: int) -> Row:
     if not settled.all():
         sampled = around.sampled[name].reshape(-1, hand.size)
         sided = np.stack([left, right])
-        # Either shows a corner by itself; a gap between the two is none, but a wrong rule in JAX.
+        # Each shows a corner separately; a gap between the two is a wrong rule in JAX instead.
         corner = _corner(sampled, tolerance) | _corner(sided, tolerance)
         slopes = np.concatenate([sampled, sided])
         between = np.fmin.reduce(slopes) - tolerance <= hand

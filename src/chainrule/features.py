@@ -28,6 +28,7 @@ NORMS = ("l2-hys", "l2", "none")
 _HYSTERESIS = 0.2  # where Lowe and Dalal and Triggs clip
 _EPSILON = 1e-5  # scikit-image's
 _TOGETHER = 128  # images whose intermediate values stay in the cache
+_MOST_ORIENTATIONS = 360  # each is an operation of the program
 _MOST_FEATURES = 2**14  # the table of all their pairs takes 2 GB
 
 
@@ -183,7 +184,8 @@ def hog(
       images: in any unit; the normalised blocks have none.
       cell: pixels on a side of a cell.
       block: cells on a side of a block.
-      orientations: bins over 180 degrees; the first begins at a gradient that points to the right.
+      orientations: bins over 180 degrees, at most 360; the first begins at a gradient that points
+        to the right.
       norm: one of `NORMS`.
 
     Returns:
@@ -192,7 +194,7 @@ def hog(
 
     Raises:
       ValueError: the image is smaller than a cell, has fewer cells than a block or an axis of
-        channels; a setting is below 1; the norm is unknown.
+        channels; a setting is below 1, or ``orientations`` above 360; the norm is unknown.
 
     Example:
       >>> images = jnp.tile(jnp.linspace(0.0, 1.0, 28), (10, 28, 1))
@@ -204,8 +206,8 @@ def hog(
     References:
       Dalal and Triggs, "Histograms of oriented gradients for human detection", CVPR 2005.
     """
-    settings = {"cell": cell, "block": block, "orientations": orientations}
-    _require.counts(**settings)
+    cell, block = _require.count("cell", cell), _require.count("block", block)
+    orientations = _require.count("orientations", orientations, most=_MOST_ORIENTATIONS)
     _require.one_of("norm", norm, NORMS)
     _check_images("hog", images, smallest=cell)
 
@@ -216,7 +218,7 @@ def hog(
             f"hog: an image of {height} x {width} pixels has {rows} x {columns} cells of {cell} x "
             f"{cell}, a block {block} x {block}: make the cells or the blocks smaller"
         )
-    return _hog(_floats(images), **settings, norm=norm)
+    return _hog(_floats(images), cell=cell, block=block, orientations=orientations, norm=norm)
 
 
 @functools.partial(jax.jit, static_argnames=("cell", "block", "orientations", "norm"))

@@ -34,7 +34,7 @@ def quadratic(w: Float[Array, "..."], curvature: float = 1.0) -> Float[Array, ""
       18.0
     """
     _require.floats(w=w)
-    _require.real("curvature", curvature)
+    curvature = _require.real("curvature", curvature)
     return curvature / 2 * jnp.sum(w * w)
 
 

@@ -36,6 +36,9 @@ __all__ = [
 ]
 
 
+_MOST_DRAWS = 2**27  # numbers drawn at once, 1 GiB of them
+
+
 class Roc(NamedTuple):
     """The receiver operating characteristic: what each threshold accepts.
 
@@ -199,7 +202,7 @@ def one_shot(
     if len(classes) < 2:
         raise ValueError(f"labels of {len(classes)} class: an episode takes two or more")
     ways = _require.count("ways", ways, least=2, most=len(classes))
-    episodes = _require.count("episodes", episodes)
+    episodes = _require.count("episodes", episodes, most=_MOST_DRAWS // len(classes))
     if counts.min() < 2:
         raise ValueError(f"class {classes[counts.argmin()]} has one sample: an episode takes two")
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
@@ -288,7 +291,7 @@ def _checked(distances: object, same: object) -> tuple[np.ndarray, np.ndarray]:
     y = y.astype(bool)
     if y.all() or not y.any():
         raise ValueError(
-            f"{y.sum()} of {len(y)} pairs are of one class: there must be pairs of both sorts"
+            f"same: {y.sum()} of {len(y)} pairs are of one class: there must be pairs of both sorts"
         )
     return d, y
 

@@ -434,6 +434,13 @@ def test_sharpness_is_the_algebraically_largest_eigenvalue(eigenvalues):
     np.testing.assert_allclose(found, eigenvalues.max(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_sharpness_in_half_precision(dtype):
+    start = jnp.ones(3, dtype)
+    found = descent.sharpness(lambda w: 2 * jnp.sum(w * w), start, key=jax.random.key(0))
+    np.testing.assert_allclose(found, 4, rtol=0.02)
+
+
 def test_sharpness_passes_through_a_custom_vjp():
     @jax.custom_vjp
     def square(w):

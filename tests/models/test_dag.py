@@ -592,6 +592,12 @@ def test_what_is_no_graph_is_refused(graph, message):
         (lambda g: dag.check(g, {}, {"x": 1.0}, [3]), r"outputs must be names of nodes, not \[3\]"),
         (lambda g: dag.backward(g, {}, {"x": 1.0, "s": 1.0}, 3), "g must be a mapping"),
         (lambda g: dag.backward(g, {}, {"x": 1.0, "s": 1.0}, {"s": "a"}), r"g\['s'\] must be an a"),
+        (
+            lambda g: dag.backward(
+                {"s": Node(multiply, ("x",), "w")}, {}, {"x": 1.0, "s": 1.0}, {}
+            ),
+            "node 's' uses the weight 'w'.* not in params",
+        ),
         (lambda g: dag.equations(g, ["s"]), r"output \['s'\] is not among the nodes"),
         (lambda g: dag.operator(g, "x", "s"), "inputs must be a tuple of names, not 'x'"),
         (lambda g: dag.layer(3), "operator must be a function of arrays, not an int"),

@@ -109,7 +109,7 @@ def test_tensors_that_do_not_fit_are_all_named(tensors):
 def test_images_of_another_shape_are_refused(shape):
     params = jax.eval_shape(lenet.init, jax.random.key(0))
     for function in (lenet.apply, lenet.features):
-        with pytest.raises(ValueError, match=r"lenet: images \(3, .*must be \[batch, 28, 28, 1\]"):
+        with pytest.raises(ValueError, match=r"lenet: inputs \(3, .*must be \[batch, 28, 28, 1\]"):
             jax.eval_shape(function, params, jnp.zeros(shape))
 
 
@@ -162,3 +162,28 @@ def test_running_statistics_and_groups_make_the_way_too():
     assert list(again) == list(tensors)
     for name, tensor in tensors.items():
         np.testing.assert_array_equal(again[name], tensor)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda: lenet.from_torch({1: np.ones(2)}), r"tensors holds \[1\]: names must be text"),
+        (lambda: lenet.from_torch(3), "tensors must be a mapping of names to arrays, not an int"),
+        (lambda: lenet.to_torch(3), "params must be the dict of layers .*, not an int"),
+        (lambda: lenet.to_torch({1: 2}), r"params holds \[1\]: names must be text"),
+        (
+            lambda: layouts.to_torch({}, {}, {}, (Dense("dense", 3),), (2,)),
+            "names holds no 'dense': it must name every row with parameters",
+        ),
+        (
+            lambda: layouts.from_torch({}, 3, (Dense("dense", 3),), (2,)),
+            "names must be a mapping of the names of rows .*, not an int",
+        ),
+        (lambda: lenet.apply({}, jnp.ones((1, 28, 28))), r"lenet: inputs \(1, 28, 28\): they must"),
+        (lambda: lenet.apply({}, "x"), "inputs must be an array of numbers, not a str"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_no_mapping_and_no_digit_is_refused(function, message):
+    with pytest.raises(ValueError, match=message):
+        function()

@@ -60,6 +60,7 @@ def test_init_is_uniform_within_one_over_the_root_of_the_fan_in():
         ((), r"sizes \(\): give two widths or more"),
         ((3, 0, 1), r"sizes\[1\] must be an int of at least 1, not 0"),
         ((3.0, 1), r"sizes\[0\] must be an int of at least 1, not 3\.0"),
+        ((10**6, 10**6, 1), r"sizes \(1000000, .* make 1,000,001,000,000 weights, more than 2,1"),
         (3, "sizes must be a sequence of ints, not 3"),
         ("31", "sizes must be a sequence of ints, not '31'"),
     ],
@@ -338,11 +339,13 @@ def test_what_does_not_fit_is_refused():
         mlp.backward(params, inputs, targets)
     with pytest.raises(ValueError, match="probes must be Activations, zeros like"):
         mlp.forward(params, inputs, probes=inputs)
-    with pytest.raises(ValueError, match="loss must be a function of outputs and targets"):
+    with pytest.raises(ValueError, match="loss must be a function of arrays with a rule beside it"):
         mlp.gradient_step(params, inputs, targets, 0.1, loss=3)
     with pytest.raises(ValueError, match="scale must be a finite number, not 'x'"):
         mlp.collapse(params, scale="x")
-    with pytest.raises(LookupError, match="no function cos_backward"):
+    with pytest.raises(ValueError, match="loss: no function cos_backward"):
+        mlp.gradient_step(params, inputs, targets, 0.1, loss=jnp.cos)
+    with pytest.raises(LookupError, match="activation: no function cos_backward"):
         mlp.gradient_step(params, inputs, targets, 0.1, activation=jnp.cos)
 
 

@@ -274,7 +274,7 @@ X, Y = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), np.array([1, -1, 1])
         (X[:0], Y[:0], {}, r"N > 0, got shape \(0, 2\)"),
         (X[:, :, None], Y, {}, r"inputs must be one row .* got shape \(2, 2, 1\) for 2 inputs"),
         (X * [1, np.inf], Y, {}, r"inputs must be finite, not inf at index \(0, 1\)"),
-        (X, Y, {"max_epochs": 0}, "max_epochs must be an int of at least 1, not 0"),
+        (X, Y, {"max_epochs": 0}, "max_epochs must be an int from 1 to 16777216, not 0"),
         (X, Y, {"test": (X * np.nan, Y)}, "test inputs must be finite, not nan"),
         (X, Y, {"test": (X, 2 * Y)}, "test targets must be -1 or [+]1, not 2 at index 0"),
         (X, Y, {"test": (X[:, :1], Y)}, r"got shapes \(3, 2\) and \(3, 1\)"),
@@ -335,7 +335,7 @@ def test_zero_against_one_on_the_full_set(full_mnist):
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (lambda: perceptron.fit(X, Y, 2.5), r"max_epochs must be an int of at least 1, not 2\.5"),
+        (lambda: perceptron.fit(X, Y, 2.5), r"max_epochs must be an int from 1 to .* not 2\.5"),
         (lambda: perceptron.fit(X, Y, 1, key=0), "pass one key made by jax.random.key"),
         (lambda: perceptron.fit(X, Y, 1, features=3), "features must be a function .* not an int"),
         (
@@ -353,7 +353,11 @@ def test_zero_against_one_on_the_full_set(full_mnist):
             lambda: perceptron.update(jnp.ones(2), jnp.ones(2), jnp.ones(3)),
             r"target \(3,\): it must be one number, -1 or \+1",
         ),
-        (lambda: perceptron.path(X, Y, 0), "epochs must be an int of at least 1, not 0"),
+        (
+            lambda: perceptron.path(X, Y, 10**9),
+            "epochs must be an int from 1 to 44739242, not 1000000000: an epoch keeps 6 numbers",
+        ),
+        (lambda: perceptron.path(X, Y, 0), "epochs must be an int from 1 to 44739242, not 0"),
         (
             lambda: perceptron.update(jnp.ones(2), jnp.ones(3), jnp.array(1)),
             r"weights \(2,\) against example \(3,\): .* one weight a feature",

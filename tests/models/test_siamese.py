@@ -130,7 +130,7 @@ def test_wrong_branches_are_refused():
         (lambda: siamese.apply(None, PAIRS, 3), "embed must be a function .*, not an int"),
         (
             lambda: siamese.apply(None, PAIRS, lambda p, x: 1.0),
-            "embedding must be an array",
+            "embed must return an array, one row an input, not a float",
         ),
         (
             lambda: siamese.contributions(3, PARAMS, PAIRS, EMBED),
@@ -141,7 +141,8 @@ def test_wrong_branches_are_refused():
             "loss must return a floating-point scalar",
         ),
         (lambda: siamese.on_sphere("x"), "embed must be a function .*, not a str"),
-        (lambda: siamese.untie(PARAMS, 0), "branches must be an int of at least 1, not 0"),
+        (lambda: siamese.untie(PARAMS, 0), "branches must be an int from 1 to 65536, not 0"),
+        (lambda: siamese.untie(PARAMS, 10**9), "branches must be an int from 1 to 65536, not 10"),
         (lambda: siamese.init_untied(0, lambda key: 0, 2), "pass one key made by"),
         (lambda: siamese.apply_untied(3, PAIRS, EMBED), r"parameters \['an int'\] for inputs"),
     ],

@@ -447,7 +447,7 @@ def test_what_apply_refuses():
     inputs = images(2, 6, 7, 1)
     with pytest.raises(ValueError, match=r"^block/norm: no state of this name: pass what .* init_"):
         stack.apply(params, inputs, SMALL)
-    with pytest.raises(ValueError, match=r"^dense: no parameters of this name"):
+    with pytest.raises(ValueError, match=r"^dense: no params of this name"):
         stack.apply({"block": params["block"]}, inputs, SMALL, state=state)
 
 
@@ -478,6 +478,11 @@ def test_images_of_another_size_are_refused():
         (
             lambda: stack.init(KEY, (Dense("a", 2),), (4,), dtype=int),
             "dtype must be floating",
+        ),
+        (lambda: stack.describe((Dense("a", 2),), ()), r"input_shape \(\): give the axes of one"),
+        (
+            lambda: stack.init(KEY, (Dense("a", 10**6),), (10**6,)),
+            r"rows for input_shape \(1000000,\) have 1,000,001,000,000 parameters, more than 2,147",
         ),
         (lambda: stack.init_state(3), "params must be the dict of layers .*, not an int"),
     ],

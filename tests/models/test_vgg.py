@@ -244,10 +244,12 @@ def test_dropout_needs_a_key_and_training(network):
     [
         ({"image_size": 31}, "image_size 31: 5 pools halve it to nothing, it must be at least 32"),
         ({"config": "F"}, "unknown config 'F': expected one of A, B, C, D, E"),
-        ({"classes": 0}, "classes must be an int of at least 1, not 0"),
-        ({"channels": 0}, "channels=0: give an int of at least 1"),
-        ({"image_size": 32.0}, r"image_size=32\.0: give an int of at least 1"),
+        ({"classes": 0}, "classes must be an int from 1 to 1048576, not 0"),
+        ({"channels": 0}, "channels must be an int from 1 to 1048576, not 0"),
+        ({"image_size": 32.0}, r"image_size must be an int from 1 to .* not 32\.0"),
         ({"hidden": (4, 0)}, r"hidden\[1\] must be an int of at least 1, not 0"),
+        ({"image_size": 2**31}, "image_size must be an int from 1 to 1048576, not 2147483648"),
+        ({"hidden": (10**6, 10**6)}, r"hidden \(1000000, 1000000\): rows .* have 1,0.* parameters"),
         ({"hidden": 4096}, "hidden must be a sequence of ints, not 4096"),
         ({"config": ((0,),)}, r"config \(\(0,\),\): give one of A, .* for each block the features"),
         ({"config": (64,)}, r"config \(64,\): give one of A"),
@@ -262,7 +264,7 @@ def test_what_init_refuses(settings, message):
 
 def test_parameters_of_another_network_are_refused():
     inputs = jnp.zeros((1, 8, 8, 3))
-    with pytest.raises(ValueError, match=r"no VGG's parameters: there is no block1 in \['layer1'"):
+    with pytest.raises(ValueError, match=r"params are no VGG's: there is no block1 in \['layer1'"):
         vgg.apply({"layer1": {"kernel": jnp.ones((2, 2))}}, inputs)
     with pytest.raises(ValueError, match=r"there is no conv1 in \['norm1'\]"):
         vgg.apply({"block1": {"norm1": {}}}, inputs)

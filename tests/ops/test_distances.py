@@ -36,5 +36,5 @@ def test_pairwise_is_never_negative():
 def test_points_that_do_not_correspond_are_refused():
     with pytest.raises(ValueError, match=r"a \(3, 2\) against b \(2,\): .*pairwise"):
         distances.euclidean(jnp.ones((3, 2)), jnp.ones(2))
-    with pytest.raises(ValueError, match=r"points \(3, 2\) and \(3, 4\): .* of one dim"):
+    with pytest.raises(ValueError, match=r"a \(3, 2\) and b \(3, 4\): .* of one dim"):
         distances.pairwise(jnp.ones((3, 2)), jnp.ones((3, 4)))

@@ -1,10 +1,10 @@
-r"""Gradient descent as data: one run, a sweep over learning rates, and what can be said of them.
+r"""Gradient descent as data: one run, a sweep over learning rates, their verdicts and curvature.
 
 A descent is a `Trace` of arrays, ``steps + 1`` long: entry ``t`` is taken at the parameters after
 ``t`` steps, before the next one, so that entry 0 is the start and the last entry is the end. A
 sweep is the same trace with one more axis in front, a lane for each learning rate.
 
-What can be predicted beforehand is the *edge*: near a point where the largest eigenvalue of the
+What can be predicted is the *edge*: near a point where the largest eigenvalue of the
 Hessian, the `sharpness`, is ``s``, plain descent shrinks the error along that eigenvector only
 while ``eta < 2 / s``. Beyond, it grows until the curvature changes.
 

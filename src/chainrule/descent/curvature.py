@@ -88,7 +88,7 @@ def edge(sharpness: float, optimizer: OptimizerFactory = optax.sgd) -> float:
     if isinstance(optimizer, functools.partial) and optimizer.func is optax.sgd:
         known = not optimizer.args and set(optimizer.keywords) <= {"momentum"}
         momentum = optimizer.keywords.get("momentum") or 0.0
-        _require.real("momentum", momentum, least=0, below=1)
+        momentum = _require.real("momentum", momentum, least=0, below=1)
     _require.real("sharpness", sharpness, finite=False)
     if not known or math.isnan(sharpness):
         return math.nan
@@ -122,7 +122,7 @@ def quadratic_model(loss: Loss, params: PyTree, eta: float) -> Loss:
       [2.0, 1.0, 2.0]
     """
     params = checked(loss, params)
-    _require.real("eta", eta, above=0)
+    eta = _require.real("eta", eta, above=0)
     value, grads = jax.value_and_grad(loss)(params)
 
     def model(w: PyTree) -> Float[Array, ""]:
@@ -158,6 +158,8 @@ def _sharpness(params, key, loss, iterations):  # type: ignore[no-untyped-def]
     # The first entry is a Rayleigh quotient and cannot exceed the largest eigenvalue, which a 0
     # left behind by an exhausted subspace would do when all are negative.
     alpha = jnp.where(alive, alpha, alpha[0])
+    if alpha.dtype.itemsize < 4:  # there are no eigenvalues in half precision
+        alpha, beta = alpha.astype(jnp.float32), beta.astype(jnp.float32)
     tridiagonal = jnp.diag(alpha) + jnp.diag(beta[:-1], 1) + jnp.diag(beta[:-1], -1)
     return jnp.linalg.eigvalsh(tridiagonal)[-1]
 

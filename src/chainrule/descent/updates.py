@@ -1,8 +1,8 @@
 """One step of any optax optimizer, for descents and for training.
 
-Optimizers differ in what they ask for beside the gradient: a line search wants the loss as a
-function, Polyak's rate its value, SAM the gradient as a function. `update` computes all of it and
-passes each optimizer what it takes. What an optimizer raises comes back as one ValueError.
+Optimizers differ in what they need beside the gradient: a line search the loss as a function,
+Polyak's rate its value, SAM the gradient as a function. `update` passes each optimizer the
+arguments that it takes. An error of an optimizer becomes one ValueError.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ OptimizerFactory = Callable[..., optax.GradientTransformation]
 
 
 def checked(optimizer: Any) -> optax.GradientTransformation:
-    """Return an optimizer, and refuse what is none: a rate, or a function that makes one."""
+    """Return an optimizer, and refuse a rate or a function that makes one."""
     if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
         raise ValueError(
             f"optimizer must be an optax optimizer, not {_require.kind(optimizer)}: give one with "
@@ -55,7 +55,7 @@ def init(optimizer: optax.GradientTransformation, params: PyTree) -> PyTree:
     """Return the optimizer's state before the first step.
 
     Raises:
-      ValueError: the optimizer does not take such parameters, with what it says itself.
+      ValueError: the optimizer does not take such parameters; the message has its own error.
     """
     with _one_sentence("optimizer.init fails on these params"):
         return optimizer.init(params)
@@ -84,7 +84,7 @@ def update(
       The new parameters and the optimizer's new state.
 
     Raises:
-      ValueError: the optimizer fails, with what it says itself.
+      ValueError: the optimizer fails; the message has its own error.
 
     Example:
       >>> import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""What can be said of a descent when it is over: a word, and the numbers to read beside it."""
+"""How a descent went: a verdict in one word, and a summary in numbers."""
 
 import math
 from typing import Literal, NamedTuple

@@ -53,7 +53,7 @@ def contrastive(
       Hadsell, Chopra and LeCun, "Dimensionality reduction by learning an invariant mapping", CVPR
       2006, equation 4.
     """
-    _check_pairs(distances, same, margin)
+    margin = _check_pairs(distances, same, margin)
     missing = jax.nn.relu(margin - distances)
     return jnp.mean(jnp.where(same, jnp.square(distances), jnp.square(missing))) / 2
 
@@ -65,7 +65,7 @@ def contrastive_backward(
     margin: float = 1.0,
 ) -> tuple[Float[Array, "*shape"], None]:
     r"""Return :math:`\frac{g}{n} d` for a pair of one class, else :math:`-\frac{g}{n}(m - d)_+`."""
-    _check_pairs(distances, same, margin)
+    margin = _check_pairs(distances, same, margin)
     _require.incoming(g, ())
     missing = jax.nn.relu(margin - distances)
     return g / distances.size * jnp.where(same, distances, -missing), None
@@ -105,7 +105,7 @@ def triplet(
       classification", JMLR 2009; Schroff, Kalenichenko and Philbin, "FaceNet", CVPR 2015,
       equation 2.
     """
-    _check_triplets(positive, negative, margin)
+    margin = _check_triplets(positive, negative, margin)
     return jnp.mean(jax.nn.relu(positive - negative + margin))
 
 
@@ -116,7 +116,7 @@ def triplet_backward(
     margin: float = 1.0,
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     r"""Return :math:`\frac{g}{n}` where :math:`d^+ - d^- + m > 0`, and minus that: else 0."""
-    _check_triplets(positive, negative, margin)
+    margin = _check_triplets(positive, negative, margin)
     _require.incoming(g, ())
     gradient = jnp.where(positive - negative + margin > 0, g / positive.size, 0)
     return gradient, -gradient
@@ -160,7 +160,7 @@ def supervised_contrastive(
     References:
       Khosla et al., "Supervised contrastive learning", NeurIPS 2020, equation 2.
     """
-    _check_similarities(similarities, labels, temperature)
+    temperature = _check_similarities(similarities, labels, temperature)
     log_p, positive, weights = _log_softmax_of_others(similarities, labels, temperature)
     return -jnp.sum(weights[:, None] * jnp.where(positive, log_p, 0))
 
@@ -176,7 +176,7 @@ def supervised_contrastive_backward(
     .. math::
       \frac{g}{\tau |\{i : P_i \ne \emptyset\}|} \Big( p_{ij} - \frac{1_{j \in P_i}}{|P_i|} \Big)
     """
-    _check_similarities(similarities, labels, temperature)
+    temperature = _check_similarities(similarities, labels, temperature)
     _require.incoming(g, ())
     log_p, positive, weights = _log_softmax_of_others(similarities, labels, temperature)
     others = ~jnp.eye(len(labels), dtype=bool)
@@ -200,25 +200,25 @@ def _log_softmax_of_others(
     return log_p, positive, weights.astype(similarities.dtype)
 
 
-def _check_pairs(distances: Array, same: Array, margin: float) -> None:
+def _check_pairs(distances: Array, same: Array, margin: float) -> float:
     check_mean(distances=distances, same=same)
     _require.among("same", same, (0, 1), "True for a pair of one class")
     _require.within("distances", distances, least=0, finite=False)
-    _check_margin(margin)
+    return _check_margin(margin)
 
 
-def _check_triplets(positive: Array, negative: Array, margin: float) -> None:
+def _check_triplets(positive: Array, negative: Array, margin: float) -> float:
     check_mean(positive=positive, negative=negative)
     _require.within("positive", positive, least=0, finite=False)
     _require.within("negative", negative, least=0, finite=False)
-    _check_margin(margin)
+    return _check_margin(margin)
 
 
-def _check_margin(margin: float) -> None:
-    _require.real("margin", margin, above=0, why="else one point for all inputs has no loss")
+def _check_margin(margin: float) -> float:
+    return _require.real("margin", margin, above=0, why="else one point for all inputs has no loss")
 
 
-def _check_similarities(similarities: Array, labels: Array, temperature: float) -> None:
+def _check_similarities(similarities: Array, labels: Array, temperature: float) -> float:
     _require.floats(similarities=similarities)
     _require.arrays(labels=labels)
     if similarities.shape != (*labels.shape, *labels.shape) or labels.ndim != 1:
@@ -226,7 +226,7 @@ def _check_similarities(similarities: Array, labels: Array, temperature: float) 
             f"similarities {similarities.shape} against labels {labels.shape}: "
             "they must be [batch, batch] and [batch]"
         )
-    _require.real("temperature", temperature, above=0)
+    return _require.real("temperature", temperature, above=0)
 
 
 def __dir__() -> list[str]:

@@ -207,7 +207,7 @@ def hinge(
       >>> hinge(jnp.array([2.0, 0.5, 0.5, -1.0]), jnp.array([1, 1, -1, 1]))
       Array(1., dtype=float32)
     """
-    _require.real("margin", margin, least=0)
+    margin = _require.real("margin", margin, least=0)
     agreement = _agreement(scores, targets)
     # Written with > so that the corner keeps its slope, and NaN stays NaN.
     return jnp.mean(jnp.where(agreement > margin, 0, margin - agreement))
@@ -221,7 +221,7 @@ def hinge_backward(
     margin: float = 1.0,
 ) -> tuple[Float[Array, "*shape"], None]:
     r"""Return :math:`-\frac{g}{n} y` for the scores where :math:`y s \le m`, else 0."""
-    _require.real("margin", margin, least=0)
+    margin = _require.real("margin", margin, least=0)
     _require.incoming(g, ())
     beyond = _agreement(scores, targets) > margin
     return jnp.where(beyond, 0, -g / scores.size * targets.astype(scores.dtype)), None

@@ -1,6 +1,6 @@
 """The notes' network for digits, after LeNet-5 (LeCun et al., 1998): two convolutions, two layers.
 
-It is the table `ROWS`, which `chainrule.models.stack` runs. The ReLU stands after the pool: the
+It is the table `ROWS`, which `chainrule.models.stack` runs. The ReLU follows the pool: the
 ReLU of the maximum is the maximum of the ReLUs, at a ninth of the cost.
 
 Example:
@@ -161,8 +161,8 @@ def _check(inputs: Array) -> None:
     _require.arrays(inputs=inputs)
     if inputs.shape[1:] != INPUT_SHAPE:
         raise ValueError(
-            f"lenet: images {inputs.shape}: they must be [batch, 28, 28, 1]; a batch without the "
-            "axis of channels gets it by images[..., None]"
+            f"lenet: inputs {inputs.shape}: they must be [batch, 28, 28, 1]; a batch without the "
+            "axis of channels gets it by inputs[..., None]"
         )
 
 

@@ -12,7 +12,7 @@ the transpose of the weight in the notes, and every product of the notes appears
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from chainrule import _require
 from chainrule.losses import squared_error
-from chainrule.ops import backward_of
+from chainrule.ops import NoRuleError, backward_of
 from chainrule.ops.activations import relu
 from chainrule.ops.linear import linear, linear_backward
 
@@ -38,6 +38,9 @@ __all__ = [
 
 Params = dict[str, dict[str, Float[Array, "..."]]]
 """``{"layer1": {"kernel": [in, out], "bias": [out]}, "layer2": ...}``"""
+
+
+_MOST_WEIGHTS = 2**31  # 8 GiB
 
 
 class Activations(NamedTuple):
@@ -85,7 +88,8 @@ def init(key: PRNGKeyArray, sizes: Sequence[int]) -> Params:
       ``{"layer1": {"kernel": [in, out], "bias": [out]}, "layer2": ...}``.
 
     Raises:
-      ValueError: ``key`` is no key, there are fewer than two sizes, or one is below 1.
+      ValueError: ``key`` is no key, there are fewer than two sizes, one is below 1, or they make
+        more than 2^31 weights.
 
     Example:
       >>> params = init(jax.random.key(0), (784, 200, 1))
@@ -96,6 +100,8 @@ def init(key: PRNGKeyArray, sizes: Sequence[int]) -> Params:
     sizes = _require.sizes("sizes", sizes)
     if len(sizes) < 2:
         raise ValueError(f"sizes {sizes}: give two widths or more, the inputs' first")
+    if (weights := sum(a * b for a, b in itertools.pairwise(sizes))) > _MOST_WEIGHTS:
+        raise ValueError(f"sizes {sizes} make {weights:,} weights, more than {_MOST_WEIGHTS:,}")
     params: Params = {}
     keys = jax.random.split(key, len(sizes) - 1)
     for index, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
@@ -231,7 +237,7 @@ def backward(
     """
     _require.instance("activations", activations, Activations, "what forward returns")
     _require.incoming(g, activations.outputs.shape)
-    rule = backward_of(activation)
+    rule = _rule("activation", activation)
     names = _layers(params)
     grads: Params = {}
     by_s: dict[str, Array] = {}
@@ -288,11 +294,11 @@ def gradient_step(
       >>> bool(loss < 1e-6)
       True
     """
-    _require.real("eta", eta, above=0)
-    _require.function("loss", loss, "of outputs and targets")
+    eta = _require.real("eta", eta, above=0)
+    loss_rule = _rule("loss", loss)
     activations = forward(params, inputs, activation=activation)
     value = loss(activations.outputs, targets)
-    g, _ = backward_of(loss)(jnp.ones_like(value), activations.outputs, targets)
+    g, _ = loss_rule(jnp.ones_like(value), activations.outputs, targets)
     grads = backward(params, activations, g, activation=activation).params
     return jax.tree.map(lambda weight, grad: weight - eta * grad, params, grads), value
 
@@ -325,8 +331,8 @@ def collapse(
       >>> bool(jnp.allclose(deep, linear(inputs, **collapse(params)), atol=1e-6))
       True
     """
-    _require.real("scale", scale)
-    _require.real("shift", shift)
+    scale = _require.real("scale", scale)
+    shift = _require.real("shift", shift)
     first, *others = _layers(params)
     kernel, bias = params[first]["kernel"], params[first]["bias"]
     for layer in others:
@@ -334,6 +340,15 @@ def collapse(
         kernel = scale * kernel @ above["kernel"]
         bias = (scale * bias + shift) @ above["kernel"] + above["bias"]
     return {"kernel": kernel, "bias": bias}
+
+
+def _rule(name: str, operator: Callable[..., Array]) -> Callable[..., Any]:
+    """Return the rule of an argument, and name the argument if it has none."""
+    _require.function(name, operator, "of arrays with a rule beside it")
+    try:
+        return backward_of(operator)
+    except NoRuleError as error:
+        raise NoRuleError(f"{name}: {error}") from error
 
 
 def _layers(params: Params) -> list[str]:
@@ -345,12 +360,14 @@ def _layers(params: Params) -> list[str]:
     # Counted, not iterated over: a dict that went through jit is sorted, layer10 before layer2.
     names = [f"layer{index}" for index in range(1, len(params) + 1)]
     if not names or set(names) != set(params):
-        raise ValueError(f"the layers are called {list(params)}: expected {names or ['layer1']}")
+        raise ValueError(
+            f"params: the layers are called {list(params)}: expected {names or ['layer1']}"
+        )
     for name in names:
         layer = params[name]
         if not isinstance(layer, dict) or set(layer) != {"kernel", "bias"}:
             found = list(layer) if isinstance(layer, dict) else _require.kind(layer)
-            raise ValueError(f"{name} holds {found}: expected a kernel and a bias")
+            raise ValueError(f"params: {name} holds {found}: expected a kernel and a bias")
     return names
 
 

@@ -32,6 +32,9 @@ Features = Callable[[Array], Array]
 # weights change, and for little of the product to be lost when they do.
 _BLOCK = 32
 
+_MOST_EPOCHS = 2**24  # there are a few numbers for each
+_MOST_KEPT = 2**28  # numbers, 1 GiB
+
 
 class Errors(NamedTuple):
     """Fractions of examples with ``y (w . x) <= 0`` after each epoch.
@@ -174,10 +177,11 @@ def path(
       >>> path(jnp.array([[1.0, 2.0], [3.0, 1.0]]), jnp.array([1, -1]), epochs=1).tolist()
       [[0.0, 0.0], [1.0, 2.0], [-2.0, 1.0]]
     """
-    epochs = _require.count("epochs", epochs)
     _require.flag("bias", bias)
     _check(inputs, targets)
-    _width(inputs, None)
+    kept = len(inputs) * (_width(inputs, None) + bias)
+    why = f"an epoch keeps {kept} numbers"
+    epochs = _require.count("epochs", epochs, most=max(1, _MOST_KEPT // kept), why=why)
     x, targets = _rows(jnp.asarray(inputs), bias, None), jnp.asarray(targets)
 
     def step(weights: Array, i: Array) -> tuple[Array, Array]:
@@ -242,7 +246,7 @@ def fit(
       >>> bool(fit(*xor, max_epochs=1000, bias=True, features=with_product).converged)
       True
     """
-    max_epochs = _require.count("max_epochs", max_epochs)
+    max_epochs = _require.count("max_epochs", max_epochs, most=_MOST_EPOCHS)
     _require.flag("bias", bias)
     if key is not None:
         _require.one_key(key)

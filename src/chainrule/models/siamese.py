@@ -28,6 +28,7 @@ from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from chainrule import _require
@@ -44,6 +45,8 @@ __all__ = [
     "on_sphere",
     "untie",
 ]
+
+_MOST_BRANCHES = 2**16
 
 Embed = Callable[[PyTree, Array], Array]
 """``embed(params, inputs) -> embeddings``."""
@@ -165,7 +168,7 @@ def init_untied(key: PRNGKeyArray, init: Callable[[PRNGKeyArray], PyTree], branc
     """
     _require.one_key(key)
     _require.function("init", init, "of a key")
-    branches = _require.count("branches", branches)
+    branches = _require.count("branches", branches, most=_MOST_BRANCHES)
     keys = jax.random.split(key, branches)
     return {f"branch{b + 1}": init(keys[b]) for b in range(branches)}
 
@@ -183,7 +186,7 @@ def untie(params: PyTree, branches: int) -> PyTree:
     Raises:
       ValueError: there are no branches.
     """
-    branches = _require.count("branches", branches)
+    branches = _require.count("branches", branches, most=_MOST_BRANCHES)
     return {f"branch{b + 1}": params for b in range(branches)}
 
 
@@ -243,7 +246,7 @@ def contributions(
     """
     _require.function("loss", loss, "of the embeddings")
     _check_branches(inputs)
-    copies = untie(params, inputs.shape[1])
+    copies = untie(_require.floating(params), inputs.shape[1])
 
     def of_copies(copies: PyTree) -> Float[Array, ""]:
         return loss(apply_untied(copies, inputs, embed))
@@ -255,7 +258,8 @@ def contributions(
 def _embed(embed: Embed, params: PyTree, inputs: Array) -> Array:
     _require.function("embed", embed, "of the parameters and the inputs")
     z = embed(params, inputs)
-    _require.arrays(embedding=z)
+    if not isinstance(z, jax.Array | np.ndarray):
+        raise ValueError(f"embed must return an array, one row an input, not {_require.kind(z)}")
     if z.ndim != 2 or len(z) != len(inputs):
         raise ValueError(
             f"the embedding of inputs {inputs.shape} is {z.shape}: expected one row an input"

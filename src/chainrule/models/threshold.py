@@ -183,8 +183,8 @@ def descend(
       ([0, 0, 0, 1], [0, 0, 0, 1])
     """
     bits = _check_table(table)
-    _require.real("eta", eta, above=0)
-    steps = _require.count("steps", steps, least=0)
+    eta = _require.real("eta", eta, above=0)
+    steps = _require.count("steps", steps, least=0, most=2**31 - 1)
     inputs = jnp.asarray(_rows(bits.size.bit_length() - 1), float)
     signs = jnp.asarray(np.where(bits == 1, 1.0, -1.0))
 

@@ -32,7 +32,20 @@ from chainrule.models import stack
 from chainrule.models.stack import Conv, Dense, Dropout, Norm, Pool, Row, Tree, init_state
 from chainrule.ops.activations import relu
 
-__all__ = ["CONFIGS", "Blocks", "apply", "features", "init", "init_state", "probabilities", "rows"]
+__all__ = [
+    "CONFIGS",
+    "MOST",
+    "Blocks",
+    "apply",
+    "features",
+    "init",
+    "init_state",
+    "probabilities",
+    "rows",
+]
+
+MOST = 2**20
+"""The most pixels along a side, channels or classes."""
 
 Blocks = Sequence[Sequence[int | tuple[int, int]]]
 """For each block, of each convolution the features, or those and the size of its kernel."""
@@ -58,7 +71,7 @@ def rows(
     """Return the table of rows of a configuration, for `chainrule.models.stack`.
 
     Args:
-      config: a letter of `CONFIGS`, or blocks of one's own.
+      config: a letter of `CONFIGS`, or blocks.
       classes: how many outputs.
       hidden: the widths of the dense layers before the last one.
       batch_norm: whether a batch normalisation follows each convolution, before its ReLU.
@@ -69,14 +82,14 @@ def rows(
       ``dropout1``, ...
 
     Raises:
-      ValueError: an unknown letter, a block that is none, fewer than one class or feature, or a
+      ValueError: an unknown letter, a malformed block, fewer than one class or feature, or a
         dropout outside [0, 1).
 
     Example:
       >>> [row.name for row in rows(((8, 8),), hidden=(), classes=10)]
       ['block1/conv1', 'block1/conv2', 'block1/pool', 'dense1']
     """
-    _require.count("classes", classes)
+    classes = _require.count("classes", classes, most=MOST)
     _require.real("dropout", dropout, least=0, below=1)
     _require.flag("batch_norm", batch_norm)
     table: list[Row] = []
@@ -111,7 +124,7 @@ def init(
 
     Args:
       key: the source of the numbers.
-      config: a letter of `CONFIGS`, or blocks of one's own.
+      config: a letter of `CONFIGS`, or blocks.
       image_size: height and width of the images.
       channels: of the images.
       classes: how many outputs.
@@ -135,7 +148,8 @@ def init(
       ((3, 3, 64, 128), (25088, 4096))
     """
     _require.one_key(key)
-    _require.counts(image_size=image_size, channels=channels)
+    image_size = _require.count("image_size", image_size, most=MOST)
+    channels = _require.count("channels", channels, most=MOST)
     table = rows(config, classes=classes, hidden=hidden, batch_norm=batch_norm)
     pools = sum(isinstance(row, Pool) for row in table)
     if image_size < 2**pools:
@@ -143,7 +157,10 @@ def init(
             f"image_size {image_size}: {pools} pools halve it to nothing, it must be at least "
             f"{2**pools}"
         )
-    return stack.init(key, table, (image_size, image_size, channels))
+    try:
+        return stack.init(key, table, (image_size, image_size, channels))
+    except ValueError as error:
+        raise ValueError(f"config {config!r} with hidden {tuple(hidden)}: {error}") from error
 
 
 def apply(
@@ -297,10 +314,10 @@ def _blocks(config: str | Blocks) -> list[list[tuple[int, int]]]:
 
 def _numbered(tree: Tree, name: str) -> list[Tree]:
     """Return ``tree["name1"]``, ``tree["name2"]``, ...: a dict that went through jit is sorted."""
-    count = sum(key.startswith(name) for key in tree)
+    count = sum(isinstance(key, str) and key.startswith(name) for key in tree)
     wanted = [f"{name}{index}" for index in range(1, max(count, 1) + 1)]
     if missing := [key for key in wanted if key not in tree]:
-        raise ValueError(f"no VGG's parameters: there is no {missing[0]} in {sorted(tree)}")
+        raise ValueError(f"params are no VGG's: there is no {missing[0]} in {list(tree)}")
     return [tree[key] for key in wanted]
 
 

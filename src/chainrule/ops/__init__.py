@@ -8,7 +8,7 @@ An operator is a pure function that takes arrays by position and settings by key
 where ``g`` is the incoming gradient, of the shape of ``f(*arrays, **settings)``. A rule returns a
 bare array where the operator takes one array, else a tuple. `backward_of` finds it.
 
-The operators are plain JAX, so that ``jax.grad`` of them never looks at the rules: it stays the
+The operators are plain JAX, so that ``jax.grad`` of them does not use the rules and remains an
 independent check of each.
 """
 
@@ -19,11 +19,15 @@ from typing import Any
 
 from chainrule import _require
 
-__all__ = ["backward_of"]
+__all__ = ["NoRuleError", "backward_of"]
+
+
+class NoRuleError(LookupError, ValueError):
+    """An operator has no backward rule beside it."""
 
 
 def backward_of(operator: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the backward rule that stands beside an operator.
+    """Return the backward rule beside an operator.
 
     Args:
       operator: a function of one of the modules of `chainrule.ops`, or of yours; or a
@@ -34,7 +38,7 @@ def backward_of(operator: Callable[..., Any]) -> Callable[..., Any]:
       settings fixed.
 
     Raises:
-      LookupError: there is no such function.
+      NoRuleError: there is no such function; a LookupError and a ValueError.
       ValueError: the operator is no function.
 
     Example:
@@ -53,7 +57,7 @@ def backward_of(operator: Callable[..., Any]) -> Callable[..., Any]:
     module = getattr(operator, "__module__", "")
     rule = getattr(sys.modules.get(module), name, None)
     if rule is None:
-        raise LookupError(
+        raise NoRuleError(
             f"no function {name} in module {module!r}: write the rule beside the operator"
         )
     return rule

@@ -95,7 +95,7 @@ def conv(inputs: Array, kernel: Array, window: Window) -> Array:
     Args:
       inputs: ``[batch, *space, channels]``.
       kernel: ``[*window, channels, features]``.
-      window: where the kernel stands.
+      window: the placement of the kernel.
 
     Returns:
       ``[batch, *outputs, features]``.

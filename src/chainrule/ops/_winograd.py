@@ -70,7 +70,7 @@ def conv(
     Args:
       inputs: ``[batch, height, width, channels]``.
       kernel: ``[3, 3, channels, features]``.
-      window: where the kernel stands.
+      window: the placement of the kernel.
       finite: whether to filter: a NaN would spread to the whole tile, and so would an infinity.
       otherwise: the convolution to use if not.
       back: whether this is the transpose, from ``[batch, rows, columns, features]`` to

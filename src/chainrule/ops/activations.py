@@ -70,8 +70,8 @@ def affine(
       Array([-2.5,  6.5], dtype=float32)
     """
     _require.floats(inputs=inputs)
-    _require.real("scale", scale)
-    _require.real("shift", shift)
+    scale = _require.real("scale", scale)
+    shift = _require.real("shift", shift)
     return scale * inputs + shift
 
 
@@ -84,7 +84,7 @@ def affine_backward(
 ) -> Float[Array, "*shape"]:
     r"""Return :math:`a g`."""
     _check(g, inputs)
-    _require.real("scale", scale)
+    scale = _require.real("scale", scale)
     return scale * g
 
 
@@ -124,7 +124,7 @@ def sigmoid(inputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
       Array([0.5       , 0.7310586], dtype=float32)
     """
     _require.floats(inputs=inputs)
-    # The formula as it stands overflows for x < -88 in float32, and its gradient is NaN there.
+    # The plain formula overflows for x < -88 in float32, and its gradient is NaN there.
     return jax.nn.sigmoid(inputs)
 
 
@@ -197,7 +197,7 @@ def leaky_relu(inputs: Float[Array, "*shape"], *, slope: float = 0.01) -> Float[
       Array([-0.2,  3. ], dtype=float32)
     """
     _require.floats(inputs=inputs)
-    _require.real("slope", slope)
+    slope = _require.real("slope", slope)
     # jax.nn.leaky_relu has the slope 1 at 0, PyTorch's the slope a, as here.
     return jnp.where(inputs > 0, inputs, slope * inputs)
 
@@ -207,7 +207,7 @@ def leaky_relu_backward(
 ) -> Float[Array, "*shape"]:
     r"""Return :math:`g` where the input is positive, else :math:`a g`."""
     _check(g, inputs)
-    _require.real("slope", slope)
+    slope = _require.real("slope", slope)
     return jnp.where(inputs > 0, g, slope * g)
 
 
@@ -229,7 +229,7 @@ def elu(inputs: Float[Array, "*shape"], *, alpha: float = 1.0) -> Float[Array, "
       Array([-0.63212055, 3. ], dtype=float32)
     """
     _require.floats(inputs=inputs)
-    _require.real("alpha", alpha)
+    alpha = _require.real("alpha", alpha)
     # expm1 must not see large inputs: the branch that is not taken would send 0 * inf = NaN back.
     below = jnp.where(inputs > 0, 0, inputs)
     return jnp.where(inputs > 0, inputs, alpha * jnp.expm1(below))
@@ -240,7 +240,7 @@ def elu_backward(
 ) -> Float[Array, "*shape"]:
     r"""Return :math:`g` where the input is positive, else :math:`\alpha e^x g`."""
     _check(g, inputs)
-    _require.real("alpha", alpha)
+    alpha = _require.real("alpha", alpha)
     below = jnp.where(inputs > 0, 0, inputs)
     return jnp.where(inputs > 0, g, alpha * jnp.exp(below) * g)
 

@@ -150,8 +150,8 @@ def _check_rows(a: Array, b: Array) -> None:
     _require.floats(a=a, b=b)
     if (a.ndim, b.ndim) != (2, 2) or a.shape[1] != b.shape[1]:
         raise ValueError(
-            f"pairwise: points {a.shape} and {b.shape}: they must be [rows, dim] and "
-            "[columns, dim], of one dimension"
+            f"pairwise: a {a.shape} and b {b.shape}: they must be [rows, dim] and [columns, dim], "
+            "points of one dimension"
         )
 
 

@@ -1,7 +1,7 @@
-"""The pools: the largest or the mean value under a window that moves over the inputs.
+"""Pooling: the largest or the mean value under a window that moves over the inputs.
 
 Images are ``[batch, height, width, channels]``; with one axis or three between the batch and the
-channels everything works as well. Each channel is pooled by itself.
+channels they work as well. Each channel is pooled separately.
 
 Example:
   A maximum keeps a quarter of the values, and its gradient goes to the values that it kept:
@@ -104,7 +104,7 @@ def max_pool_backward(
     placed = _place("max_pool_backward", inputs, window, stride, padding, dilation, ceil_mode)
     _require.incoming(g, (inputs.shape[0], *placed.outputs, inputs.shape[-1]))
     _, where = _max(inputs, placed)
-    # What each tap sees of the numbers of the places: those of the winners send g back.
+    # The place under each tap: where it is the winner's, g goes back to it.
     places = windows.views(_places(placed), placed, -1)
     return windows.put_back([jnp.where(where == place, g, 0) for place in places], placed)
 

@@ -1,4 +1,4 @@
-"""Where a window stands on its inputs: the geometry that convolution and pooling share."""
+"""The placement of a window on its inputs: the geometry that convolution and pooling share."""
 
 import functools
 import math
@@ -21,6 +21,7 @@ Padding = SupportsIndex | str | Sequence[SupportsIndex | Sequence[SupportsIndex]
 """One int for every side, one or a pair ``(lo, hi)`` an axis, or ``"same"`` or ``"valid"``."""
 
 
+_LARGEST = 2**31 - 1  # XLA's dimensions
 _MOST = 2**28  # positions of a padded image, 1 GiB a channel in float32
 
 
@@ -32,7 +33,7 @@ class Window(NamedTuple):
       size: its own.
       strides: from one position to the next.
       dilation: from one of its taps to the next: 1 has no holes.
-      padding: what was asked for, in values before and after.
+      padding: the values added before and after.
       outputs: how many positions there are.
     """
 
@@ -75,12 +76,12 @@ def place(
     dilation: PerAxis,
     ceil_mode: bool = False,
 ) -> Window:
-    """Work out where a window of this size stands on inputs with these axes of space.
+    """Place a window of this size on inputs with these axes of space.
 
     Raises:
-      ValueError: a number of values that is not the number of axes, a size, stride or dilation
-        that is no int of at least 1, a padding that is none of at least 0 or that makes more of
-        small inputs than fits into memory, or a window larger than the padded inputs.
+      ValueError: the number of values is not the number of axes, a size, stride or dilation is no
+        int of at least 1, a padding is no int of at least 0 or too large for memory, or the window
+        is larger than the padded inputs.
     """
     axes = len(inputs)
     size = per_axis(f"{name}: window", size, axes)
@@ -113,7 +114,7 @@ def per_axis(name: str, value: PerAxis, axes: int) -> tuple[int, ...]:
     """Spread one number over the axes, or check that there is one for each, all at least 1."""
     values = list(value) if _many(value) else [value] * axes  # type: ignore[arg-type]
     try:
-        found = tuple(_require.count(name, one) for one in values)
+        found = tuple(_require.count(name, one, most=_LARGEST) for one in values)
     except ValueError:
         found = ()
     if len(found) != axes:
@@ -126,7 +127,7 @@ def per_axis(name: str, value: PerAxis, axes: int) -> tuple[int, ...]:
 
 def _many(value: Any) -> bool:
     """Say whether there are several values: ints of NumPy are one, as Python's are."""
-    return isinstance(value, Sequence) or getattr(value, "ndim", 0) > 0
+    return isinstance(value, Sequence) or (isinstance(value, np.ndarray) and value.ndim > 0)
 
 
 def _spans(size: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[int, ...]:
@@ -144,7 +145,7 @@ def _pads(
     if word == "valid":
         return tuple((0, 0) for _ in inputs)
     if word == "same":
-        # As many positions as strides begun on the inputs; what is odd goes after.
+        # One position for each stride that begins on the inputs; an odd value goes after.
         short = [
             max((-(-n // s) - 1) * s + span - n, 0)
             for n, span, s in zip(inputs, spans, strides, strict=True)
@@ -153,7 +154,10 @@ def _pads(
     sides: list[Any] = list(padding) if _many(padding) else [padding] * len(inputs)  # type: ignore[arg-type]
     ends = [side if _many(side) else (side, side) for side in sides]
     try:
-        pads = tuple(tuple(_require.count("padding", n, least=0) for n in pair) for pair in ends)
+        pads = tuple(
+            tuple(_require.count("padding", n, least=0, most=_LARGEST) for n in pair)
+            for pair in ends
+        )
     except ValueError:
         pads = ()
     if len(pads) != len(inputs) or any(len(pair) != 2 for pair in pads):
@@ -198,7 +202,7 @@ def pad(
 def views(
     inputs: Num[Array, "batch *space channels"], window: Window, fill: int | float = 0
 ) -> list[Num[Array, "batch *outputs channels"]]:
-    """Return what each tap of the window sees at every position, one array a tap."""
+    """Return the values under each tap of the window at every position, one array a tap."""
     padded = pad(inputs, window.reach, fill)
     if window.strides == window.size and window.spans == window.size:
         return _cells(padded, window)
@@ -235,7 +239,7 @@ def _cells(padded: Array, window: Window) -> list[Array]:
 def put_back(
     parts: Sequence[Num[Array, "batch *outputs channels"]], window: Window
 ) -> Num[Array, "batch *space channels"]:
-    """Return the sum of what each tap sends back to the inputs: the transpose of `views`."""
+    """Return the sum of the taps' contributions to the inputs: the transpose of `views`."""
     none = (0, 0, 0)
     spread = []
     for part, offset in zip(parts, window.offsets, strict=True):

@@ -219,3 +219,39 @@ def test_what_save_refuses(files):
     with pytest.raises(ValueError, match=r"dense1/kernel is \(24, 7\), expected \(18816, 7\)"):
         torchvision.save(files / "b.npz", read.params, read.state)
     assert not (files / "b.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"image_size": 8.0}, r"image_size must be an int from 1 to 1048576, not 8\.0"),
+        ({"channels": 0}, "channels must be an int from 1 to 1048576, not 0"),
+        (
+            {"preprocessing": 3},
+            "preprocessing must be a Preprocessing, IMAGENET for .*, not an int",
+        ),
+        ({"classes": 9}, r"plain\.npz: .* tensors do not fit(.|\n)*\(config .* 13 pixels\)"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_what_load_refuses(files, settings, message):
+    with pytest.raises(ValueError, match=message):
+        torchvision.load(files / "plain.npz", **SETTINGS["plain"] | settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"image_size": 0}, "image_size must be an int from 1 to 1048576, not 0"),
+        ({"image_size": 1}, "image_size 1: block1/pool: .* larger than inputs"),
+        ({"state": 3}, "state must be the dict that init_state returns, not an int"),
+        ({"state": {1: 2}}, r"state holds \[1\]: names must be text"),
+        ({"preprocessing": "x"}, "preprocessing must be a Preprocessing, .* not a str"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_no_size_no_state_and_no_preprocessing_is_not_saved(files, settings, message):
+    params = torchvision.load(files / "plain.npz", **SETTINGS["plain"]).params
+    with pytest.raises(ValueError, match=message):
+        torchvision.save(files / "c.npz", params, **{"image_size": 13} | settings)
+    assert not (files / "c.npz").exists()

@@ -1,4 +1,4 @@
-"""What can be read off a graph without running it: orders, weights, names and texts."""
+"""Reading a graph without running it: its order, weights, names and texts."""
 
 import functools
 import graphlib
@@ -91,7 +91,7 @@ def problems_found(problems: Sequence[str]) -> ValueError:
 
 
 def look_up(params: Any, name: str) -> Any:
-    """Return what stands below ``"block1/conv2"`` in nested dicts, None where nothing does."""
+    """Return the value at ``"block1/conv2"`` in nested dicts, None where there is none."""
     for key in name.split("/"):
         if not isinstance(params, Mapping) or key not in params:
             return None

@@ -92,7 +92,7 @@ def check(
 
 
 class _Shapes:
-    """What operators return, each asked once for the same shapes."""
+    """The shapes that operators return, each traced once for the same inputs."""
 
     def __init__(self) -> None:
         self.known: dict[Any, jax.ShapeDtypeStruct | str] = {}
@@ -167,7 +167,7 @@ def _sharing(name: str, graph: Graph, shapes: Shapes) -> str:
         return ""
     return (
         f" (the weight {weight!r} is shared, and its shape fits node {others[0]!r}: one name "
-        "is one array; give a weight of another shape a name of its own)"
+        "is one array; give a weight of another shape another name)"
     )
 
 

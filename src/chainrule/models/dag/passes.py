@@ -148,6 +148,11 @@ def _check_backward(
         check_arrays(name, arrays)
     if missing := [name for name in graph if name not in activations]:
         raise ValueError(f"no activations of {missing}: pass what forward returned for this graph")
+    for name, node in graph.items():
+        if node.params is not None and look_up(params, node.params) is None:
+            raise ValueError(
+                f"node {name!r} uses the weight {node.params!r}, which is not in params"
+            )
     for name, gradient in g.items():
         if name not in activations:
             raise ValueError(f"g of {name!r}, which is not among {list(activations)}")

@@ -6,7 +6,7 @@ channels.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax.numpy as jnp
 import numpy as np
@@ -64,6 +64,8 @@ def from_torch(
         error lists all of them.
     """
     _require.instance("tensors", tensors, Mapping, "a mapping of names to arrays")
+    if strangers := [name for name in tensors if not isinstance(name, str)]:
+        raise ValueError(f"tensors holds {strangers}: names must be text")
     expected = _tensors(names, rows, input_shape)
     arrays = {name: np.asarray(a) for name, a in tensors.items() if not name.endswith(_COUNTER)}
     wrong = [f"{name} is missing" for name in expected if name not in arrays]
@@ -103,7 +105,7 @@ def to_torch(
     """
     _require.instance("params", params, dict, "the dict of layers that init returns")
     _require.instance("state", state, dict, "the dict of statistics that init_state returns")
-    flat = [flatten_dict(tree, sep="/") for tree in (params, state)]
+    flat = [_flat("params", params), _flat("state", state)]
     expected = _tensors(names, rows, input_shape)
     shapes = {path: np.shape(leaf) for leaves in flat for path, leaf in leaves.items()}
     if wrong := [
@@ -112,7 +114,8 @@ def to_torch(
         if shapes.get(path) != ours
     ]:
         raise ValueError(
-            f"{len(wrong)} arrays do not fit inputs of {input_shape}:\n  " + "\n  ".join(wrong)
+            f"params: {len(wrong)} arrays do not fit inputs of {input_shape}:\n  "
+            + "\n  ".join(wrong)
         )
     tensors = {}
     for name, (path, running, _, theirs, grid) in expected.items():
@@ -123,12 +126,21 @@ def to_torch(
     return tensors
 
 
+def _flat(name: str, tree: Tree) -> Tree:
+    if strangers := [key for key in tree if not isinstance(key, str)]:
+        raise ValueError(f"{name} holds {strangers}: names must be text")
+    return cast(Tree, flatten_dict(tree, sep="/"))
+
+
 def _tensors(
     names: Mapping[str, str], rows: Sequence[Row], input_shape: tuple[int, ...]
 ) -> dict[str, _Tensor]:
     """Return name to tensor, in the order of the rows."""
+    _require.instance("names", names, Mapping, "a mapping of the names of rows to those of tensors")
     found = {}
     for row, inputs, params, _ in stack.steps(rows, input_shape):
+        if params and row.name not in names:
+            raise ValueError(f"names holds no {row.name!r}: it must name every row with parameters")
         for leaf, ours in params.items():
             theirs: tuple[int, ...] = ours
             grid: tuple[int, ...] = ()

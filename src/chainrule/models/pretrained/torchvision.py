@@ -1,7 +1,7 @@
 """VGG's weights in the names and the layout of torchvision, read from a file and written to one.
 
 Files are ``.safetensors`` or ``.npz``, see `chainrule.data.tensors`. Beside the weights a file
-keeps the `Preprocessing` that their images need. Published files do not say it; those of
+keeps the `Preprocessing` that their images need. Published files do not have it; those of
 torchvision's ``IMAGENET1K_V1`` need `IMAGENET`:
 
 .. code-block:: python
@@ -30,6 +30,7 @@ from chainrule.models.stack.rows import checked
 __all__ = ["IMAGENET", "Preprocessing", "Weights", "load", "names", "preprocess", "save"]
 
 _FIELD = "preprocessing"
+_WANTED = "a Preprocessing, IMAGENET for example"
 
 
 class Weights(NamedTuple):
@@ -38,7 +39,7 @@ class Weights(NamedTuple):
     Attributes:
       params: as `chainrule.models.vgg.init` draws them.
       state: the running statistics; ``{}`` without batch normalisation.
-      preprocessing: what images need; None if neither the file nor the caller says it.
+      preprocessing: what images need; None if neither the file nor the caller gives it.
     """
 
     params: Tree
@@ -92,7 +93,7 @@ def load(
       classes: how many outputs.
       batch_norm: whether there are batch normalisations.
       hidden: the widths of the dense layers before the last one.
-      preprocessing: what images need, if the file does not say it.
+      preprocessing: what images need, if the file does not have it.
 
     Returns:
       Parameters, running statistics and preprocessing.
@@ -100,10 +101,13 @@ def load(
     Raises:
       FileNotFoundError: there is no such file.
       ValueError: the file is damaged, of another format or a pickle; it holds other weights (the
-        error lists all that are missing, unexpected or of another shape); or it says another
+        error lists all that are missing, unexpected or of another shape); or it has another
         preprocessing.
     """
     rows = vgg.rows(config, classes=classes, hidden=hidden, batch_norm=batch_norm)
+    _require.count("image_size", image_size, most=vgg.MOST)
+    _require.count("channels", channels, most=vgg.MOST)
+    _require.instance("preprocessing", preprocessing, (Preprocessing, type(None)), _WANTED)
     arrays, metadata = tensors.read(path)
     try:
         said = _parse(metadata[_FIELD]) if _FIELD in metadata else preprocessing
@@ -111,7 +115,7 @@ def load(
             arrays, names(rows), rows, (image_size, image_size, channels)
         )
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{path}: {error}\n(config {config!r}, {image_size} pixels)") from error
     if preprocessing not in (None, said):
         raise ValueError(f"{path} says {said}, not {preprocessing}: leave it out")
     return Weights(params, state, said)
@@ -148,11 +152,16 @@ def save(
       ['classifier.0.bias', 'classifier.0.weight', 'features.0.bias', 'features.0.weight']
     """
     rows = vgg.rows_of(params)
-    _require.count("image_size", image_size)
+    _require.count("image_size", image_size, most=vgg.MOST)
+    _require.instance("state", state, (dict, type(None)), "the dict that init_state returns")
+    _require.instance("preprocessing", preprocessing, (Preprocessing, type(None)), _WANTED)
     channels = params["block1"]["conv1"]["kernel"].shape[2]
-    arrays = layouts.to_torch(
-        params, state or {}, names(rows), rows, (image_size, image_size, channels)
-    )
+    image = (image_size, image_size, channels)
+    try:
+        statistics = {} if state is None else state
+        arrays = layouts.to_torch(params, statistics, names(rows), rows, image)
+    except ValueError as error:
+        raise ValueError(f"image_size {image_size}: {error}") from error
     words = {} if preprocessing is None else {_FIELD: json.dumps(dataclasses.asdict(preprocessing))}
     tensors.write(path, arrays, words)
 

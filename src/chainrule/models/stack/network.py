@@ -1,6 +1,7 @@
 """A table of rows as a network: its parameters, its statistics and its outputs."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -17,6 +18,8 @@ __all__ = ["Step", "Tree", "apply", "features", "init", "init_state", "steps"]
 
 Tree = dict[str, Any]
 """Layers, nested as their names are: ``{"block1": {"conv2": {"kernel": ..., "bias": ...}}}``"""
+
+_MOST_PARAMETERS = 2**31  # 8 GiB in float32
 
 _HE_NORMAL = _rows.as_matrix(jax.nn.initializers.he_normal())
 
@@ -65,7 +68,14 @@ def init(
         "scale": jax.nn.initializers.ones,
     }
     params: Tree = {}
-    for index, step in enumerate(steps(rows, input_shape)):
+    found = steps(rows, input_shape)
+    size = sum(math.prod(shape) for step in found for shape in step.params.values())
+    if size > _MOST_PARAMETERS:
+        raise ValueError(
+            f"rows for input_shape {input_shape} have {size:,} parameters, more than "
+            f"{_MOST_PARAMETERS:,}: describe needs no memory"
+        )
+    for index, step in enumerate(found):
         if step.params:
             once = jax.random.fold_in(key, index)
             layer = {leaf: draw[leaf](once, shape, dtype) for leaf, shape in step.params.items()}
@@ -178,7 +188,7 @@ def _run(
     _require.flag("train", train)
     for index, row in enumerate(_rows.checked(rows)):
         with _naming(row):
-            layer = {} if isinstance(row, Pool | Dropout) else _get(params, row.name, "parameters")
+            layer = {} if isinstance(row, Pool | Dropout) else _get(params, row.name, "params")
             statistics = _get(state, row.name, "state") if isinstance(row, Norm) else {}
             once = jax.random.fold_in(key, index) if train and key is not None else None
             with jax.named_scope(row.name):  # what profiles and x-rays call it
@@ -206,8 +216,10 @@ def steps(rows: Sequence[Row], input_shape: tuple[int, ...]) -> list[Step]:
     if twice := {name for name in names if names.count(name) > 1}:
         raise ValueError(f"rows {names}: {sorted(twice)} twice: give every row its own name")
     found, shape = [], _require.sizes("input_shape", input_shape)
+    if not shape:
+        raise ValueError("input_shape (): give the axes of one input, (*space, channels)")
     for row in rows:
-        with _naming(row):
+        with _naming(row, f" (input_shape {tuple(input_shape)})"):
             params = _rows.param_shapes(row, shape)
             as_arrays = {leaf: jax.ShapeDtypeStruct(s, jnp.float32) for leaf, s in params.items()}
             statistics = {leaf: as_arrays.get("scale") for leaf in ("mean", "var")}
@@ -223,20 +235,20 @@ def steps(rows: Sequence[Row], input_shape: tuple[int, ...]) -> list[Step]:
 
 
 @contextlib.contextmanager
-def _naming(row: Row) -> Iterator[None]:
-    """Begin every error with the name of the row."""
+def _naming(row: Row, where: str = "") -> Iterator[None]:
+    """Begin every error with the name of the row, and end it with where it arose."""
     try:
         yield
     except ValueError as error:
-        raise ValueError(f"{row.name}: {error}") from error
+        raise ValueError(f"{row.name}: {error}{where}") from error
 
 
-def _get(tree: Tree | None, name: str, kind: str) -> Tree:
+def _get(tree: Tree | None, name: str, argument: str) -> Tree:
     found: Any = tree
     for part in name.split("/"):
         if not isinstance(found, dict) or part not in found:
             raise ValueError(
-                f"no {kind} of this name: pass what init and init_state return for these rows"
+                f"no {argument} of this name: pass what init and init_state return for these rows"
             )
         found = found[part]
     return cast(Tree, found)

@@ -134,7 +134,7 @@ Row = Conv | Norm | Pool | Dense | Dropout
 
 
 def checked(rows: Any) -> tuple[Row, ...]:
-    """Return a table of rows, and refuse what is none."""
+    """Return a table of rows, and refuse anything else."""
     if not isinstance(rows, Sequence) or not all(isinstance(row, Row) for row in rows):
         found = rows if isinstance(rows, Sequence) else _require.kind(rows)
         raise ValueError(
@@ -263,7 +263,7 @@ def _check(row: Row) -> None:
 
 
 def window(row: Row, inputs: tuple[int, ...]) -> Window | None:
-    """Return where the window of a row stands, if it has one, given the shape of one input."""
+    """Return the placement of a row's window, if it has one, given the shape of one input."""
     space = inputs[:-1]
     match row:
         case Conv():
