@@ -3,6 +3,7 @@
 import sys
 import types
 
+import jax.numpy as jnp
 import pytest
 
 from chainrule import xray
@@ -12,6 +13,55 @@ from chainrule.xray.record import Record
 @pytest.fixture(scope="module")
 def report():
     return xray.xray(lambda x, y: x * y + x, 2.0, -3.0, compiled=False)
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_the_table_is_as_wide_as_the_terminal_at_most_and_breaks_no_name(monkeypatch, width):
+    def f(parameters, x):
+        long = jnp.concatenate([parameters["a layer"]["kernel"], x, x]).astype(jnp.float16)
+        return jnp.sum(long.astype(jnp.float32) ** 2 * jnp.float32(-1.5e-8))
+
+    parameters = {"a layer": {"kernel": jnp.array([[-1.25e-5, jnp.nan], [2.5e10, 1.0]])}}
+    found = xray.xray(f, parameters, jnp.ones((1, 2)), compiled=False)
+    monkeypatch.setenv("COLUMNS", str(width))
+    lines = str(found).splitlines()
+    assert max(map(len, lines)) <= width
+    starts = [line.split("  ")[0] for line in lines if line[:1].strip()]
+    for node in found.nodes:
+        column = [start for start in starts if fits(start, node.label)]
+        assert column, node.label
+        assert (node.label in column) == (node.label in starts)
+    assert ("…" in str(found)) == (width < 200)
+    for number in ("-1.25e-05,", "2.50e+10,", "-1.1921e-07"):
+        assert any(number in line for line in lines), "numbers are whole"
+
+
+def fits(short, name):
+    head, cut, tail = short.partition("…")
+    return name == short or (cut and name.startswith(head) and name.endswith(tail))
+
+
+def test_piped_it_has_120_columns(report, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr(sys, "__stdout__", None)
+    assert max(map(len, str(report).splitlines())) <= 120
+    monkeypatch.setenv("COLUMNS", "10")
+    assert len(str(report).splitlines()[1]) > 40, "narrower than 60 columns is no table"
+
+
+def test_the_shared_arguments_are_one_line_each():
+    def f(w, x, ids):
+        return jnp.sum(x @ w) + jnp.sum(jnp.tanh(w)) + x[ids[0]] + x[ids[1]]
+
+    found = xray.xray(f, jnp.ones((2, 1)), jnp.ones(2), jnp.array([0, 1]), compiled=False)
+    assert isinstance(found.shared(), tuple)
+    assert str(found.shared()).splitlines() == [
+        "w: 2 uses, gradient [[1.42], [1.42]]",
+        "x: 3 uses, gradient [2., 2.]",
+        "ids: 2 uses, no gradient",
+    ]
+    alone = xray.xray(jnp.sin, 1.0, compiled=False)
+    assert str(alone.shared()) == "no argument is used more than once"
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from chainrule.xray.flow import Flow
 from chainrule.xray.graph import Slot
 from chainrule.xray.picture import Picture, picture
 from chainrule.xray.record import Edge, Entry, Record
-from chainrule.xray.shared import Shared
+from chainrule.xray.shared import AllShared
 from chainrule.xray.words import rendered
 
 __all__ = ["Report", "xray"]
@@ -126,10 +126,11 @@ class Report:
         """
         return Report(inside.enter(self.record, node, step))
 
-    def shared(self) -> tuple[Shared, ...]:
+    def shared(self) -> AllShared:
         """Return every argument that is used more than once, with the gradient of each use.
 
-        A scan uses its constants, the weights of a recurrent network say, at every step.
+        Printed, it is one line an argument; each entry of it prints its uses. A scan uses its
+        constants, the weights of a recurrent network say, at every step.
         """
         return shared.shared(self.record)
 
@@ -256,7 +257,7 @@ class Report:
         return f'<iframe srcdoc="{page}" style="width: 100%; height: 480px; border: 0"></iframe>'
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
-        yield from table.tables(self.record)
+        yield from table.tables(self.record, options.max_width)
 
     def __str__(self) -> str:
         return rendered(self)

@@ -1,7 +1,11 @@
-"""Numbers and arrays in words, for tables, equations and pictures."""
+"""Numbers, arrays and places in words, for tables, equations and pictures."""
 
 import io
 import math
+import os
+import pathlib
+import shutil
+import sysconfig
 from typing import Any
 
 import numpy as np
@@ -9,7 +13,9 @@ from rich.console import Console, RenderableType
 
 from chainrule.xray.stats import Stats, stats
 
-__all__ = ["brief", "counts", "measured", "number", "rendered", "shape"]
+__all__ = ["brief", "counts", "measured", "nearby", "number", "rendered", "shape", "shortened"]
+
+_NARROWEST, _PIPED = 60, 120  # columns of text
 
 
 def number(x: Any, digits: int = 4) -> str:
@@ -68,8 +74,55 @@ def shape(aval: Any) -> str:
     return " × ".join(str(size) for size in aval.shape)
 
 
-def rendered(table: RenderableType, width: int = 120) -> str:
-    """Return what rich would print, as text."""
+def shortened(text: str, width: int) -> str:
+    """Return a text that takes at most ``width`` columns, without its middle if it is longer.
+
+    Example:
+      >>> shortened("broadcast_in_dim_12", 12), shortened("add_3", 12)
+      ('broadc…im_12', 'add_3')
+    """
+    if len(text) <= width:
+        return text
+    tail = (width - 1) // 2
+    return f"{text[: width - 1 - tail]}…{text[len(text) - tail :]}"
+
+
+def nearby(line: str) -> str:
+    """Return ``file:line (function)`` without the folders of this machine.
+
+    A file below the working folder is named from there, one of a package from its package, and any
+    other by its name alone.
+
+    Example:
+      >>> nearby(f"{os.getcwd()}/models/net.py:3 (loss)"), nearby("/home/me/net.py:3 (loss)")
+      ('models/net.py:3 (loss)', 'net.py:3 (loss)')
+      >>> nearby("/home/me/.venv/lib/python3.13/site-packages/flax/nnx/nn/linear.py:7 (f)")
+      'flax/nnx/nn/linear.py:7 (f)'
+    """
+    file, colon, rest = line.rpartition(":")
+    if not colon:
+        return line
+    path = pathlib.PurePath(os.path.abspath(file))
+    return f"{path.relative_to(_home(path)).as_posix()}:{rest}"
+
+
+def _home(path: pathlib.PurePath) -> pathlib.PurePath:
+    """Return the folder from which a file is named."""
+    for folder in path.parents:
+        if folder.name in ("site-packages", "dist-packages"):
+            return folder
+    for home in (sysconfig.get_path("stdlib"), os.getcwd()):
+        if path.is_relative_to(home):
+            return pathlib.PurePath(home)
+    folder = path.parent
+    while os.path.isfile(folder / "__init__.py"):
+        folder = folder.parent
+    return folder
+
+
+def rendered(table: RenderableType) -> str:
+    """Return what rich would print, as text as wide as the terminal; piped, 120 columns."""
+    width = max(_NARROWEST, shutil.get_terminal_size((_PIPED, 0)).columns)
     # In a notebook rich would display what is only to be turned into text.
     console = Console(width=width, record=True, file=io.StringIO(), force_jupyter=False)
     console.print(table)
