@@ -172,17 +172,34 @@ def test_xray_names_the_line_where_a_nan_is_born(tmp_path, capsys):
     file.write_text(SOMEBODY_ELSES)
     assert cli.main(["xray", f"{file}:loss", "--root", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
-    assert f"{file}:5 (loss)" in printed
-    assert "born backward in sqrt at [1]" in printed
+    assert printed.startswith(f"{file}:5 (loss)\n  Inf born backward in sqrt at [1]\n")
+    assert "float32" not in printed, "no table"
     page = pathlib.Path(re.sub(r"\s", "", printed.rpartition("page: ")[2]))
     assert page.parent.parent == tmp_path / "xray"
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert (page.parent / "graph.svg").read_text(encoding="utf-8").startswith("<svg")
     assert (page.parent / "graph.dot").read_text(encoding="utf-8").startswith('digraph "loss"')
-    assert "Inf born backward in sqrt" in (page.parent / "report.txt").read_text(encoding="utf-8")
+    report = (page.parent / "report.txt").read_text(encoding="utf-8")
+    assert report.startswith("pairs.py:5 (loss)\n  Inf born backward in sqrt")
     assert runs.load(page.parent).record["arguments"]["spec"] == f"{file}:loss"
-    assert cli.main(["xray", f"{file}:nothing"]) == 2
-    assert "defines no function nothing" in capsys.readouterr().err
+    assert cli.main(["xray", f"{file}:los"]) == 2
+    assert capsys.readouterr().err == (
+        f"chainrule: {file} defines no function los: did you mean loss?\n"
+    )
+
+
+def test_xray_checks_a_module_and_prints_its_table(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    (tmp_path / "pairs_to_check.py").write_text(SOMEBODY_ELSES)
+    assert cli.main(["xray", "pairs_to_check:loss", "--check"]) == 1
+    assert "float32" not in capsys.readouterr().out
+    healthy = ["xray", "pairs_to_check:loss", "[3,3]", "[2,3]", "[2,3]", "--check", "--table"]
+    assert cli.main(healthy) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("every value and every gradient is finite")
+    assert "kernel" in printed
+    assert max(map(len, printed.splitlines()[1:])) <= 80
 
 
 def test_a_reader_that_has_had_enough_is_no_error():

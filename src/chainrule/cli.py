@@ -115,16 +115,20 @@ COMMANDS: Mapping[str, Command | tuple[str, Mapping[str, Command]]] = {
         },
     ),
     "xray": Command(
-        "values and gradients of a JAX function, and its NaNs",
+        "where the NaNs of a JAX function are born; its values and gradients as a page",
         "chainrule.runs.command:xray",
         (
-            _argument("spec", metavar="FILE.py:FUNCTION", help="what to look into"),
+            _argument(
+                "spec",
+                metavar="FILE.py:FUNCTION",
+                help="what to look into; in a package also package.module:FUNCTION",
+            ),
             _argument(
                 "shapes",
                 nargs="*",
                 metavar="SHAPE",
-                help="one for each argument, as float32[8,3] (default: what example_args() of the "
-                "file returns)",
+                help="one for each argument, as float32[8,3] (default: what example_args() beside "
+                "the function returns)",
             ),
             _argument(
                 "--eager",
@@ -135,6 +139,17 @@ COMMANDS: Mapping[str, Command | tuple[str, Mapping[str, Command]]] = {
                 "--stats",
                 action="store_true",
                 help="keep only statistics of each array: little memory",
+            ),
+            _argument(
+                "--table",
+                action="store_true",
+                help="print every operator: its value, its gradient and its line",
+            ),
+            _argument(
+                "--check",
+                action="store_true",
+                help="exit with 1 if a NaN or an Inf reaches the result or a gradient, or was lost "
+                "on the way there",
             ),
             _argument(
                 "--root",

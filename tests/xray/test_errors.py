@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from chainrule import xray
-from chainrule.xray import command
 
 X = jnp.array([0.5, -1.5, 2.0])
 
@@ -213,63 +212,3 @@ def test_a_node_of_another_record_is_not_opened():
     first, second = xray.xray(jax.nn.relu, 1.0), xray.xray(jax.nn.relu, 2.0)
     with pytest.raises(ValueError, match="node is relu_1 of another record: give a node of this"):
         second.open(first.node("relu_1"))
-
-
-@pytest.fixture
-def file(tmp_path):
-    path = tmp_path / "somebody.py"
-    path.write_text(
-        "import jax.numpy as jnp\n"
-        "def distance(a, b):\n"
-        "    return jnp.sqrt(jnp.sum((a - b) ** 2))\n"
-        "def double(a):\n"
-        "    return 2 * a\n"
-        "def example_args():\n"
-        "    return jnp.ones(3), jnp.ones(3)\n"
-    )
-    return path
-
-
-def test_the_command_finds_the_line(file, capsys):
-    command.run(f"{file}:distance")
-    assert f"{file}:3 (distance)" in capsys.readouterr().out
-
-
-def test_the_command_takes_shapes(file, capsys):
-    report = command.run(f"{file}:double", ["float32[2,3]"])
-    assert report.output.shape == (2, 3)
-    assert report.grads[0].tolist() == [[2.0] * 3] * 2
-    assert "every value and every gradient is finite" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("spec", "shapes", "error", "match"),
-    [
-        ("distance", [], ValueError, "write FILE.py:FUNCTION"),
-        ("nowhere.py:f", [], FileNotFoundError, "no file nowhere.py"),
-        ("{}:nothing", [], ValueError, "defines no function nothing"),
-        ("{}:double", ["3x3"], ValueError, "is no shape"),
-        ("{}:double", ["float31[3]"], ValueError, "no known dtype"),
-        ("{}:double", ["float[3]"], ValueError, "make float32 of float64: write float32, or set"),
-        (
-            "{}:double",
-            ["float32[99999999999999]", "[2]"],
-            ValueError,
-            r"float32\[99999999999999\] \[2\] take 372,529\.0 GiB, more than [\d.]+, a quarter",
-        ),
-        ("{}:distance", ["[3]"], ValueError, r"with \[3\]: missing .*'b'; .*of distance\(a, b\)"),
-    ],
-)
-def test_the_command_says_what_is_wrong(file, spec, shapes, error, match):
-    with pytest.raises(error, match=match):
-        command.run(spec.format(file), shapes)
-
-
-def test_the_command_asks_for_example_args(tmp_path):
-    path = tmp_path / "bare.py"
-    path.write_text("def f(x):\n    return x\n")
-    with pytest.raises(ValueError, match=r"define example_args\(\)"):
-        command.run(f"{path}:f")
-    path.write_text("def f(x):\n    return x\ndef example_args():\n    return 1.0\n")
-    with pytest.raises(ValueError, match="returns a float, not a tuple"):
-        command.run(f"{path}:f")

@@ -3,6 +3,7 @@
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import Literal
 
 from rich.console import Console
 
@@ -83,27 +84,37 @@ def xray(
     *,
     eager: bool = False,
     stats: bool = False,
+    table: bool = False,
+    check: bool = False,
     root: str | os.PathLike[str] = "runs",
-) -> None:
-    """Print the x-ray of a function in a file, and leave its page and pictures in a run folder.
+) -> int:
+    """Print where NaNs of a function are born, and leave its page and pictures in a run folder.
 
     Args:
-      spec: ``FILE.py:FUNCTION``.
+      spec: ``FILE.py:FUNCTION`` or ``package.module:FUNCTION``.
       shapes: see `chainrule.xray.command.run`.
       eager: whether to run operator by operator.
       stats: whether to keep statistics of each array only.
+      table: whether to print every operator.
+      check: whether something bad in the end is a failure.
       root: where run folders are kept.
+
+    Returns:
+      The exit code: under ``check`` 1 if a NaN or an Inf reaches the result or a gradient, or was
+      lost on the way there; else 0.
     """
     from chainrule.xray import command
 
-    made = command.run(spec, shapes, compiled=not eager, keep="stats" if stats else "values")
+    keep: Literal["values", "stats"] = "stats" if stats else "values"
+    made = command.run(spec, shapes, compiled=not eager, keep=keep, table=table)
     arguments = {"spec": spec, "shapes": shapes, "compiled": made.compiled}
     # Only shapes draw numbers, and those with key 0.
     with runs.start("xray", seed=0, arguments=arguments, root=root) as run:
         for name, text in command.files(made).items():
             run.save_text(name, text)
         run.result("births of NaN and Inf", len(made.nonfinite().births))
-    print(f"page: {printable(run.path / 'xray.html')}")
+    print(f"\npage: {printable(run.path / 'xray.html')}")
+    return int(check and command.failed(made))
 
 
 def __dir__() -> list[str]:

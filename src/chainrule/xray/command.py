@@ -1,12 +1,9 @@
-"""``chainrule xray FILE.py:FUNCTION``: the reports and the pictures of a function in a file."""
+"""``chainrule xray FILE.py:FUNCTION``: where NaNs are born in a function, and its pictures."""
 
-import importlib.util
 import inspect
 import math
 import os
-import pathlib
 import re
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -15,9 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
+from chainrule.xray import lookup
+from chainrule.xray.picture import shareable
 from chainrule.xray.report import Report, xray
 
-__all__ = ["files", "run"]
+__all__ = ["failed", "files", "run"]
 
 _SHARE = 1 / 4  # of the memory, for the arguments: values and gradients take as much again, or more
 _SHAPE = re.compile(r"(?P<dtype>[a-z]+[0-9]*)?\[(?P<sizes>[0-9, ]*)\]")
@@ -28,16 +27,18 @@ def run(
     shapes: Sequence[str] = (),
     compiled: bool = True,
     keep: Literal["values", "stats"] = "values",
+    table: bool = False,
 ) -> Report:
-    """Record a function of a file, and print the table, the shared uses and the NaN report.
+    """Record a function and print where its NaNs and infinities are born.
 
     Args:
-      spec: ``FILE.py:FUNCTION``.
+      spec: ``FILE.py:FUNCTION`` or ``package.module:FUNCTION``; see `lookup.function`.
       shapes: one per argument, as in ``float32[8,3]`` or ``[8,3]`` (float32): the function is
         called on normal numbers (integers: zeros) of these shapes, drawn with key 0. Without them
-        on what ``example_args()`` of the file returns, a tuple.
+        on what ``example_args()`` beside it returns, a tuple.
       compiled: False runs operator by operator.
       keep: "stats" keeps a few numbers about each array, in little memory.
+      table: whether to print all operators and the shared arguments, too.
 
     Returns:
       The report.
@@ -47,63 +48,44 @@ def run(
       ValueError: the spec, a shape or what ``example_args`` returns is malformed, or the function
         takes more or fewer arguments.
     """
-    module, name = _load(spec)
-    f = getattr(module, name, None)
-    if not callable(f):
-        raise ValueError(f"{spec}: the file defines no function {name}")
-    if shapes:
-        args = _examples(shapes)
-    else:
-        args = _example_args(module, spec)
-    try:
-        inspect.signature(f).bind(*args)
-    except TypeError as error:
-        given = " ".join(shapes) or f"the {len(args)} of example_args()"
-        raise ValueError(
-            f"{spec} cannot be called with {given}: {error}; give one shape for each argument of "
-            f"{name}{inspect.signature(f)}"
-        ) from None
-    report = xray(f, *args, compiled=compiled, cotangent=_ones(f, args), keep=keep)
-    console = Console()
-    console.print(report)
-    console.print(str(report.nonfinite()), markup=False, highlight=False, soft_wrap=True)
+    with lookup.function(spec) as (f, module):
+        args = _examples(shapes) if shapes else _example_args(module, spec)
+        try:
+            inspect.signature(f).bind(*args)
+        except TypeError as error:
+            given = " ".join(shapes) or f"the {len(args)} of example_args()"
+            raise ValueError(
+                f"{spec} cannot be called with {given}: {error}; give one shape for each argument "
+                f"of {f.__name__}{inspect.signature(f)}"
+            ) from None
+        report = xray(f, *args, compiled=compiled, cotangent=_ones(f, args), keep=keep)
+    print(report.nonfinite())
+    if table:
+        Console().print("", report, sep="\n")
     return report
 
 
+def failed(report: Report) -> bool:
+    """Tell whether something bad reaches the result or a gradient, or was lost on the way there."""
+    found = report.nonfinite()
+    return bool(found.reaches) or any(birth.lost for birth in found.births)
+
+
 def files(report: Report) -> dict[str, str]:
-    """Return the files that keep a report: name to text."""
+    """Return the files that keep a report, without the folders of this machine: name to text."""
     return {
         "xray.html": report.to_html(),
         "graph.svg": report.to_svg(),
         "graph.dot": report.to_dot(),
-        "report.txt": f"{report}\n{report.nonfinite()}\n",
+        "report.txt": f"{shareable(report.nonfinite())}\n\n{report}\n",
     }
-
-
-def _load(spec: str) -> tuple[Any, str]:
-    file, colon, name = spec.rpartition(":")
-    if not colon or not file.endswith(".py"):
-        raise ValueError(f"{spec!r} names no function: write FILE.py:FUNCTION")
-    path = pathlib.Path(file).resolve()
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {file}")
-    module_spec = importlib.util.spec_from_file_location(path.stem, path)
-    if module_spec is None or module_spec.loader is None:
-        raise ValueError(f"{file} cannot be imported")
-    module = importlib.util.module_from_spec(module_spec)
-    sys.path.insert(0, str(path.parent))  # what it imports stands beside it
-    try:
-        module_spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(path.parent))
-    return module, name
 
 
 def _example_args(module: Any, spec: str) -> tuple[Any, ...]:
     make: Callable[[], Any] | None = getattr(module, "example_args", None)
     if make is None:
         raise ValueError(
-            f"{spec}: define example_args() in the file, which returns the tuple of arguments, or "
+            f"{spec}: define example_args() beside it, which returns the tuple of arguments, or "
             "give one shape per argument, as in float32[8,3]"
         )
     args = make()

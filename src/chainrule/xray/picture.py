@@ -1,8 +1,10 @@
 """What the pictures show of a record, as plain data that JSON can hold."""
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any, Literal, TypedDict
 
+from chainrule.xray.births import Nonfinite
 from chainrule.xray.cells import Cell, cell
 from chainrule.xray.equations import Equation, equation
 from chainrule.xray.graph import Slot
@@ -11,9 +13,19 @@ from chainrule.xray.inside import can_enter
 from chainrule.xray.nonfinite import find
 from chainrule.xray.record import Edge, Entry, Record
 from chainrule.xray.stats import is_number
-from chainrule.xray.words import shape
+from chainrule.xray.words import nearby, shape
 
-__all__ = ["Box", "Frame", "Mark", "Output", "Picture", "Wire", "picture"]
+__all__ = [
+    "Box",
+    "Frame",
+    "Mark",
+    "Output",
+    "Paragraph",
+    "Picture",
+    "Wire",
+    "picture",
+    "shareable",
+]
 
 _OPEN = 40  # boxes; a larger graph starts with its groups closed
 
@@ -122,6 +134,18 @@ class Frame(TypedDict):
     open: bool
 
 
+class Paragraph(TypedDict):
+    """A part of what is said of NaN and Inf.
+
+    Attributes:
+      text: the part.
+      node: the number of the node where a birth was; None of any other part.
+    """
+
+    text: str
+    node: int | None
+
+
 class Picture(TypedDict):
     """What is drawn.
 
@@ -132,7 +156,7 @@ class Picture(TypedDict):
       edges: in the order of what uses them.
       groups: outer before inner.
       steps: the numbers of the operators in the order of the backward pass.
-      nonfinite: what is said of all births, "" without one.
+      nonfinite: what is said of all births, in the order of the text; empty without one.
     """
 
     title: str
@@ -141,7 +165,7 @@ class Picture(TypedDict):
     edges: list[Wire]
     groups: list[Frame]
     steps: list[int]
-    nonfinite: str
+    nonfinite: list[Paragraph]
 
 
 def picture(record: Record) -> Picture:
@@ -164,7 +188,7 @@ def picture(record: Record) -> Picture:
       add_3 ['3'] ['−4']
       mul_4 ['−12'] ['1']
     """
-    found = find(record)
+    found = shareable(find(record))
     births: dict[int, list[Mark]] = {}
     for birth in found.births:
         mark: Mark = {"phase": birth.phase, "kind": birth.kind, "text": str(birth)}
@@ -182,8 +206,28 @@ def picture(record: Record) -> Picture:
         "edges": [_wire(record, edge) for edge in record.edges],
         "groups": groups,
         "steps": [node["id"] for node in reversed(nodes) if node["backward"]],
-        "nonfinite": str(found) if found else "",
+        "nonfinite": _paragraphs(found) if found else [],
     }
+
+
+def shareable(found: Nonfinite) -> Nonfinite:
+    """Return what was found with lines that name no folder of this machine."""
+    births = [
+        dataclasses.replace(birth, line=nearby(birth.line), within=nearby(birth.within))
+        for birth in found.births
+    ]
+    data = [dataclasses.replace(datum, line=nearby(datum.line)) for datum in found.data]
+    return dataclasses.replace(found, births=tuple(births), data=tuple(data))
+
+
+def _paragraphs(found: Nonfinite) -> list[Paragraph]:
+    nodes: dict[str, list[int]] = {}
+    for birth in found.births:
+        nodes.setdefault(str(birth), []).append(birth.node)
+    texts = str(found).split("\n\n")
+    return [
+        {"text": text, "node": nodes[text].pop(0) if nodes.get(text) else None} for text in texts
+    ]
 
 
 def _box(record: Record, node: Entry, group: int | None, scope: str, births: list[Mark]) -> Box:
@@ -208,8 +252,8 @@ def _box(record: Record, node: Entry, group: int | None, scope: str, births: lis
         "result": any(slot.node == node.index for slot in record.outputs),
         "note": node.note,
         "opens": record.keep == "values" and can_enter(node),
-        "line": node.line.rpartition("/")[2],
-        "within": node.within.rpartition("/")[2] if node.within != node.line else "",
+        "line": nearby(node.line),
+        "within": nearby(node.within) if node.within != node.line else "",
         "forward": texts.forward,
         "backward": list(texts.backward),
         "group": group,

@@ -258,14 +258,16 @@
   }
 
   function births() {
-    const born = data.nodes.filter((n) => n.births.length);
-    if (!born.length) return data.nonfinite ? [make("pre", "birth", data.nonfinite)] : [];
-    const list = born.map((n) => {
-      const item = make("p");
-      item.append(link(n.id), ` ${n.births.map((b) => `${b.kind} born ${b.phase}`).join(", ")}`);
-      return item;
-    });
-    return [make("h3", "bad", "not finite"), ...list, make("pre", "birth", data.nonfinite)];
+    if (!data.nonfinite.length) return [];
+    return [make("h3", "bad", "not finite"), ...data.nonfinite.map(paragraph)];
+  }
+
+  // A birth begins with its line of source: beside it stands its node.
+  function paragraph({ text, node: id }) {
+    if (id === null) return make("p", "end", text);
+    const box = make("section", "birth");
+    box.append(link(id), make("pre", "", text));
+    return box;
   }
 
   // --- mouse and keyboard ---------------------------------------------------------------------------
