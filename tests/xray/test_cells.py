@@ -32,6 +32,7 @@ def drawn(x):
         (float("nan"), "NaN"),
         (float("-inf"), "−∞"),
         (np.int32(-7), "−7"),
+        (np.float16(-20000), "−20000"),
         (np.bool_(False), "False"),
         (1 - 2j, "1 − 2i"),
     ],

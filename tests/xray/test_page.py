@@ -1,9 +1,11 @@
 """The page, clicked through in a browser: it needs nothing but itself (fixture `visit`)."""
 
+import pathlib
 import re
 
 import jax
 import jax.numpy as jnp
+import optax
 import pytest
 
 from chainrule import xray
@@ -149,6 +151,41 @@ def test_the_panel_holds_the_uses_their_sum_and_the_births(visit):
     assert "sum" in uses
     page.click("#panel .uses button >> nth=0")
     assert 0 in [slot.node for slot in found.node(page.inner_text("#panel h2")).inputs]
+
+
+def test_births_stand_in_the_order_of_the_text_each_beside_its_node(visit):
+    def f(x, y):
+        masked = jax.lax.stop_gradient(jnp.where(x > 0, 1 / x, 2.0))
+        return jnp.sum(masked + jnp.log(x)) + jnp.sum(x * y)
+
+    found = xray.xray(f, jnp.zeros(2), jnp.array([1.0, jnp.nan]), compiled=False)
+    births = found.nonfinite().births
+    assert [birth.op for birth in births if birth.phase == "forward"] == ["div", "log"]
+    assert births[0].harmless
+    page = visit(found.to_html())
+    said = re.sub(r"/\S*/tests/", "tests/", str(found.nonfinite()))
+    shown = page.locator("#panel .place, #panel .row, #panel .end").all_inner_texts()
+    assert shown == [line.strip() for line in said.splitlines() if line]
+    links = page.locator("#panel section.birth button")
+    named = [found.node(text).op for text in links.all_inner_texts()]
+    assert named == ["log", *(b.op for b in births if b.phase == "backward"), "div", "input"]
+    links.last.click()
+    assert page.inner_text("#panel h2") == "y"
+
+
+def test_a_page_names_no_folder_of_the_machine(visit):
+    def f(x):
+        return jnp.sum(optax.losses.safe_softmax_cross_entropy(x, jnp.log(x)))
+
+    found = xray.xray(f, jnp.zeros(2), compiled=False)
+    lines = [line for node in found.nodes for line in (node.line, node.within) if line]
+    folders = {str(pathlib.Path(line).parent) for line in lines}
+    assert len(folders) > 1
+    assert all(folder.startswith("/") for folder in folders)
+    text = found.to_html()
+    assert not [folder for folder in folders if folder in text]
+    assert "tests/xray/test_page.py:" in text
+    assert "optax/losses/_classification.py:" in text
 
 
 def test_names_cannot_break_out_of_the_page(visit):

@@ -139,7 +139,7 @@ class Paragraph(TypedDict):
 
     Attributes:
       text: the part.
-      node: the number of the node where a birth was; None of any other part.
+      node: the number of the node that it is about: of a birth, or of bad data; else None.
     """
 
     text: str
@@ -156,7 +156,7 @@ class Picture(TypedDict):
       edges: in the order of what uses them.
       groups: outer before inner.
       steps: the numbers of the operators in the order of the backward pass.
-      nonfinite: what is said of all births, in the order of the text; empty without one.
+      nonfinite: what is said of NaN and Inf, in the order of the text; empty without one.
     """
 
     title: str
@@ -206,7 +206,7 @@ def picture(record: Record) -> Picture:
         "edges": [_wire(record, edge) for edge in record.edges],
         "groups": groups,
         "steps": [node["id"] for node in reversed(nodes) if node["backward"]],
-        "nonfinite": _paragraphs(found) if found else [],
+        "nonfinite": _paragraphs(record, found) if found else [],
     }
 
 
@@ -220,10 +220,12 @@ def shareable(found: Nonfinite) -> Nonfinite:
     return dataclasses.replace(found, births=tuple(births), data=tuple(data))
 
 
-def _paragraphs(found: Nonfinite) -> list[Paragraph]:
+def _paragraphs(record: Record, found: Nonfinite) -> list[Paragraph]:
     nodes: dict[str, list[int]] = {}
     for birth in found.births:
         nodes.setdefault(str(birth), []).append(birth.node)
+    for datum in found.data:
+        nodes.setdefault(str(datum), []).append(record.node(datum.name).index)
     texts = str(found).split("\n\n")
     return [
         {"text": text, "node": nodes[text].pop(0) if nodes.get(text) else None} for text in texts

@@ -32,6 +32,7 @@ def number(x: Any, digits: int = 4) -> str:
         return f"{number(x.real, digits)} {sign} {number(abs(x.imag), digits)}i"
     if isinstance(x, int | np.integer):
         return str(x).replace("-", "−")
+    x = float(x)  # compared below with what float16 cannot hold
     if math.isnan(x):
         return "NaN"
     if math.isinf(x):

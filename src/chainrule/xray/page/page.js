@@ -245,7 +245,7 @@
       make("p", "about", about),
       n.line ? make("p", "line", n.line) : null,
       n.within ? make("p", "line", `inside ${n.within}`) : null,
-      ...n.births.map((b) => make("pre", "birth", b.text)),
+      ...n.births.map((b) => birth(b.text)),
       n.forward ? make("p", "equation", n.forward) : null,
       ...n.backward.map((text) => make("p", "equation gradient", text)),
       inputs.length ? from : null,
@@ -264,9 +264,13 @@
 
   // A birth begins with its line of source: beside it stands its node.
   function paragraph({ text, node: id }) {
-    if (id === null) return make("p", "end", text);
+    return id === null ? make("p", "end", text) : birth(text, link(id));
+  }
+
+  // Each line of its text hangs where that line begins.
+  function birth(text, ...first) {
     const box = make("section", "birth");
-    box.append(link(id), make("pre", "", text));
+    box.append(...first, ...text.split("\n").map((row) => line(row[0] === " " ? "row" : "place", row.trim())));
     return box;
   }
 
