@@ -1,5 +1,6 @@
 """Every use of what JAX does not promise to keep: equations, their bodies, their source lines."""
 
+import contextlib
 import functools
 import os
 import sysconfig
@@ -225,6 +226,72 @@ def function(eqn: Any) -> Callable[..., list[Any]]:
     debug = core.DebugInfo("xray", eqn.primitive.name, names, paths)
     jaxpr = core.Jaxpr((), invars, outvars, [alone], eqn.effects, debug)
     return core.jaxpr_as_fun(ClosedJaxpr(jaxpr, ()))
+
+
+def widen(x: Any, dtype: Any) -> Any:
+    """Return floats, or complex numbers, in a dtype if theirs is narrower; all else as it is."""
+    x = x if hasattr(x, "dtype") else jnp.asarray(x)
+    wider = _wider(x.dtype, dtype)
+    return x if wider is None else jax.lax.convert_element_type(x, wider)
+
+
+def _wider(dtype: Any, least: Any) -> Any:
+    if not jnp.issubdtype(dtype, jnp.inexact):
+        return None
+    wide = jnp.result_type(jnp.complex64, least) if jnp.issubdtype(dtype, jnp.complex64) else least
+    return wide if jnp.dtype(dtype).itemsize < jnp.dtype(wide).itemsize else None
+
+
+def narrowed(eqn: Any) -> Callable[..., list[Any]]:
+    """Return one equation as a function that takes its inputs in any dtype, and makes its own."""
+    alone = function(eqn)
+
+    def run(*inputs: Any) -> list[Any]:
+        pairs = zip(inputs, eqn.invars, strict=True)
+        return alone(*(jnp.asarray(x, v.aval.dtype) if is_float(v.aval) else x for x, v in pairs))
+
+    return run
+
+
+def is_float(aval: Any) -> bool:
+    """Tell whether an array of this type holds floats or complex numbers."""
+    return bool(jnp.issubdtype(aval.dtype, jnp.inexact))
+
+
+def widened(eqn: Any, dtype: Any) -> Callable[..., list[Any]]:
+    """Return one equation as a function in a wider dtype; as it is where JAX has it in no other.
+
+    What it makes is of the wider dtype either way.
+    """
+    params = dict(eqn.primitive.get_bind_params(eqn.params))
+    for key in ("new_dtype", "preferred_element_type", "dtype"):
+        if params.get(key) is not None and (wide := _wider(params[key], dtype)) is not None:
+            params[key] = wide
+    precise = eqn.primitive.name != "bitcast_convert_type"  # whose bits are those of its dtype
+
+    def run(*inputs: Any) -> list[Any]:
+        outputs = None
+        if eqn.primitive.name == "reduce_precision":
+            outputs = list(inputs)
+        elif precise:
+            with contextlib.suppress(TypeError, ValueError, NotImplementedError):
+                outputs = eqn.primitive.bind(*(widen(x, dtype) for x in inputs), **params)
+                outputs = outputs if eqn.primitive.multiple_results else [outputs]
+        if outputs is None:
+            outputs = narrowed(eqn)(*inputs)
+        return [widen(y, dtype) for y in outputs]
+
+    return run
+
+
+def linear_solve(eqn: Any) -> tuple[ClosedJaxpr, Sequence[int]] | None:
+    """Return what solves a linear system and which inputs that takes, else None."""
+    if eqn.primitive.name != "custom_linear_solve":
+        return None
+    sizes, bodies = eqn.params["const_lengths"], eqn.params["jaxprs"]
+    first = sizes.matvec + sizes.vecmat
+    fixed = range(first, first + sizes.solve)
+    return close(bodies.solve), [*fixed, *range(sum(sizes), len(eqn.invars))]
 
 
 def reached(body: ClosedJaxpr, given: Sequence[bool]) -> list[bool]:

@@ -6,7 +6,7 @@ record; everything else is computed anew, forward and backward, the way the reco
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -37,6 +37,8 @@ def rerun(
     *,
     setting: Any = None,
     arguments: Mapping[int, Any] | None = None,
+    dtype: Any = None,
+    within: Collection[int] | None = None,
 ) -> Record:
     """Run a record again, changed.
 
@@ -45,9 +47,13 @@ def rerun(
       changes: what stands in for which operator. Gradients are those of the stand-in.
       setting: what the changes are given besides the operator, a pytree of arrays.
       arguments: other arrays for some of the arguments, by their numbers.
+      dtype: compute in this dtype wherever the program computes in a narrower one; float64 needs
+        `jax.enable_x64`. Functions with a custom rule then run as written, without their rule.
+      within: the numbers of the nodes that compute in that dtype; None for all. The others take
+        and make what they always did.
 
     Returns:
-      The record of the changed program.
+      The record of the changed program; its ``avals`` say the dtypes that it had.
 
     Raises:
       ValueError: only statistics are kept, the record is the inside of a loop, or there is no
@@ -63,11 +69,16 @@ def rerun(
       >>> float(changed.output), float(changed.grads[0])
       (6.0, 3.0)
     """
-    return prepare(record, changes, arguments=arguments)(setting)
+    return prepare(record, changes, arguments=arguments, dtype=dtype, within=within)(setting)
 
 
 def prepare(
-    record: Record, changes: Mapping[Place, Change], *, arguments: Mapping[int, Any] | None = None
+    record: Record,
+    changes: Mapping[Place, Change],
+    *,
+    arguments: Mapping[int, Any] | None = None,
+    dtype: Any = None,
+    within: Collection[int] | None = None,
 ) -> Callable[[Any], Record]:
     """Return `rerun` as a function of the setting, which compiles only once."""
     _check(record, changes)
@@ -80,10 +91,13 @@ def prepare(
     )
     notes: dict[int, str] = {}
     # Where gradients are unknown, or an argument is another, nothing is known beforehand.
-    reused = not arguments and not any(node.note for node in record.nodes)
+    everywhere = dtype is not None and within is None
+    reused = not arguments and not everywhere and not any(node.note for node in record.nodes)
 
     def numbers(taken: Sequence[Any], starts: Sequence[Any], before: Any, setting: Any) -> Numbers:
-        operators = _stand_ins(record, changes, setting)
+        operators = _stand_ins(record, changes, setting, dtype, within)
+        if everywhere:
+            taken, starts = ([_widest(x, dtype) for x in arrays] for arrays in (taken, starts))
         found = run(record, taken, starts, record.wanted, notes, operators=operators, before=before)
         return of_operators(record, found)
 
@@ -132,35 +146,89 @@ def _check(record: Record, changes: Mapping[Place, Change]) -> None:
             raise ValueError(f"no operator stands at {place}: there are {len(record.nodes)} nodes")
 
 
-def _stand_ins(graph: Graph, changes: Mapping[Place, Change], setting: Any) -> dict[int, Operator]:
+def _widest(x: Any, dtype: Any) -> Any:
+    return x if x is None or dtype is None else _jax.widen(x, dtype)
+
+
+def _in_dtype(graph: Graph, dtype: Any, within: Collection[int] | None) -> dict[int, Operator]:
+    """Return the operators that compute in a dtype, and those that read what they make."""
+    operators = [i for i, node in enumerate(graph.nodes) if node.kind == "operator"]
+    if within is None:
+        return {i: _operator(graph.nodes[i], dtype) for i in operators}
+    returned = {slot.node for slot in graph.outputs}
+    found = {}
+    for i in operators:
+        node = graph.nodes[i]
+        if i in within:
+            wide = _operator(node, dtype)
+            found[i] = _back(wide, node) if i in returned else wide
+        elif any(slot.node in within for slot in node.inputs):
+            found[i] = _jax.narrowed(node.equation)
+    return found
+
+
+def _back(wide: Operator, node: Vertex) -> Operator:
+    def run(*inputs: Any) -> list[Any]:
+        return [jnp.asarray(y, a.dtype) for y, a in zip(wide(*inputs), node.avals, strict=True)]
+
+    return run
+
+
+def _operator(node: Vertex, dtype: Any) -> Operator:
+    """Return an operator as a function, in a dtype wherever its own is narrower."""
+    if dtype is None:
+        return _jax.function(node.equation)
+    rule = _jax.custom_rule(node.equation)
+    if rule is not None:
+        return _body(rule, node, {}, None, dtype)
+    if node.op in _OPENED:
+        return _OPENED[node.op](node, {}, None, dtype)
+    solver = _jax.linear_solve(node.equation)
+    if solver is not None:
+        body, taken = solver
+        solve = _body(body, node, {}, None, dtype)
+        return lambda *inputs: solve(*(inputs[k] for k in taken))
+    return _jax.widened(node.equation, dtype)
+
+
+def _stand_ins(
+    graph: Graph,
+    changes: Mapping[Place, Change],
+    setting: Any,
+    dtype: Any,
+    within: Collection[int] | None = None,
+) -> dict[int, Operator]:
     """Return what stands in for the operators of one graph, by their numbers."""
     inner: dict[int, dict[Place, Change]] = {}
     for place, change in changes.items():
         inner.setdefault(place[0], {})[place[1:]] = change
-    found = {}
+    found = {} if dtype is None else _in_dtype(graph, dtype, within)
     for i, there in inner.items():
         node = graph.nodes[i]
         if node.kind != "operator":
             raise ValueError(f"node {i} is no operator, but {node.kind} {node.name}".rstrip())
         deeper = {place: change for place, change in there.items() if place}
-        operator = _opened(node, deeper, setting) if deeper else _jax.function(node.equation)
+        wide = dtype if within is None or i in within else None
+        operator = found.get(i) or _operator(node, wide)
+        operator = _opened(node, deeper, setting, wide) if deeper else operator
         found[i] = there[()](operator, setting) if () in there else operator
     return found
 
 
-def _opened(node: Vertex, changes: Mapping[Place, Change], setting: Any) -> Operator:
+def _opened(node: Vertex, changes: Mapping[Place, Change], setting: Any, dtype: Any) -> Operator:
     """Return a loop or a cond as an operator in whose body some operators are changed."""
-    build = {"scan": _scan, "while": _while, "cond": _cond}.get("" if node.custom else node.op)
+    build = _OPENED.get("" if node.custom else node.op)
     if build is None:
         raise ValueError(f"{node.op} has no operators inside that could be changed")
-    return build(node, changes, setting)
+    return build(node, changes, setting, dtype)
 
 
-def _scan(node: Vertex, changes: Mapping[Place, Change], setting: Any) -> Operator:
+def _scan(node: Vertex, changes: Mapping[Place, Change], setting: Any, dtype: Any) -> Operator:
     body, consts, carries, length, reverse = _jax.scan_layout(node.equation)
-    run_body = _body(body, node, changes, setting)
+    run_body = _body(body, node, changes, setting, dtype)
 
     def loop(*inputs: Any) -> list[Any]:
+        inputs = tuple(_widest(x, dtype) for x in inputs)
         fixed, start, xs = inputs[:consts], inputs[consts:][:carries], inputs[consts + carries :]
 
         def step(carry: Sequence[Any], x: Sequence[Any]) -> tuple[list[Any], list[Any]]:
@@ -173,14 +241,19 @@ def _scan(node: Vertex, changes: Mapping[Place, Change], setting: Any) -> Operat
     return loop
 
 
-def _while(node: Vertex, changes: Mapping[Place, Change], setting: Any) -> Operator:
+def _while(node: Vertex, changes: Mapping[Place, Change], setting: Any, dtype: Any) -> Operator:
     condition, body, asked, consts = _jax.while_layout(node.equation)
-    run_body = _body(body, node, changes, setting)
+    run_body = _body(body, node, changes, setting, dtype)
+
+    def asks(arrays: Sequence[Any]) -> Any:
+        pairs = zip(arrays, condition.in_avals, strict=True)
+        return _jax.evaluate(condition, [jnp.asarray(x, aval.dtype) for x, aval in pairs])[0]
 
     def loop(*inputs: Any) -> list[Any]:
+        inputs = tuple(_widest(x, dtype) for x in inputs)
         settings, fixed, start = inputs[:asked], inputs[asked:][:consts], inputs[asked + consts :]
         return jax.lax.while_loop(
-            lambda carry: _jax.evaluate(condition, [*settings, *carry])[0],
+            lambda carry: asks([*settings, *carry]),
             lambda carry: run_body(*fixed, *carry),
             list(start),
         )
@@ -188,10 +261,10 @@ def _while(node: Vertex, changes: Mapping[Place, Change], setting: Any) -> Opera
     return loop
 
 
-def _cond(node: Vertex, changes: Mapping[Place, Change], setting: Any) -> Operator:
+def _cond(node: Vertex, changes: Mapping[Place, Change], setting: Any, dtype: Any) -> Operator:
     bodies = [_jax.close(branch) for branch in node.equation.params["branches"]]
     branches = [
-        _body(body, node, {p[1:]: c for p, c in changes.items() if p[0] == k}, setting)
+        _body(body, node, {p[1:]: c for p, c in changes.items() if p[0] == k}, setting, dtype)
         for k, body in enumerate(bodies)
     ]
 
@@ -201,12 +274,15 @@ def _cond(node: Vertex, changes: Mapping[Place, Change], setting: Any) -> Operat
     return choose
 
 
+_OPENED = {"scan": _scan, "while": _while, "cond": _cond}
+
+
 def _body(
-    body: _jax.ClosedJaxpr, node: Vertex, changes: Mapping[Place, Change], setting: Any
+    body: _jax.ClosedJaxpr, node: Vertex, changes: Mapping[Place, Change], setting: Any, dtype: Any
 ) -> Operator:
     """Return a body as a function whose operators run one by one, some of them changed."""
     graph = body_graph(body, node)
-    operators = _stand_ins(graph, changes, setting)
+    operators = _stand_ins(graph, changes, setting, dtype)
 
     def evaluate(*arguments: Any) -> list[Any]:
         given = iter(arguments)
@@ -220,7 +296,7 @@ def _body(
                 inputs = [values[slot.node][slot.output] for slot in vertex.inputs]
                 operator = operators.get(i) or _jax.function(vertex.equation)
                 values.append(apart(operator(*inputs)))
-        return [values[slot.node][slot.output] for slot in graph.outputs]
+        return [_widest(values[slot.node][slot.output], dtype) for slot in graph.outputs]
 
     return evaluate
 
