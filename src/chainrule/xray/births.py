@@ -69,7 +69,7 @@ class Birth:
         ]
         if self.g:
             text.append(f"  incoming gradient: {self.g}")
-        text += [f"  why: {self.cause.reason}", f"  cure: {self.cause.cure}"]
+        text += [f"  why: {self.cause.reason}", f"  often helps, untried here: {self.cause.cure}"]
         if self.within:
             text.append(f"  inside: {self.within}")
         return "\n".join(text)
@@ -104,11 +104,12 @@ class Datum:
         more = f", {self.count} elements" if self.count > 1 else ""
         does = "enters a gradient here" if self.in_gradient else "is first used here"
         test = "isnan" if self.kind == "NaN" else "isinf"
+        cure = f"jnp.where(jnp.{test}({self.name}), 0.0, {self.name})"
         return "\n".join(
             [
                 self.line or "in no operator",
                 f"  {self.kind} in the data {does}: {self.name}{where}{more}",
-                f"  cure: before it is used, jnp.where(jnp.{test}({self.name}), 0.0, {self.name})",
+                f"  often helps, untried here: {cure}",
             ]
         )
 

@@ -44,6 +44,10 @@ class Event(NamedTuple):
       of_squares: whether the first input is a sum of squares, as in a norm.
       choice: ``file.py:line`` of the `jax.numpy.where` that rejects this element, "" if none does.
       hidden: whether the bad value stays out of the result, but not out of the gradients.
+      seen: why, where the numbers show it; "" where they do not.
+      size: that it is a finite number too large for its dtype, "" where it is not.
+      follows: whether an infinity came in.
+      before: what went wrong before it, "" if nothing is known.
     """
 
     op: str
@@ -57,6 +61,10 @@ class Event(NamedTuple):
     of_squares: bool
     choice: str
     hidden: bool
+    seen: str = ""
+    size: str = ""
+    follows: bool = False
+    before: str = ""
 
 
 class Cause(NamedTuple):
@@ -101,6 +109,7 @@ def explain(event: Event) -> Cause:
             "cure the birth of that infinity, which this one follows",
         )
     reason, cure = _look_up(event)
+    reason += event.before
     if zero:
         return Cause(f"{reason}, and 0 * inf = NaN", cure)
     if event.hidden and event.choice:
@@ -112,9 +121,20 @@ def explain(event: Event) -> Cause:
 
 
 def _look_up(event: Event) -> Cause:
+    cure = "keep its input away from this point: " + DOUBLE_WHERE
     for case in event.cases:
         if case.applies(event):
-            return Cause(case.reason.format(x=_show(event.inputs), dtype=event.dtype), case.cure)
+            reason = case.reason.format(x=_show(event.inputs), dtype=event.dtype)
+            return Cause(event.seen or reason, case.cure)
+    if event.seen:
+        return Cause(event.seen, cure)
+    if event.size:
+        return Cause(event.size, _overflow(event.dtype))
+    if event.backward and event.nan and event.follows:
+        return Cause("an infinity that was born before comes in", "cure that birth")
+    if event.backward and not event.nan and not event.singular:
+        reason = f"the gradient is infinite, or exceeds the largest {event.dtype}"
+        return Cause(reason, _overflow(event.dtype))
     if event.backward:
         return Cause(
             f"the derivative of {event.op} is infinite or undefined here",
@@ -128,9 +148,7 @@ def _look_up(event: Event) -> Cause:
         )
     if not event.nan:
         return Cause(f"the result exceeds the largest {event.dtype}", _overflow(event.dtype))
-    return Cause(
-        f"{event.op} is undefined here", "keep its input away from this point: " + DOUBLE_WHERE
-    )
+    return Cause(f"{event.op} is undefined here", cure)
 
 
 def _overflow(dtype: Any) -> str:

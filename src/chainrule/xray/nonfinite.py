@@ -9,7 +9,8 @@ from chainrule.xray import primitives
 from chainrule.xray.births import Birth, Datum, Nonfinite
 from chainrule.xray.causes import Event, explain
 from chainrule.xray.consequences import Spot, Verdict, judge, rejecting
-from chainrule.xray.elements import Bad, element_at, fits, text
+from chainrule.xray.elements import Bad, element_at, fits, numbers, text
+from chainrule.xray.evidence import Scene, addition, reason, size
 from chainrule.xray.record import Entry, Record
 from chainrule.xray.rerun import Place
 from chainrule.xray.search import Found, Search
@@ -23,7 +24,9 @@ def find(record: Record) -> Nonfinite:
     found = search.run()
     verdicts = _verdicts(record, search, found)
     return Nonfinite(
-        births=tuple(_birth(one, verdict) for one, verdict in zip(found, verdicts, strict=True)),
+        births=tuple(
+            _birth(record, one, verdict) for one, verdict in zip(found, verdicts, strict=True)
+        ),
         arguments=tuple(node.label for node, _ in search.arguments()),
         data=tuple(_datum(search, node, bad) for node, bad in search.arguments()),
         reaches=tuple(search.results()),
@@ -97,8 +100,9 @@ def _spot(place: Place, roots: Sequence[Found]) -> Spot:
     return Spot(place, forward, backward)
 
 
-def _birth(one: Found, verdict: Verdict) -> Birth:
+def _birth(whole: Record, one: Found, verdict: Verdict) -> Birth:
     node, record, nan = one.node, one.search.record, one.nan
+    root = whole.nodes[one.outer]
     index: tuple[int, ...] = ()
     shape = tuple(one.array.shape)
     taken = record.taken(node)
@@ -110,6 +114,7 @@ def _birth(one: Found, verdict: Verdict) -> Birth:
     else:
         count = int(one.where.sum())
         index = tuple(int(i) for i in np.argwhere(one.where)[0])
+    step: tuple[int, ...] = ()
     if record.steps is not None:
         step, index, shape = index[:1], index[1:], shape[1:]
         fixed = [record.nodes[s.node].kind == "constant" for s in node.inputs]
@@ -131,8 +136,13 @@ def _birth(one: Found, verdict: Verdict) -> Birth:
         nan=nan,
         of_squares=one.search.paths.is_of_squares(node),
         choice="",
+        follows=one.follows,
         hidden=one.phase == "forward" and verdict.in_gradient and not verdict.in_result,
     )
+    matrix = numbers(whole.value(root.inputs[0])) if root.known.of_matrix else None
+    scene = Scene(record, node, step, index, one.array, one.number, backward, nan, matrix)
+    if not one.total:
+        event = event._replace(seen=reason(scene), before=addition(scene), size=size(scene))
     if event.hidden or (backward and nan and g_element is not None and not np.any(g_element)):
         event = event._replace(choice=_choice(one))
     harmless = not (verdict.in_result or verdict.in_gradient)

@@ -42,6 +42,7 @@ class Primitive:
       activation: whether it is an activation function.
       ends: the smallest and the largest value of a squashing activation function.
       singular: whether there are points where it is infinite or undefined.
+      of_matrix: whether it is infinite or undefined for a singular matrix, its first input.
       forward: the known cases in which its value becomes NaN or Inf.
       backward: the known cases in which its gradient does.
     """
@@ -59,6 +60,7 @@ class Primitive:
     activation: bool = False
     ends: tuple[float, float] | None = None
     singular: bool = False
+    of_matrix: bool = False
     forward: tuple[Case, ...] = ()
     backward: tuple[Case, ...] = ()
 
@@ -97,7 +99,7 @@ _EXP_OVERFLOWS = Case(
 )
 _INF_MINUS_INF = Case(
     born_nan,
-    "inf - inf is NaN (a softmax over a row that is all -inf, say)",
+    "inf - inf is NaN",
     "mask with a large finite number (jnp.finfo(x.dtype).min) instead of -inf, or keep one "
     "finite element in every row",
 )
@@ -105,11 +107,6 @@ _ZERO_TIMES_INF = Case(
     born_nan,
     "0 * inf is NaN",
     "replace a mask that multiplies by jnp.where, and cure the birth of that infinity",
-)
-_GRADIENT_OVERFLOWS = Case(
-    born_inf,
-    "the gradient exceeds the largest {dtype}",
-    "scale the loss down, or compute this part in a wider type",
 )
 _LOG_OF_ZERO = Case(first(0), "log of 0 is -inf", _LOG)
 _LOG_OF_NEGATIVE = Case(negative, "the logarithm of a number outside its domain ({x})", _LOG)
@@ -150,7 +147,7 @@ PRIMITIVES: dict[str, Primitive] = {
     "add_any": Primitive("a + b", ("g", "g"), "+", forward=(_INF_MINUS_INF,)),
     "sub": Primitive("a − b", ("g", "−g"), "−", elementwise=True, forward=(_INF_MINUS_INF,)),
     "mul": Primitive("a · b", ("g · b", "g · a"), "×", elementwise=True, keeps_squares=True,
-        forward=(_ZERO_TIMES_INF,), backward=(_GRADIENT_OVERFLOWS,)),
+        forward=(_ZERO_TIMES_INF,)),
     "div": Primitive("a / b", ("g / b", "−g · y / b"), "÷", elementwise=True, keeps_squares=True,
         singular=True, forward=(Case(both_zero, "0 / 0 is NaN", _DENOMINATOR), _DIVISION),
         backward=(
@@ -187,7 +184,7 @@ PRIMITIVES: dict[str, Primitive] = {
                 "x ** y * log(x), is not finite there",
                 "a constant integer exponent, or " + DOUBLE_WHERE),)),
     "integer_pow": Primitive(symbol="xⁿ", elementwise=True, singular=True,
-        forward=(_POWER_OF_ZERO,), backward=(_GRADIENT_OVERFLOWS,)),
+        forward=(_POWER_OF_ZERO,)),
     "square": Primitive("a²", ("g · 2 · a",), "x²", elementwise=True),
     "sqrt": Primitive("√a", ("g / (2 · y)",), "√", elementwise=True, singular=True,
         forward=(_ROOT_OF_NEGATIVE,), backward=(_NORM_AT_ZERO, _ROOT_AT_ZERO)),
@@ -263,7 +260,7 @@ PRIMITIVES: dict[str, Primitive] = {
     "cumsum": Primitive("running sum of a", ("running sum of g from the end",),
         forward=(_INF_MINUS_INF,)),
     "dot_general": Primitive("a · b, contracted", ("g contracted with b", "a contracted with g"),
-        "@", product=True, forward=(_ZERO_TIMES_INF,), backward=(_GRADIENT_OVERFLOWS,)),
+        "@", product=True, forward=(_ZERO_TIMES_INF,)),
     "conv_general_dilated": Primitive("a ∗ b", ("g ∗ b, flipped", "a ∗ g, at every shift"),
         "conv", product=True),
     "reduce_window_max": Primitive("max a in each window", ("g at each window's maximum",),
@@ -291,6 +288,8 @@ FUNCTIONS: dict[str, Primitive] = {
     "tanh": Primitive(activation=True, ends=(-1.0, 1.0)),
     "logaddexp": Primitive("log(exp(a) + exp(b))", ("g · exp(a − y)", "g · exp(b − y)")),
     "xlogy": Primitive("a · log b", ("g · log b", "g · a / b")),
+} | {
+    name: Primitive(of_matrix=True) for name in ("_slogdet_small", "_slogdet_lu", "_slogdet_qr")
 } | {
     name: Primitive(activation=True)
     for name in ("gelu", "silu", "elu", "selu", "celu", "leaky_relu", "softplus", "hard_tanh")

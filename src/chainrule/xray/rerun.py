@@ -18,7 +18,7 @@ from chainrule.xray.inside import body_graph
 from chainrule.xray.passes import Numbers, Operator, apart, of_operators, run
 from chainrule.xray.record import Record, entries
 
-__all__ = ["Change", "Place", "constant", "prepare", "rerun"]
+__all__ = ["Change", "Place", "constant", "in_dtype", "prepare", "rerun"]
 
 Place = tuple[int, ...]
 """An operator: its number in the record; inside a loop or a branch, after the numbers around it.
@@ -150,17 +150,17 @@ def _widest(x: Any, dtype: Any) -> Any:
     return x if x is None or dtype is None else _jax.widen(x, dtype)
 
 
-def _in_dtype(graph: Graph, dtype: Any, within: Collection[int] | None) -> dict[int, Operator]:
+def _all_in_dtype(graph: Graph, dtype: Any, within: Collection[int] | None) -> dict[int, Operator]:
     """Return the operators that compute in a dtype, and those that read what they make."""
     operators = [i for i, node in enumerate(graph.nodes) if node.kind == "operator"]
     if within is None:
-        return {i: _operator(graph.nodes[i], dtype) for i in operators}
+        return {i: in_dtype(graph.nodes[i], dtype) for i in operators}
     returned = {slot.node for slot in graph.outputs}
     found = {}
     for i in operators:
         node = graph.nodes[i]
         if i in within:
-            wide = _operator(node, dtype)
+            wide = in_dtype(node, dtype)
             found[i] = _back(wide, node) if i in returned else wide
         elif any(slot.node in within for slot in node.inputs):
             found[i] = _jax.narrowed(node.equation)
@@ -174,8 +174,13 @@ def _back(wide: Operator, node: Vertex) -> Operator:
     return run
 
 
-def _operator(node: Vertex, dtype: Any) -> Operator:
-    """Return an operator as a function, in a dtype wherever its own is narrower."""
+def in_dtype(node: Vertex, dtype: Any) -> Operator:
+    """Return an operator as a function, in a dtype wherever its own is narrower.
+
+    Args:
+      node: the operator.
+      dtype: None for its own.
+    """
     if dtype is None:
         return _jax.function(node.equation)
     rule = _jax.custom_rule(node.equation)
@@ -202,14 +207,14 @@ def _stand_ins(
     inner: dict[int, dict[Place, Change]] = {}
     for place, change in changes.items():
         inner.setdefault(place[0], {})[place[1:]] = change
-    found = {} if dtype is None else _in_dtype(graph, dtype, within)
+    found = {} if dtype is None else _all_in_dtype(graph, dtype, within)
     for i, there in inner.items():
         node = graph.nodes[i]
         if node.kind != "operator":
             raise ValueError(f"node {i} is no operator, but {node.kind} {node.name}".rstrip())
         deeper = {place: change for place, change in there.items() if place}
         wide = dtype if within is None or i in within else None
-        operator = found.get(i) or _operator(node, wide)
+        operator = found.get(i) or in_dtype(node, wide)
         operator = _opened(node, deeper, setting, wide) if deeper else operator
         found[i] = there[()](operator, setting) if () in there else operator
     return found
