@@ -13,8 +13,9 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 from jaxtyping import install_import_hook
 
-# Scripts that make stored cases need what the tests do not; those that plant errors run the tests.
-collect_ignore_glob = ["*/make_*.py", "mutants/*"]
+# Scripts that make stored cases need what the tests do not; those that plant errors run the tests;
+# and what the x-ray is tried on may need packages that are not there.
+collect_ignore_glob = ["*/make_*.py", "mutants/*", "xray_cases/*"]
 
 # Shapes and dtypes in the signatures are checked at run time here, and only here.
 install_import_hook("chainrule", "beartype.beartype")
