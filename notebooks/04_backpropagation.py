@@ -186,7 +186,25 @@ figures.heatmaps(
 # closed: in $\partial\ell / \partial s^{(1)}$, and only from there on, the same places are zero. What
 # a unit did not let pass forward, it does not let pass backward.
 #
-# `mlp.forward` and `mlp.backward` are these lines in a loop over any number of layers:
+# For any number of layers they are two loops. The first goes forward and keeps what the second needs on its way back:
+
+# %%
+kept, x = [], inputs
+for name, layer in params.items():
+    s = linear(x, **layer)
+    kept.append((name, x, s))
+    x = relu(s)  # behind the last layer nobody uses it
+
+g, grads = g_s2, {}
+for name, x, s in reversed(kept):
+    if name != "layer2":
+        g = relu_backward(g, s)
+    g, g_w, g_b = linear_backward(g, x, **params[name])
+    grads[name] = {"kernel": g_w, "bias": g_b}
+print("layer1, kernel: the same numbers", bool(jnp.all(grads["layer1"]["kernel"] == g_w1)))
+
+# %% [markdown]
+# `mlp.forward` and `mlp.backward` are these two loops:
 
 # %%
 activations = mlp.forward(params, inputs)
@@ -323,8 +341,7 @@ print(f"largest difference of any parameter's gradient: {max(jax.tree.leaves(gap
 # %% [markdown]
 # ## A descent without autodiff
 #
-# `mlp.gradient_step` is forward, backward, and a step; no derivative in it is JAX's. On 1,000 digits,
-# is it a 5 or not, beside the same descent with `jax.grad` from the same start:
+# Forward, backward, a step, and again: no derivative in this loop is JAX's. On 1,000 digits, is it a 5 or not:
 
 # %%
 digits = data.mnist("train", source="embedded")
@@ -332,6 +349,21 @@ images = jnp.asarray(data.standardize(digits.images[:1000]).inputs)
 fives = jnp.asarray(digits.labels[:1000, None] == 5, jnp.float32)
 
 
+start = mlp.init(jax.random.key(0), (784, 200, 1))
+moving = start
+for _ in range(3):
+    values = mlp.forward(moving, images)
+    g, _ = losses.squared_error_backward(jnp.array(1.0), values.outputs, fives)
+    grads, _ = mlp.backward(moving, values, g)
+    moving = jax.tree.map(lambda weight, grad: weight - 0.01 * grad, moving, grads)
+    print(f"loss {losses.squared_error(values.outputs, fives):.4f}")
+
+# %% [markdown]
+# `mlp.gradient_step` is the body of this loop. 200 steps of it in one program, beside the same descent with `jax.grad`
+# from the same start:
+
+
+# %%
 def by_hand(params, _):
     return mlp.gradient_step(params, images, fives, 0.01)
 
@@ -343,7 +375,6 @@ def by_autodiff(params, _):
     return jax.tree.map(lambda weight, grad: weight - 0.01 * grad, params, grads), value
 
 
-start = mlp.init(jax.random.key(0), (784, 200, 1))
 curves = [np.asarray(jax.lax.scan(step, start, length=201)[1]) for step in (by_hand, by_autodiff)]
 print(f"loss {curves[0][0]:.4f} -> {curves[0][-1]:.4f} and {curves[1][-1]:.4f} after 200 steps")
 figures.traces(*curves)

@@ -192,6 +192,34 @@ def augment(key, batch):
     return batch | {"images": shift(key, batch["images"], pixels=2)}
 
 
+digits = {"images": train.images[..., None], "labels": train.labels}
+batches = Batches(digits, 100, key=jax.random.key(1))
+
+# %% [markdown]
+# A step takes the gradient with respect to the parameters alone, asks the optimizer what to add to them, and hands the
+# new state on. The training is a loop of such steps. The first five:
+
+
+# %%
+@jax.jit
+def step(params, state, opt_state, batch, key):
+    (value, (state, _)), grads = jax.value_and_grad(loss, has_aux=True)(params, state, batch, key)
+    updates, opt_state = optimizer.update(grads, opt_state, params)
+    return optax.apply_updates(params, updates), state, opt_state, value
+
+
+moving = params, state, optimizer.init(params)
+for at in range(5):
+    key = jax.random.fold_in(jax.random.key(2), at)
+    *moving, value = step(*moving, augment(key, batches(at)), key)
+    print(f"step {at}: loss {value:.3f}")
+
+# %% [markdown]
+# `training.fit` is this loop, many steps in one compiled program, with an evaluation after every epoch. Three epochs,
+# from the start:
+
+
+# %%
 def probabilities(variables, images):
     params, state = variables
     return vgg.probabilities(params, torchvision.preprocess(images, preprocessing), state=state)
@@ -203,8 +231,6 @@ def evaluate(train_state):
     return {"test": float(np.mean(np.argmax(found, axis=1) != test.labels))}
 
 
-digits = {"images": train.images[..., None], "labels": train.labels}
-batches = Batches(digits, 100, key=jax.random.key(1))
 start = training.create(params, optimizer, key=jax.random.key(2), state=state)
 records = []
 end = training.fit(

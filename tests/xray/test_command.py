@@ -51,6 +51,13 @@ def test_something_bad_fails_where_it_reaches_the_end_or_is_lost_on_the_way(tmp_
     assert failed == {"reaches": True, "lost": True, "masked": False}
 
 
+def test_what_cannot_be_traced_is_said_as_the_recording_says_it(tmp_path):
+    path = tmp_path / "branches.py"
+    path.write_text("def f(x):\n    return x if x > 0 else -x\n")
+    with pytest.raises(ValueError, match=r"f cannot be traced.*jax\.lax\.cond"):
+        command.run(f"{path}:f", ["[]"])
+
+
 def test_what_is_kept_names_no_folder_of_this_machine(file):
     kept = command.files(command.run(f"{file}:distance"))
     assert sorted(kept) == ["graph.dot", "graph.svg", "report.txt", "xray.html"]
