@@ -33,6 +33,17 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
+COLLECTED = pytest.StashKey[dict[str, bool]]()
+"""Every test that was collected, and whether it is one of the long ones."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """Keep what is there before the marks leave out some of it."""
+    soak = {item.nodeid: item.get_closest_marker("soak") is not None for item in items}
+    config.stash[COLLECTED] = soak
+
+
 @pytest.fixture
 def x64():
     """Double precision inside one test."""

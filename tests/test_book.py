@@ -6,19 +6,16 @@ import functools
 import importlib
 import inspect
 import itertools
-import os
 import pathlib
 import pkgutil
 import re
-import subprocess
-import sys
 
 import pytest
 
 import chainrule
+from tests.programs import run
 
 NO_NAMES = {"JSON", "P", "R"}  # other names for Any, and variables of types
-BARELY = ("--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true")
 BOOK = pathlib.Path(__file__).resolve().parents[1] / "notebooks"
 PAGES = "\n".join(page.read_text(encoding="utf-8") for page in sorted(BOOK.glob("api/*.md")))
 SHOWN = re.findall(r"^\.\. automodule:: (\S+)$", PAGES, re.MULTILINE)
@@ -129,15 +126,8 @@ def test_the_right_halves_from_pytorch_are_one_program_that_prints_what_its_comm
     expected = [line.partition("  # ")[2] for line in prints]
     assert len(expected) > 30
     assert all(expected), "every print says what it prints"
-    result = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-        # What is checked is the program, not its speed: compiling it well took half the time.
-        env=os.environ | {"XLA_FLAGS": " ".join(BARELY), "CHAINRULE_DATA": ""},
-    )
+    (tmp_path / "program.py").write_text(program, encoding="utf-8")
+    result = run(["program.py"], tmp_path, CHAINRULE_DATA="")
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines() == expected
 

@@ -4,10 +4,10 @@ import itertools
 import os
 import pathlib
 import re
-import subprocess
-import sys
 
 import pytest
+
+from tests.programs import run
 
 HERE = pathlib.Path(__file__).resolve().parents[1]
 README = (HERE / "README.md").read_text(encoding="utf-8")
@@ -33,26 +33,16 @@ PROGRAMS = [
     for number, (code, text) in enumerate(programs(page.read_text(encoding="utf-8")))
 ]
 PLAIN = """
-import jax
 value, grads = jax.value_and_grad(loss)(nnx.Linear(3, 2, rngs=nnx.Rngs(0)))
 print(f"{value:.2f}", not any(jnp.isfinite(grad).any() for grad in jax.tree.leaves(grads)))
 """
 
 
-def run(code, folder, **environment):
-    """Run a program as the file ``pairs.py``; one with ``example_args`` under the x-ray."""
+def written(code, folder):
+    """Write a program as ``pairs.py``; return how it is run: one with arguments under the x-ray."""
     (folder / "pairs.py").write_text(code, encoding="utf-8")
-    command = ["pairs.py"]
-    if "def example_args" in code:
-        command = ["-m", "chainrule.cli", "xray", "pairs.py:loss"]
-    return subprocess.run(
-        [sys.executable, *command],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=folder,
-        env=os.environ | environment,
-    )
+    x_ray = ["-m", "chainrule.cli", "xray", "pairs.py:loss"]
+    return x_ray if "def example_args" in code else ["pairs.py"]
 
 
 def test_a_stranger_reads_it_in_minutes():
@@ -62,7 +52,7 @@ def test_a_stranger_reads_it_in_minutes():
 
 @pytest.mark.parametrize(("code", "text"), PROGRAMS)
 def test_a_program_prints_the_text_below_it_and_what_its_comments_say(code, text, tmp_path):
-    result = run(code, tmp_path)
+    result = run(written(code, tmp_path), tmp_path)
     assert result.returncode == 0, result.stderr
     printed = result.stdout.replace(f"{tmp_path}{os.sep}", "").strip()
     said = re.findall(r"^print\(.*\)  # (.*)$", code, re.MULTILINE)
@@ -79,12 +69,11 @@ def test_a_program_prints_the_text_below_it_and_what_its_comments_say(code, text
 
 def test_the_nan_checker_of_jax_names_another_line_as_the_readme_says(tmp_path):
     code, text = programs(README)[0]
-    plain = code[: code.index("report = ")] + PLAIN
+    plain = code[: code.index("report = ")] + "import jax\n"
     assert "The loss is 0.49, and no gradient is finite." in README
-    assert run(plain, tmp_path).stdout == "0.49 True\n"
-    (named,) = re.findall(
-        r"pairs\.py\", line (\d+), in loss", run(plain, tmp_path, JAX_DEBUG_NANS="1").stderr
-    )
+    assert run(written(plain + PLAIN, tmp_path), tmp_path).stdout == "0.49 True\n"
+    checked = written(plain + 'jax.config.update("jax_debug_nans", True)' + PLAIN, tmp_path)
+    (named,) = re.findall(r"pairs\.py\", line (\d+), in loss", run(checked, tmp_path).stderr)
     assert (
         f"`jax_debug_nans`; in the program above it names line {named}, not the birth |" in README
     )
