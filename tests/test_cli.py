@@ -1,5 +1,6 @@
 import importlib
 import inspect
+import json
 import pathlib
 import re
 import subprocess
@@ -35,24 +36,96 @@ def test_compare_prints_the_gap_and_leaves_the_overlay(tmp_path, capsys):
     assert '<td class="number">step 1</td>' in text
 
 
-def test_runs_lists_what_there_is_and_names_what_is_broken(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
+@pytest.fixture
+def terminal(capsys, monkeypatch):
+    """A terminal of 60 columns."""
+    monkeypatch.setattr(type(sys.stdout), "isatty", lambda stream: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "60")
+
+
+def test_runs_lists_what_there_is_and_names_what_is_broken(tmp_path, capsys, terminal):
     with runs.start("demo", seed=7, arguments={}, root=tmp_path) as run:
         run.result("final loss [x]", 0.25, expected=0.2)
     cut = run_of(tmp_path, "cut", x_loss=[1.0])
     (cut / "run.json").write_text('{"experiment":')
     (tmp_path / "demo" / "20261125-000000-s0.partial").mkdir()
     assert cli.main(["runs", str(tmp_path)]) == 0
-    printed = capsys.readouterr().out
-    assert "1 run in" in printed
-    assert "final loss [x]: 0.25 (0.2)" in printed
-    assert f"left out {cut}: {cut / 'run.json'} is not JSON, line 1" in printed
-    assert "s0.partial: it is still running, or it was stopped" in printed
+    printed = capsys.readouterr()
+    assert "1 run in" in printed.out
+    assert f"\n1  {run.path}\n" in printed.out, "not broken, however long"
+    assert "final loss [x]: 0.25, expected 0.2" in printed.out
+    assert f"left out {cut}: {cut / 'run.json'} is not JSON, line 1" in printed.err
+    assert "s0.partial: it is still running, or it was stopped" in printed.err
     assert cli.main(["runs", str(tmp_path / "nothing")]) == 2
     assert "name the one where runs are kept" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
     assert cli.main(["runs", str(tmp_path / "empty")]) == 0
     assert "no run in" in capsys.readouterr().out
+
+
+def runs_at(root, *etas):
+    paths = []
+    for eta in etas:
+        arguments = {"eta": eta, "steps": 9, "root": str(eta)}
+        with runs.start("demo", seed=7, arguments=arguments, root=root) as run:
+            run.save_trace({"x/loss": runs.Series([1.0, eta], loss=True)})
+            run.result("one\ttwo", eta)
+        paths.append(run.path)
+    return paths
+
+
+def test_runs_shows_the_settings_that_differ(tmp_path, capsys, terminal):
+    runs_at(tmp_path, 0.125, 0.5)
+    run_of(tmp_path, "other", x_loss=[1.0])
+    assert cli.main(["runs", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert re.findall(r"^   (eta .*)$", printed, re.M) == ["eta 0.125", "eta 0.5"]
+    long = [line for line in printed.splitlines() if len(line) > 60]
+    assert all(str(tmp_path) in line for line in long)
+
+
+def test_runs_in_a_pipe_is_a_table_for_programs(tmp_path, capsys):
+    paths = runs_at(tmp_path, 0.125, 0.5)
+    assert cli.main(["runs", str(tmp_path)]) == 0
+    head, *rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert head == ["number", "path", "experiment", "started", "seed", "seconds", "settings"]
+    assert [row[:3] for row in rows] == [[str(n), str(paths[n - 1]), "demo"] for n in (1, 2)]
+    assert [row[-1] for row in rows] == ["eta=0.125", "eta=0.5"]
+    assert cli.main(["runs", str(tmp_path), "--json"]) == 0
+    first, second = json.loads(capsys.readouterr().out)
+    assert first["results"] == {"one\ttwo": 0.125}
+    assert second["settings"] == {"eta": 0.5}
+    assert second["path"] == str(paths[1])
+
+
+def test_compare_takes_numbers_or_the_last_two(tmp_path, capsys):
+    paths = runs_at(tmp_path, 0.125, 0.25, 0.5)
+    root = ["--root", str(tmp_path)]
+    for command, a, b in (([], 1, 2), (["1", "3"], 0, 2), (["2", str(paths[0])], 1, 0)):
+        assert cli.main(["compare", *command, *root]) == 0
+        printed = capsys.readouterr().out
+        assert f"overlay: {paths[b] / f'compare-{paths[a].name}.png'}" in printed
+    assert cli.main(["compare", "1", "4", *root]) == 2
+    assert f"no run 4 in {tmp_path}, which has 3 runs" in capsys.readouterr().err
+    assert cli.main(["compare", "1", *root]) == 2
+    assert "one run, 1, and no other: name two, or none" in capsys.readouterr().err
+    run_of(tmp_path, "lone", x_loss=[1.0])
+    assert cli.main(["compare", *root]) == 2
+    assert "has 1 run of the last experiment: two are needed" in capsys.readouterr().err
+
+
+def test_a_mistyped_command_gets_the_nearest_name(capsys):
+    for typed, said in (("xary", "did you mean 'xray'?"), ("zzz", "there are compare, runs")):
+        with pytest.raises(SystemExit, match="2"):
+            cli.main([typed])
+        assert f"no command '{typed}': {said}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["compare", "runs", "report", "xray", "launch"])
+def test_help_ends_with_an_example(name, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        cli.main([name, "--help"])
+    assert f"example: chainrule {name} " in capsys.readouterr().out
 
 
 def test_report_writes_the_page_anew_and_says_what_is_no_run(tmp_path, capsys):

@@ -4,6 +4,7 @@ A function is imported when its command is called, so that ``chainrule --help`` 
 """
 
 import argparse
+import difflib
 import importlib
 import os
 import pathlib
@@ -31,11 +32,13 @@ class Command(NamedTuple):
       function: as ``module:name``; it is called with the arguments by their names, and returns the
         exit code or None.
       arguments: of the command line.
+      example: a command line, without ``chainrule``.
     """
 
     help: str
     function: str
     arguments: tuple[Argument, ...]
+    example: str
 
 
 def _argument(*names: str, **settings: Any) -> Argument:
@@ -49,8 +52,16 @@ COMMANDS: Mapping[str, Command | tuple[str, Mapping[str, Command]]] = {
         "compare two runs of one experiment",
         "chainrule.runs.command:compare",
         (
-            _argument("a", type=_Path, metavar="RUN_A", help="a run folder"),
-            _argument("b", type=_Path, metavar="RUN_B", help="another one"),
+            _argument(
+                "a", nargs="?", metavar="RUN_A", help="a run folder, or its number in 'runs'"
+            ),
+            _argument("b", nargs="?", metavar="RUN_B", help="another one (default: the last two)"),
+            _argument(
+                "--root",
+                type=_Path,
+                default=_Path("runs"),
+                help="where runs with numbers are kept (default runs)",
+            ),
             _argument(
                 "--tolerance",
                 type=float,
@@ -65,6 +76,7 @@ COMMANDS: Mapping[str, Command | tuple[str, Mapping[str, Command]]] = {
                 "--out", type=_Path, help="the overlay picture (default RUN_B/compare-<RUN_A>.png)"
             ),
         ),
+        "compare 1 2",
     ),
     "runs": Command(
         "list the runs below a folder",
@@ -81,12 +93,15 @@ COMMANDS: Mapping[str, Command | tuple[str, Mapping[str, Command]]] = {
             _argument(
                 "--results", type=int, default=3, help="how many results to show (default 3)"
             ),
+            _argument("--json", action="store_true", help="as a list of objects, with all results"),
         ),
+        "runs --json | jq '.[-1].results'",
     ),
     "report": Command(
         "write the report.html of run folders anew",
         "chainrule.runs.command:report",
         (_argument("folders", type=_Path, nargs="+", metavar="RUN", help="a run folder"),),
+        "report runs/descent/*",
     ),
     "data": (
         "get, prepare and describe the digits",
@@ -95,6 +110,7 @@ COMMANDS: Mapping[str, Command | tuple[str, Mapping[str, Command]]] = {
                 "download the four MNIST files (the only network use)",
                 "chainrule.data.command:fetch",
                 (_argument("folder", type=_Path, help="where to put them"),),
+                "data fetch digits",
             ),
             "prepare": Command(
                 "make a TFDS directory from the four files",
@@ -103,6 +119,7 @@ COMMANDS: Mapping[str, Command | tuple[str, Mapping[str, Command]]] = {
                     _argument("folder", type=_Path, help="the folder of the four files"),
                     _argument("tfds", type=_Path, help="the TFDS directory to make"),
                 ),
+                "data prepare digits tfds",
             ),
             "show": Command(
                 "describe the digits that are there",
@@ -111,6 +128,7 @@ COMMANDS: Mapping[str, Command | tuple[str, Mapping[str, Command]]] = {
                     _argument("--source", default="auto", help="auto, idx, embedded or tfds"),
                     _argument("--data-dir", type=_Path, help="the folder of that source"),
                 ),
+                "data show --source embedded",
             ),
         },
     ),
@@ -158,6 +176,7 @@ COMMANDS: Mapping[str, Command | tuple[str, Mapping[str, Command]]] = {
                 help="where run folders are kept, for the page and the pictures (default runs)",
             ),
         ),
+        "xray pairs.py:loss 'float32[8,3]' --check",
     ),
     "launch": Command(
         "run a script in several processes, supervised",
@@ -183,6 +202,7 @@ COMMANDS: Mapping[str, Command | tuple[str, Mapping[str, Command]]] = {
             _argument("script", type=_Path, help="a Python file"),
             _argument("arguments", nargs=argparse.REMAINDER, help="its command line"),
         ),
+        "launch --processes 2 train.py --epochs 3",
     ),
 }
 """Name to command, or to a line of help and verbs with a command each."""
@@ -190,7 +210,9 @@ COMMANDS: Mapping[str, Command | tuple[str, Mapping[str, Command]]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, or 2 with one line on stderr for bad input."""
-    given = vars(_parser().parse_args(arguments))
+    parser = _parser()
+    _known(parser, sys.argv[1:] if arguments is None else arguments)
+    given = vars(parser.parse_args(arguments))
     module, _, name = given.pop("function").partition(":")
     try:
         code = int(getattr(importlib.import_module(module), name)(**given) or 0)
@@ -229,8 +251,19 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _known(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
+    """End with the nearest name if the first argument is no command: `argparse` lists all."""
+    if not arguments or arguments[0].startswith("-") or arguments[0] in COMMANDS:
+        return
+    near = difflib.get_close_matches(arguments[0], COMMANDS, n=1)
+    meant = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(COMMANDS)}"
+    parser.error(f"no command {ascii(arguments[0])}: {meant}")
+
+
 def _add(commands: Any, name: str, command: Command) -> None:
-    parser = commands.add_parser(name, help=command.help)
+    parser = commands.add_parser(
+        name, help=command.help, epilog=f"example: chainrule {command.example}"
+    )
     parser.set_defaults(function=command.function)
     for names, settings in command.arguments:
         parser.add_argument(*names, **settings)

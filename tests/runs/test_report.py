@@ -151,7 +151,7 @@ def test_the_report_of_a_run_without_one_is_made_from_its_record(tmp_path):
     assert (run.path / "report.html").read_text() == first
 
 
-def test_runs_are_found_oldest_first_and_a_run_folder_lists_itself(tmp_path):
+def test_runs_are_found_oldest_first_and_a_run_folder_lists_itself(tmp_path, unchecked):
     paths = []
     for started in ("2026-02-01T00:00:00", "2026-01-01T00:00:00"):
         with runs.start("demo", seed=0, arguments={}, root=tmp_path) as run:
@@ -165,7 +165,11 @@ def test_runs_are_found_oldest_first_and_a_run_folder_lists_itself(tmp_path):
         "not text in UTF-8: invalid start byte"
     ]
     assert [path for path, _ in runs.find(paths[0]).runs] == paths[:1]
-    assert runs.table(found).row_count == 2
+    assert [row.path for row in runs.rows(found)] == [str(path) for path in paths[::-1]]
+    with pytest.raises(ValueError, match="width must be an int of at least 20, not 3"):
+        runs.listed(found, width=3)
+    with pytest.raises(ValueError, match="listing must be what runs.find returns, not an int"):
+        runs.tsv(3)
 
 
 def test_the_comparison_page_has_the_results_of_both(tmp_path):

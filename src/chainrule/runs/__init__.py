@@ -17,7 +17,7 @@ It is written under a temporary name and renamed when it is whole, so that a fol
 from chainrule._files import dumps
 from chainrule.runs.comparing import Comparison, Gap, compare, text
 from chainrule.runs.limits import Above, AtLeast, AtMost, Below
-from chainrule.runs.listing import Listing, find, table
+from chainrule.runs.listing import Listing, Row, find, listed, rows, tsv
 from chainrule.runs.metrics import Metrics
 from chainrule.runs.metrics import read as read_metrics
 from chainrule.runs.pages.comparison import page
@@ -37,19 +37,22 @@ __all__ = [
     "Listing",
     "Loaded",
     "Metrics",
+    "Row",
     "Run",
     "Series",
     "compare",
     "counted",
     "dumps",
     "find",
+    "listed",
     "load",
     "page",
     "read_metrics",
     "report",
+    "rows",
     "start",
-    "table",
     "text",
+    "tsv",
     "write_report",
 ]
 

@@ -2,21 +2,22 @@
 
 import os
 import pathlib
+import shutil
+import sys
 from collections.abc import Sequence
 from typing import Literal
 
-from rich.console import Console
-
-from chainrule import _files, runs
+from chainrule import _files, _require, runs
 from chainrule._files import printable
 
 __all__ = ["compare", "listing", "report", "xray"]
 
 
 def compare(
-    a: pathlib.Path,
-    b: pathlib.Path,
+    a: str | None = None,
+    b: str | None = None,
     *,
+    root: str | os.PathLike[str] = "runs",
     tolerance: float = 1e-6,
     series: str | None = None,
     out: pathlib.Path | None = None,
@@ -24,19 +25,22 @@ def compare(
     """Print how two runs compare, and leave the overlay and the page.
 
     Args:
-      a: a run folder.
-      b: another one.
+      a: a run folder, or its number in ``chainrule runs``.
+      b: another one. Without both, the last run and the one before it of the same experiment.
+      root: where runs with numbers are kept.
       tolerance: see `chainrule.runs.compare`.
       series: show only the series with this in their name; by default the losses.
       out: where the picture goes, the page beside it; by default into ``b``.
 
     Raises:
-      ValueError: there is no such series in both runs, or the runs cannot be compared.
+      ValueError: there is no such number or no such series in both runs, or the runs cannot be
+        compared.
       FileNotFoundError: one is not a run folder.
     """
+    first, second = _two(a, b, root)
     from chainrule.plots.descent import overlay
 
-    found = runs.compare(a, b, tolerance=tolerance)
+    found = runs.compare(first, second, tolerance=tolerance)
     gaps = [gap for gap in found.gaps if (gap.loss if series is None else series in gap.series)]
     if not gaps:
         asked = "a loss" if series is None else f"{series!r} in its name"
@@ -52,7 +56,7 @@ def compare(
         for gap in gaps
     }
     figure = overlay(shown)
-    out = out or b / f"compare-{a.resolve().name}.png"
+    out = out or second / f"compare-{first.resolve().name}.png"
     with _files.replacing(out) as file:
         figure.savefig(file, format=out.suffix.lstrip(".") or "png", dpi=150)
     print(f"overlay: {printable(out)}")
@@ -61,15 +65,58 @@ def compare(
     print(f"page: {printable(page)}")
 
 
-def listing(folder: str | os.PathLike[str] = "runs", *, results: int = 3) -> None:
-    """Print the runs below a folder, and what could not be read and why."""
+def listing(
+    folder: str | os.PathLike[str] = "runs", *, results: int = 3, json: bool = False
+) -> None:
+    """Print the runs below a folder; to stderr what could not be read, and why.
+
+    To be read in a terminal, as tab-separated values in a pipe.
+
+    Args:
+      folder: where runs are kept.
+      results: how many results of each to show in a terminal.
+      json: whether to print a list of objects instead, with all results.
+    """
+    _require.count("results", results, least=0)
     found = runs.find(folder)
-    if found.runs:
-        Console().print(runs.table(found, results=results))
+    if json:
+        print(runs.dumps([row._asdict() for row in runs.rows(found)]))
+    elif not sys.stdout.isatty():
+        print(runs.tsv(found))
+    elif found.runs:
+        width = shutil.get_terminal_size().columns
+        print(runs.listed(found, results=results, width=max(width, 20)))
     elif not found.broken:
         print(f"no run in {printable(folder)}: an experiment leaves one")
     for path, reason in found.broken:
-        print(f"left out {printable(path)}: {printable(reason)}")
+        print(f"left out {printable(path)}: {printable(reason)}", file=sys.stderr)
+
+
+def _two(
+    a: str | None, b: str | None, root: str | os.PathLike[str]
+) -> tuple[pathlib.Path, pathlib.Path]:
+    """Return the two folders that are to be compared."""
+    if a is not None and b is not None and not (a.isdigit() or b.isdigit()):
+        return pathlib.Path(a), pathlib.Path(b)
+    known = runs.rows(runs.find(root))
+    if a is None or b is None:
+        if a is not None:
+            raise ValueError(f"one run, {a}, and no other: name two, or none for the last two")
+        alike = [row for row in known if row.experiment == known[-1].experiment]
+        if len(alike) < 2:
+            raise ValueError(
+                f"{os.fspath(root)} has {runs.counted(len(alike), 'run')} of the last experiment: "
+                "two are needed"
+            )
+        return pathlib.Path(alike[-2].path), pathlib.Path(alike[-1].path)
+    paths = {str(row.number): pathlib.Path(row.path) for row in known}
+    for number in (a, b):
+        if number.isdigit() and number not in paths:
+            raise ValueError(
+                f"no run {number} in {os.fspath(root)}, which has {runs.counted(len(known), 'run')}"
+                ": chainrule runs lists them"
+            )
+    return paths.get(a, pathlib.Path(a)), paths.get(b, pathlib.Path(b))
 
 
 def report(folders: Sequence[pathlib.Path]) -> None:

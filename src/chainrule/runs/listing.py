@@ -1,8 +1,9 @@
-"""Which runs there are: a table of those that can be read, and the names of those that cannot."""
+"""Which runs there are: those that can be read, as text or data, and the names of the others."""
 
 import os
 import pathlib
-from typing import TYPE_CHECKING, NamedTuple
+import textwrap
+from typing import NamedTuple
 
 from chainrule import _require
 from chainrule._files import JSON, printable
@@ -10,10 +11,7 @@ from chainrule.runs.folder import PARTIAL
 from chainrule.runs.read import read_record
 from chainrule.runs.wording import counted, short, wanted
 
-if TYPE_CHECKING:  # rich takes its time to be imported
-    from rich.table import Table
-
-__all__ = ["Listing", "find", "table"]
+__all__ = ["Listing", "Row", "find", "listed", "rows", "tsv"]
 
 _WIDEST = 80  # of a result, in characters
 _LOOKS = 10  # at most so many, where runs end while they are listed
@@ -96,51 +94,143 @@ def _look(folder: pathlib.Path) -> tuple[_Found, _Broken, bool]:
     return found, broken, bool(gone)
 
 
-def table(listing: Listing, *, results: int = 3) -> "Table":
-    """Return the runs as a table for the terminal.
+class Row(NamedTuple):
+    """One run, as it is listed.
+
+    Attributes:
+      number: its place among the runs, from 1, the oldest; ``chainrule compare`` takes it.
+      path: its folder.
+      experiment: what ran.
+      started: when, as in ``"2026-11-28T17:00:00+00:00"``; "" if that is not known.
+      seed: of its random numbers.
+      seconds: how long it took, None if that is not known.
+      settings: those in which runs of this experiment differ, name to value.
+      results: name to value.
+    """
+
+    number: int
+    path: str
+    experiment: str
+    started: str
+    seed: JSON
+    seconds: JSON
+    settings: dict[str, JSON]
+    results: dict[str, JSON]
+
+
+def rows(listing: Listing) -> tuple[Row, ...]:
+    """Return what is listed of each run, the oldest first.
 
     Args:
       listing: what `find` returns.
-      results: how many of the first results of each run to show.
 
     Raises:
-      ValueError: an argument is of another type, or ``results`` is negative.
-    """
-    from rich.markup import escape
-    from rich.table import Table
+      ValueError: it is something else.
 
+    Example:
+      >>> import tempfile
+      >>> from chainrule import runs
+      >>> with tempfile.TemporaryDirectory() as root:
+      ...     for eta in (0.125, 0.5):
+      ...         with runs.start("demo", seed=7, arguments={"eta": eta, "n": 9}, root=root):
+      ...             pass
+      ...     found = rows(find(root))
+      >>> [row.settings for row in found]
+      [{'eta': 0.125}, {'eta': 0.5}]
+    """
     _require.instance("listing", listing, Listing, "what runs.find returns")
+    of: dict[str, list[dict[str, JSON]]] = {}
+    for _, record in listing.runs:
+        of.setdefault(str(record["experiment"]), []).append(_mapping(record.get("arguments")))
+    vary = {experiment: _vary(arguments) for experiment, arguments in of.items()}
+    return tuple(
+        Row(
+            number,
+            str(path),
+            (experiment := str(record["experiment"])),
+            str(record.get("started", "")),
+            record.get("seed"),
+            record.get("wall_seconds"),
+            {
+                name: value
+                for name, value in _mapping(record.get("arguments")).items()
+                if name in vary[experiment]
+            },
+            {
+                name: result.get("value") if isinstance(result, dict) else result
+                for name, result in _mapping(record.get("results")).items()
+            },
+        )
+        for number, (path, record) in enumerate(listing.runs, 1)
+    )
+
+
+def listed(listing: Listing, *, results: int = 3, width: int = 80) -> str:
+    """Return the runs as text to be read: the folder of each on a line of its own.
+
+    Args:
+      listing: what `find` returns.
+      results: how many of the first results of each run to show, with what was expected.
+      width: columns; no line but that of a folder takes more.
+
+    Raises:
+      ValueError: an argument is of another type, ``results`` is negative, or ``width`` is too
+        small.
+    """
     _require.count("results", results, least=0)
-    found = counted(len(listing.runs), "run")
-    made = Table(title=f"{found} in {escape(printable(listing.folder))}")
-    made.add_column("experiment, folder", overflow="fold")
-    made.add_column("started")
-    made.add_column("seed", justify="right")
-    made.add_column("seconds", justify="right")
-    made.add_column("first results (expected)", overflow="fold")
-    for path, record in listing.runs:
-        cells = (
-            (record["experiment"], path),
-            str(record.get("started", "?"))[:16].split("T"),
-            (record.get("seed", "?"),),
-            (short(record.get("wall_seconds", "?")),),
-            _results(record.get("results"))[:results],
-        )
-        made.add_row(
-            *(escape("\n".join(map(printable, lines))) for lines in cells), end_section=True
-        )
-    return made
+    _require.count("width", width, least=20)
+    known = rows(listing)
+    title = f"{counted(len(known), 'run')} in {printable(listing.folder)}"
+    indent = " " * (len(str(len(known))) + 2)
+    lines = [title]
+    for row, (_, record) in zip(known, listing.runs, strict=True):
+        lines += ["", f"{row.number:>{len(indent) - 2}}  {printable(row.path)}"]
+        details = [f"{row.started[:16].replace('T', ' ')}, {short(row.seconds)} s, seed {row.seed}"]
+        if row.settings:
+            details.append(", ".join(f"{k} {short(v)}" for k, v in row.settings.items()))
+        details += _results(record.get("results"))[:results]
+        for detail in map(printable, details):
+            lines += textwrap.wrap(
+                detail, width, initial_indent=indent, subsequent_indent=f"{indent}  "
+            )
+    return "\n".join(lines)
+
+
+def tsv(listing: Listing) -> str:
+    """Return the runs as a table for programs: a header and a line each, tabs between.
+
+    Args:
+      listing: what `find` returns.
+    """
+    lines: list[tuple[str, ...]] = [Row._fields[:-1]]
+    for row in rows(listing):
+        settings = ", ".join(f"{name}={short(value)}" for name, value in row.settings.items())
+        seconds = "" if row.seconds is None else short(row.seconds)
+        lines.append((str(row.number), *map(str, row[1:5]), seconds, settings))
+    return "\n".join("\t".join(map(printable, line)) for line in lines)
+
+
+def _mapping(value: JSON) -> dict[str, JSON]:
+    return value if isinstance(value, dict) else {}
+
+
+def _vary(arguments: list[dict[str, JSON]]) -> set[str]:
+    """Return the settings that are not the same in all runs; the seed and the root are apart."""
+    names = {name for some in arguments for name in some} - {"seed", "root"}
+    return {
+        name
+        for name in names
+        if any(some.get(name) != arguments[0].get(name) for some in arguments)
+    }
 
 
 def _results(results: JSON) -> list[str]:
-    if not isinstance(results, dict):
-        return []
     lines = []
-    for name, result in results.items():
+    for name, result in _mapping(results).items():
         if not isinstance(result, dict):
             result = {"value": result}
         expected = result.get("expected")
-        beside = "" if expected is None else f" ({wanted(expected)})"
+        beside = "" if expected is None else f", expected {wanted(expected)}"
         line = f"{name}: {short(result.get('value'))}{beside}"
         lines.append(line if len(line) <= _WIDEST else f"{line[: _WIDEST - 3]}...")
     return lines
