@@ -257,7 +257,7 @@ def _known(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
         return
     near = difflib.get_close_matches(arguments[0], COMMANDS, n=1)
     meant = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(COMMANDS)}"
-    parser.error(f"no command {ascii(arguments[0])}: {meant}")
+    parser.error(f"no command {arguments[0]!a}: {meant}")
 
 
 def _add(commands: Any, name: str, command: Command) -> None:
