@@ -349,6 +349,7 @@ def test_the_gradient_of_an_integer_is_none_and_any_other_is_wrong():
         ((jnp.arange(3),), r"no argument holds a floating-point number: z int32"),
         ((True,), r"holds a floating-point number: z bool"),
         (("x",), r"argument must be an array of numbers, not a str"),
+        ((10**30,), r"argument 10{30}: an int must fit into 64 bits"),
     ],
 )
 def test_a_point_with_nothing_to_compare_is_refused_and_not_equal(args, message):

@@ -260,7 +260,10 @@ def _check_point(point: Point, values: dict[str, Any]) -> None:
 def _double(leaf: Any) -> jax.Array:
     if not isinstance(leaf, numbers.Number):
         _require.arrays(argument=leaf)
-    array = jnp.asarray(leaf)
+    try:
+        array = jnp.asarray(leaf)
+    except OverflowError:
+        raise ValueError(f"argument {leaf}: an int must fit into 64 bits") from None
     return array.astype(jnp.float64) if jnp.issubdtype(array.dtype, jnp.floating) else array
 
 

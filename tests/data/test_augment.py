@@ -63,6 +63,7 @@ def test_what_is_no_batch_of_images_is_refused():
         for bound in (-1.0, float("nan")):
             with pytest.raises(ValueError, match=rf"{name} must be .* at least 0 .*, not {bound}"):
                 affine(key, images, **{name: bound})
+        assert affine(key, images, **{name: 2**31}).shape == images.shape  # no int32
     with pytest.raises(ValueError, match=r"images is uint8"):
         affine(key, images.astype(jnp.uint8))
 

@@ -102,8 +102,10 @@ def test_sets_without_pairs_are_refused(labels, message):
 def test_settings_out_of_range_are_refused():
     with pytest.raises(ValueError, match="count must be even, not 3"):
         pairs(jax.random.key(0), MEMBERS, 3)
-    with pytest.raises(ValueError, match="count must be an int from 1 to 2147483647, not 0"):
+    with pytest.raises(ValueError, match="count must be an int from 1 to 67108864, not 0"):
         triplets(jax.random.key(0), MEMBERS, 0)
+    with pytest.raises(ValueError, match="count must be an int from 2 to 67108864, not 1000000000"):
+        pairs(jax.random.key(0), MEMBERS, 10**9)
     with pytest.raises(ValueError, match="key is NoneType"):
         pairs(None, MEMBERS, 2)
     for function in (pairs, triplets):

@@ -175,6 +175,10 @@ def test_running_statistics_and_groups_make_the_way_too():
             lambda: layouts.to_torch({}, {}, {}, (Dense("dense", 3),), (2,)),
             "names holds no 'dense': it must name every row with parameters",
         ),
+        (  # nothing of that size is made for the comparison
+            lambda: layouts.from_torch({}, {"dense": "fc"}, (Dense("dense", 3),), (10**6, 10**6)),
+            "2 tensors do not fit.*\n  fc.weight is missing\n  fc.bias is missing",
+        ),
         (
             lambda: layouts.from_torch({}, 3, (Dense("dense", 3),), (2,)),
             "names must be a mapping of the names of rows .*, not an int",

@@ -59,3 +59,9 @@ def test_traces_of_equal_descents_can_be_drawn(same, tmp_path):
     figure = figures.traces(hand, hand if same else 2 * hand)
     figure.savefig(tmp_path / "traces.png")
     assert (tmp_path / "traces.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("digits", [-1, 10**9])
+def test_decimals_that_no_float_has_are_refused(digits):
+    with pytest.raises(ValueError, match=f"digits must be an int from 0 to 16, not {digits}"):
+        figures.heatmaps([VALUES], digits=digits)

@@ -28,7 +28,7 @@ def kept(folder):
     return sorted(int(path.name[5:]) for path in folder.iterdir() if path.suffix == "")
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(50, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("kills", [1, pytest.param(60, marks=pytest.mark.soak)])
 @pytest.mark.timeout(1800)
 def test_a_training_killed_at_random_moments_ends_as_one_that_was_not(tmp_path, kills):
     moments, before = np.random.default_rng(kills), 0

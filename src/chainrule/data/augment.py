@@ -117,9 +117,10 @@ def affine(
     _require.one_key(key)
     _check_images(images)
     _require.floating(images, "images")
-    for name, bound in (("rotation", rotation), ("scale", scale), ("shear", shear)):
-        _require.real(name, bound, least=0, most=2**31)
-    _require.real("pixels", pixels, least=0, most=2**31)
+    bounds = {"rotation": rotation, "scale": scale, "shear": shear, "pixels": pixels}
+    rotation, scale, shear, pixels = (
+        _require.real(name, bound, least=0, most=2**31) for name, bound in bounds.items()
+    )
     batch, height, width, _ = images.shape
     u = jax.random.uniform(key, (batch, 6), images.dtype, -1, 1)
     cos, sin = jnp.cos(rotation * u[:, 0]), jnp.sin(rotation * u[:, 0])

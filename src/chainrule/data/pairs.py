@@ -25,6 +25,8 @@ from chainrule.data.batches import Batches
 
 __all__ = ["Members", "Tuples", "by_class", "pairs", "triplets"]
 
+_MOST = 2**26  # several arrays of so many are drawn, each of 256 MB
+
 
 class Members(NamedTuple):
     """The samples of a set, sorted by class.
@@ -114,7 +116,7 @@ def pairs(
     """
     _require.one_key(key)
     _check(members, identical)
-    if _require.count("count", count, least=2, most=2**31 - 1) % 2:
+    if _require.count("count", count, least=2, most=_MOST) % 2:
         raise ValueError(f"count must be even, not {count}: half of the pairs are within a class")
     first, second, left, right = jax.random.split(key, 4)
     classes = len(members.counts)
@@ -154,7 +156,7 @@ def triplets(
     """
     _require.one_key(key)
     _check(members, identical)
-    _require.count("count", count, most=2**31 - 1)
+    _require.count("count", count, most=_MOST)
     first, second, *keys = jax.random.split(key, 5)
     classes = len(members.counts)
     here = jax.random.randint(first, (count,), 0, classes)

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from chainrule import _require
 from chainrule.plots.style import COLORS, GREY, grid, styled
 
 __all__ = ["heatmaps", "traces"]
@@ -25,7 +26,7 @@ def heatmaps(
     Args:
       rows: of each row, name to matrix ``[m, n]``; a name may hold mathematics.
       width: of the figure, in inches.
-      digits: decimals to write into the cells; by default nothing is written.
+      digits: decimals to write into the cells, at most 16; by default nothing is written.
 
     Returns:
       The figure.
@@ -35,6 +36,8 @@ def heatmaps(
       >>> [ax.get_title(loc="left") for ax in figure.axes[:2]]
       ['$W$', '$x$']
     """
+    if digits is not None:
+        digits = _require.count("digits", digits, least=0, most=16)
     room = width - 2 * _EDGE - _BAR - 0.45  # the numbers of the scale
     cell = min(
         (room - _GAP * len(row)) / sum(matrix.shape[1] for matrix in row.values()) for row in rows
