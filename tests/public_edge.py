@@ -186,6 +186,20 @@ def _descent() -> dict[str, Call]:
             "loss": _square, "params": params, "key": KEY(), "iterations": 4,
         },
         "descent.curvature.edge": {"sharpness": 2.0, "optimizer": optax.sgd},
+        "descent.curvature.spectrum": {
+            "loss": _square, "params": params, "k": 1, "batch": None, "key": KEY(),
+        },
+        "descent.curvature.stability": {
+            "loss": _square, "params": params, "optimizer": optax.sgd(0.1),
+            "opt_state": optax.sgd(0.1).init(params), "batch": None, "key": KEY(),
+        },
+        "descent.watching.watch": {
+            "loss": _square, "params": params, "optimizer": optax.sgd(0.1), "steps": 2,
+            "every": 1, "batch": lambda step: step, "key": KEY(),
+        },
+        "descent.watching.watcher": {
+            "loss": _square, "optimizer": optax.sgd(0.1), "batch": None,
+        },
         "descent.curvature.quadratic_model": {"loss": _square, "params": params, "eta": 0.1},
         "landscapes.quadratic": {"w": jnp.ones(()), "curvature": 1.0},
         "landscapes.two_well": {"w": jnp.ones(())},

@@ -451,13 +451,14 @@ def test_sharpness_passes_through_a_custom_vjp():
     np.testing.assert_allclose(found, 6.0, rtol=1e-6)
 
 
-def test_the_edge_knows_plain_descent_and_heavy_ball_and_no_other():
+def test_the_edge_knows_plain_descent_and_momentum_and_no_other():
     assert descent.edge(4.0) == 0.5
     heavy = functools.partial(optax.sgd, momentum=0.9)
     assert descent.edge(4.0, heavy) == pytest.approx(0.95)
     assert descent.edge(0.0) == descent.edge(-3.0, heavy) == math.inf
     nesterov = functools.partial(optax.sgd, momentum=0.9, nesterov=True)
-    for other in (optax.adam, nesterov, functools.partial(optax.adam, b1=0.5)):
+    assert descent.edge(4.0, nesterov) == pytest.approx(0.5 * 1.9 / 2.8)
+    for other in (optax.adam, functools.partial(optax.adam, b1=0.5)):
         assert math.isnan(descent.edge(4.0, other))
 
 

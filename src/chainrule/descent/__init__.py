@@ -15,26 +15,42 @@ References:
 """
 
 from chainrule.descent._arguments import Loss
-from chainrule.descent.curvature import edge, quadratic_model, sharpness
+from chainrule.descent.curvature import (
+    Spectrum,
+    Stability,
+    edge,
+    quadratic_model,
+    sharpness,
+    spectrum,
+    stability,
+)
 from chainrule.descent.run import Rates, gradient_descent, sweep
 from chainrule.descent.trace import Trace
 from chainrule.descent.updates import OptimizerFactory
 from chainrule.descent.verdicts import Lane, Verdict, summary, verdict
+from chainrule.descent.watching import Watched, watch, watcher
 
 __all__ = [
     "Lane",
     "Loss",
     "OptimizerFactory",
     "Rates",
+    "Spectrum",
+    "Stability",
     "Trace",
     "Verdict",
+    "Watched",
     "edge",
     "gradient_descent",
     "quadratic_model",
     "sharpness",
+    "spectrum",
+    "stability",
     "summary",
     "sweep",
     "verdict",
+    "watch",
+    "watcher",
 ]
 
 

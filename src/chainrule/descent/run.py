@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, PyTree
 from chainrule import _require
 from chainrule.descent import updates
 from chainrule.descent._arguments import Batch, Loss, checked, shapes
+from chainrule.descent._step import advance, at_step
 from chainrule.descent.trace import Trace
 from chainrule.descent.updates import OptimizerFactory
 
@@ -191,23 +192,14 @@ def _descend(
     observe: Callable[[PyTree], PyTree] | None,
 ) -> Trace:
     def step(carry, t):  # type: ignore[no-untyped-def]
-        params, state = carry
-        at = loss if batch is None else functools.partial(_on_batch, loss, batch(t))
-        value, grads = jax.value_and_grad(at)(params)
-        grad_norm = optax.tree.norm(grads)
-        after = updates.update(optimizer, grads, state, params, value=value, value_fn=at)
-        # The last pass only records. Evaluating outside the scan would compile the loss twice.
-        carry = jax.tree.map(lambda new, old: jnp.where(t < steps, new, old), after, carry)
+        params, _ = carry
+        carry, *numbers = advance(at_step(loss, batch, t), optimizer, carry, t < steps)
         observed = None if observe is None else observe(params)
-        return carry, (value, grad_norm, params if record_params else None, observed)
+        return carry, (*numbers, params if record_params else None, observed)
 
     start = (params, updates.init(optimizer, params))
     (final, _), (losses, norms, *recorded) = jax.lax.scan(step, start, jnp.arange(steps + 1))
     return Trace(losses, norms, recorded[0], final, recorded[1])
-
-
-def _on_batch(loss: Loss, batch: PyTree, params: PyTree) -> Float[Array, ""]:
-    return loss(params, batch)
 
 
 def _check_record(
