@@ -251,3 +251,23 @@ def test_where_there_is_one_root_only_nothing_is_run(monkeypatch):
     monkeypatch.setattr("chainrule.xray.nonfinite.judge", None)
     births = report.nonfinite().births
     assert [birth.op for birth in births if not birth.follows] == ["log"]
+
+
+def test_a_comparison_with_an_infinity_depends_on_it_and_is_not_called_harmless():
+    def f(x):
+        return jnp.sum((jnp.arctanh(x) > 0.25).astype(x.dtype) + x)
+
+    nonfinite = found(f, jnp.array([0.5, 1.0]))
+    assert flags(nonfinite)[0] == ("atanh", False, False)
+    assert "finite in the end, but depends on what is bad on the way" in str(nonfinite)
+
+
+def test_the_line_of_a_function_that_a_library_calls_is_its_own():
+    def body(x):
+        return jnp.log(x)  # in the body
+
+    def f(x):
+        return jnp.sum(jax.lax.map(body, x))
+
+    (birth,) = [b for b in found(f, jnp.array([1.0, 0.0])).births if b.phase == "forward"]
+    assert f"test_births.py:{line(body, '# in the body')} (body)" in birth.line

@@ -191,6 +191,22 @@ def lines(eqn: Any) -> tuple[str, str]:
     return printable((own or frames)[-1]), printable(frames[-1])
 
 
+def inner_line(eqn: Any, body: ClosedJaxpr) -> str:
+    """Return the line of the user's function that a library's body called, as `jax.lax.map` does.
+
+    JAX traces a jitted function once: only what stands inside the body's own frame is certain.
+    """
+    name, place = _origin(body)
+    file = place.rpartition(":")[0]
+    for frame in eqn.source_info.traceback.frames if eqn.source_info.traceback else ():
+        if frame.file_name == file and frame.function_name.rpartition(".")[2] == name:
+            break
+        if not in_library(frame.file_name) and not frame.file_name.startswith(_HERE):
+            function = frame.function_name.rpartition(".")[2]
+            return printable(f"{frame.file_name}:{frame.line_num} ({function})")
+    return ""
+
+
 def functions(eqn: Any) -> tuple[tuple[str, str], ...]:
     """Return the user's functions around an equation, outermost first, with the call of each.
 

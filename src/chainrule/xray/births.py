@@ -164,6 +164,8 @@ class Nonfinite:
             )
         if any(birth.lost for birth in self.births):
             return "everything is finite in the end, but values were lost on the way"
+        if any(not birth.harmless for birth in self.births):
+            return "everything is finite in the end, but depends on what is bad on the way"
         return "nothing bad reaches the result or a gradient: masked, harmless"
 
 

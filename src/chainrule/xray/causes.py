@@ -147,7 +147,9 @@ def _look_up(event: Event) -> Cause:
             'record with keep="values" to see where; ' + DOUBLE_WHERE,
         )
     if not event.nan:
-        return Cause(f"the result exceeds the largest {event.dtype}", _overflow(event.dtype))
+        return Cause(
+            f"the result is infinite, or exceeds the largest {event.dtype}", _overflow(event.dtype)
+        )
     return Cause(f"{event.op} is undefined here", cure)
 
 

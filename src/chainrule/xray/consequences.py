@@ -80,8 +80,9 @@ def judge(record: Record, spots: Sequence[Spot]) -> list[Verdict] | None:
         mine = np.arange(len(spots)) == number
         left = run((on & ~mine, fillers))
         other = run((on, np.where(mine, another, fillers)))
-        in_result = not _same(_results, base, left, other)
-        in_gradient = not _same(_gradients, base, left, other)
+        opposite = run((on, np.where(mine, -another, fillers)))
+        in_result = not _same(_results, base, left, other, opposite)
+        in_gradient = not _same(_gradients, base, left, other, opposite)
         as_large = _same(_results, base, left) and _same(_gradients, base, left)
         verdicts.append(Verdict(in_result, in_gradient, _is_finite(left) and not as_large))
     return verdicts

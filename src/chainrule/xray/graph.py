@@ -116,6 +116,7 @@ class _Place(NamedTuple):
     scope: str = ""
     line: str = ""  # the call of a library's function, in whose body all lines are the library's
     within: str = ""
+    body: Any = None  # of that function, or what it calls
     around: str = ""  # the scan whose steps stand here, for what only unrolling adds
     path: tuple[tuple[str, str], ...] = ()
 
@@ -161,7 +162,7 @@ class _Builder:
             body = _jax.group(eqn)
             steps = _jax.unrolled(eqn) if self.unroll else None
             if steps is not None:
-                into = _Place(place.calls, here.scope, place.line, place.within, here.line, path)
+                into = place._replace(scope=here.scope, around=here.line, path=path)
                 outputs = self.walk(steps, inputs, into)
             elif body is None:
                 node = Vertex(
@@ -192,15 +193,17 @@ def _at(eqn: Any, place: _Place) -> _Place:
     scope = "/".join(part for part in (place.scope, own) if part)
     path = place.path + tuple((part, "scope") for part in own.split("/") if part)
     line, within = _jax.lines(eqn)
-    line, within = place.line or line or place.around, place.within or within or place.around
-    return _Place(place.calls, scope, line, within, place.around, path)
+    own = _jax.inner_line(eqn, place.body) if place.body is not None else ""
+    line = own or place.line or line or place.around
+    within = own or place.within or within or place.around
+    return _Place(place.calls, scope, line, within, around=place.around, path=path)
 
 
 def _into(body: _jax.ClosedJaxpr, here: _Place, place: _Place, path: Any) -> _Place:
     calls = (*place.calls, _jax.function_name(body))
     if place.line or _jax.is_library(body):
         # JAX traces a jitted function once: lines in its body would name its first caller.
-        return _Place(calls, here.scope, here.line, here.within, here.around, path)
+        return _Place(calls, here.scope, here.line, here.within, body, here.around, path)
     return _Place(calls, here.scope, around=here.around, path=path)
 
 
@@ -236,7 +239,7 @@ def build(
         Slot(builder.add(Vertex(kind="input", op="input", name=name, avals=(v.aval,))), 0)
         for name, v in zip(names, closed.jaxpr.invars, strict=True)
     ]
-    outputs = builder.walk(closed, arguments, _Place(line=line))
+    outputs = builder.walk(closed, arguments, _Place(line=line, body=closed if line else None))
     return Graph(nodes=tuple(builder.nodes), outputs=tuple(outputs))
 
 

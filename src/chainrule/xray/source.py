@@ -1,11 +1,19 @@
 """The line of the program behind an operator, read for the names and numbers written there."""
 
 import ast
+import functools
 import linecache
-from collections.abc import Callable, Sequence
 from typing import Any
 
-__all__ = ["literals", "written"]
+__all__ = ["literals", "operands"]
+
+_SIGNS = {"div": ast.Div, "pow": ast.Pow, "integer_pow": ast.Pow, "mul": ast.Mult, "sub": ast.Sub}
+_NAMES = {
+    "logistic": ("sigmoid",), "div": ("divide",), "pow": ("power",), "acos": ("arccos",),
+    "asin": ("arcsin",), "atanh": ("arctanh",), "acosh": ("arccosh",), "atan2": ("arctan2",),
+    "gather": ("take",), "erf_inv": ("erfinv",), "reduce_sum": ("sum",),
+}  # fmt: skip
+_MADE = {"norm": "jnp.sum(jnp.square({}))", "std": "jnp.var({})"}  # what they take the root of
 
 
 def literals(line: str) -> list[str]:
@@ -18,28 +26,45 @@ def literals(line: str) -> list[str]:
     return [repr(node.value) for node in nodes if isinstance(node.value, float)]
 
 
-def written(line: str, matches: Callable[[ast.AST], Sequence[ast.AST] | None]) -> list[str] | None:
-    """Return how the operands of an operator are written, None if that is not known.
+def operands(line: str, op: str) -> list[str]:
+    """Return how what an operator takes is written in a line, [] if that is not clear.
 
-    Args:
-      line: ``file.py:line (function)``.
-      matches: from an expression to its operands, or None where it is another operator.
+    Example:
+      >>> operands("no_file.py:3 (f)", "log")
+      []
     """
-    found = [operands for node in _on(line) if (operands := matches(node)) is not None]
-    return [ast.unparse(one) for one in found[0]] if len(found) == 1 else None
+    found = [texts for node in _on(line) if (texts := _taken(node, op))]
+    return found[0] if len(found) == 1 else []
+
+
+def _taken(node: Any, op: str) -> list[str]:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, _SIGNS.get(op, ())):
+        return [ast.unparse(node.left), ast.unparse(node.right)]
+    if not isinstance(node, ast.Call) or not node.args:
+        return []
+    name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+    if name in _NAMES.get(op, (op,)):
+        return [ast.unparse(one) for one in node.args]
+    if op == "sqrt" and name in _MADE and len(node.args) == 1:
+        more = "".join(f", {k.arg}={ast.unparse(k.value)}" for k in node.keywords)
+        return [_MADE[name].format(ast.unparse(node.args[0]))[:-1] + f"{more})"]
+    return []
 
 
 def _on(line: str) -> list[Any]:
     """Return the expressions that stand on a line."""
     file, _, number = line.partition(" (")[0].rpartition(":")
-    if not number.isdigit():
-        return []
+    nodes = _expressions(file) if number.isdigit() else ()
+    return [node for node in nodes if node.lineno <= int(number) <= (node.end_lineno or 0)]
+
+
+@functools.lru_cache(16)
+def _expressions(file: str) -> tuple[Any, ...]:
     try:
         tree = ast.parse("".join(linecache.getlines(file)))
     except (SyntaxError, ValueError):
-        return []
-    there = [node for node in ast.walk(tree) if isinstance(node, ast.expr)]
-    return [node for node in there if node.lineno <= int(number) <= (node.end_lineno or 0)]
+        return ()
+    return tuple(node for node in ast.walk(tree) if isinstance(node, ast.expr))
 
 
 def __dir__() -> list[str]:
