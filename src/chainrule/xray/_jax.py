@@ -283,12 +283,20 @@ def widened(eqn: Any, dtype: Any) -> Callable[..., list[Any]]:
     for key in ("new_dtype", "preferred_element_type", "dtype"):
         if params.get(key) is not None and (wide := _wider(params[key], dtype)) is not None:
             params[key] = wide
-    precise = eqn.primitive.name != "bitcast_convert_type"  # whose bits are those of its dtype
+    name = eqn.primitive.name
+    scatter = getattr(jax.lax, name.replace("-", "_"), None) if "update_jaxpr" in params else None
+    # The bits of a number are those of its dtype, and so are the types in an inner function.
+    precise = name != "bitcast_convert_type" and not any("jaxpr" in key for key in params)
 
     def run(*inputs: Any) -> list[Any]:
         outputs = None
-        if eqn.primitive.name == "reduce_precision":
+        if name == "reduce_precision":
             outputs = list(inputs)
+        elif scatter is not None:
+            keys = ("indices_are_sorted", "unique_indices", "mode")
+            settings = {key: params[key] for key in keys}
+            up = [widen(x, dtype) for x in inputs]
+            outputs = [scatter(*up, params["dimension_numbers"], **settings)]
         elif precise:
             with contextlib.suppress(TypeError, ValueError, NotImplementedError):
                 outputs = eqn.primitive.bind(*(widen(x, dtype) for x in inputs), **params)

@@ -1,11 +1,13 @@
 """What is said about a NaN or an Inf: where it was born, why, and what to write instead."""
 
 import dataclasses
-from typing import Literal
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
 from chainrule.xray.causes import Cause
 
-__all__ = ["Birth", "Datum", "Nonfinite"]
+__all__ = ["Birth", "Cure", "Cures", "Datum", "Nonfinite", "Tried"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +117,94 @@ class Datum:
 
 
 @dataclasses.dataclass(frozen=True)
+class Cure:
+    """One way to write the program that holds: it was run, and what it does was measured.
+
+    Attributes:
+      birth: the birth that it cures, or the data.
+      text: the code to write, after the line where it belongs; of two births two lines.
+      finite: whether the result and every gradient is finite then.
+      same: whether the results that were finite are the same, within 8 units in the last place.
+      change: the largest change of a result that was finite.
+      gradient_error: the largest error of its gradient against differences in float64, relative
+        to the slope: of the program as it is where that is smooth, else of the cured one. At a
+        kink, any gradient between the one-sided slopes will do.
+      n: how many slopes that rests on: single elements, the bad ones first, and random directions.
+      grads: one pytree of gradients per argument, as of the report.
+      off: how far the result is from that of the program as it is, in float64, relative to it; NaN
+        where that is not finite either.
+      next: births that appear once this one is cured.
+    """
+
+    birth: "Birth | Datum"
+    text: str
+    finite: bool
+    same: bool
+    change: float
+    gradient_error: float
+    n: int
+    grads: tuple[Any, ...] = dataclasses.field(repr=False, compare=False)
+    off: float = math.nan
+    next: tuple[Birth, ...] = ()
+
+    def __str__(self) -> str:
+        values = "what was finite is the same"
+        if not self.same:
+            values = f"a finite result changes by {self.change:.2g}"
+        slope = f"gradient within {self.gradient_error:.1g} of {self.n} slopes in float64"
+        return f"{self.text}\n  tried: all finite, {values}, {slope}"
+
+
+class Tried(NamedTuple):
+    """What was tried and does not hold: for which birth, the code, why, and what is born then."""
+
+    birth: "Birth | Datum"
+    text: str
+    why: str
+    next: tuple[Birth, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Cures(Sequence[Cure]):
+    """The cures that hold, the best first: same results, then the smallest error of the gradient.
+
+    Attributes:
+      held: the cures.
+      tried: what was tried in vain.
+      late: whether the time was over before all had been tried.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from chainrule import xray
+      >>> def loss(x):
+      ...     return jnp.sum(jnp.where(x > 0, jnp.sqrt(x), 0.0))
+      >>> cures = xray.xray(loss, jnp.array([4.0, 0.0])).nonfinite().cures()
+      >>> cures[0].finite, cures[0].same, cures[0].grads[0].tolist()
+      (True, True, [0.25, 0.0])
+    """
+
+    held: tuple[Cure, ...] = ()
+    tried: tuple[Tried, ...] = ()
+    late: bool = False
+
+    def __len__(self) -> int:
+        return len(self.held)
+
+    def __getitem__(self, k: Any) -> Any:
+        return self.held[k]
+
+    def __str__(self) -> str:
+        text = [str(cure) for cure in self.held[:3]]
+        text += [f"{len(self.held) - 3} more hold"] * (len(self.held) > 3)
+        if not self.held and not self.tried:
+            text.append("nothing is known to try here")
+        elif not self.held:
+            failed = [f"  {one.text}\n    {one.why}" for one in self.tried]
+            text.append("\n".join([f"no cure holds; {len(failed)} were tried:", *failed]))
+        return "\n\n".join(text + ["the time was over: not all was tried"] * self.late)
+
+
+@dataclasses.dataclass(frozen=True)
 class Nonfinite:
     """Every birth, in the order in which they happened.
 
@@ -124,6 +214,7 @@ class Nonfinite:
       reaches: what is bad in the end: "result", or the paths of arguments whose gradient is.
       compiled: whether the call ran as one compiled program.
       data: what is bad in them, one for each.
+      attempt: tries cures on the program; None where nothing can be run again.
       decided: whether it was tried out what is harmless and what is lost; with statistics only it
         cannot be.
     """
@@ -134,6 +225,28 @@ class Nonfinite:
     compiled: bool
     decided: bool = True
     data: tuple[Datum, ...] = ()
+    attempt: Callable[[Callable[[str], None]], Cures] | None = dataclasses.field(
+        default=None, repr=False, compare=False
+    )
+
+    def cures(self, progress: Callable[[str], None] = lambda text: None) -> Cures:
+        """Return what to write instead: what was run on this program, and held.
+
+        The program runs again with each candidate in the place of its operator, alone and in pairs.
+        The second call returns what the first one found.
+
+        Args:
+          progress: is told the code of each candidate, before it runs.
+
+        Raises:
+          ValueError: only statistics are kept, or the record is the inside of a loop.
+        """
+        if self.attempt is None:
+            raise ValueError("nothing can be tried: call xray with keep='values', on the whole")
+        if "_cures" not in self.__dict__:
+            self.__dict__["_cures"] = self.attempt(progress)
+        found: Cures = self.__dict__["_cures"]
+        return found
 
     def __bool__(self) -> bool:
         return bool(self.births or self.arguments or self.reaches)

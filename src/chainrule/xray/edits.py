@@ -1,13 +1,14 @@
-"""What could be written instead of an operator: expressions, which are tried as they are printed."""
+"""What could be written instead of an operator: expressions, tried as they are printed."""
 
 import ast
 import dataclasses
-import functools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from chainrule.xray import source
 from chainrule.xray.graph import Graph, Slot, Vertex
@@ -29,7 +30,7 @@ def _renamed(text: str, names: Mapping[str, str]) -> str:
     """Return an expression with other expressions in the place of names."""
 
     class Names(ast.NodeTransformer):
-        def visit_Name(self, node: ast.Name) -> ast.AST:  # noqa: N802
+        def visit_Name(self, node: ast.Name) -> ast.AST:
             new = names.get(node.id)
             return node if new is None else ast.parse(new, mode="eval").body
 
@@ -40,40 +41,48 @@ _INSIDE = "jnp.clip(x, eps - 1, 1 - eps)"
 _FINITE = "jnp.where(x == -jnp.inf, low, x)"
 _RIDGE = "x + ridge * jnp.eye(x.shape[-1], dtype=x.dtype)"
 
-# In the expressions x and y are what the operator takes, f is the operator, n its exponent or the
-# size of the axis, eps the distance of 1 to the next number, small a number whose root and inverse
-# are moderate, low the smallest number, top the largest that exp takes.
+# In the expressions x and y are what the operator takes, f is the operator, n its exponent, last
+# the last index of its axis, eps the distance of 1 to the next number, small a number whose root
+# and inverse are moderate, low the smallest number, top the largest that exp takes. Simple ones
+# come first.
 _INSTEAD: dict[str, tuple[str, ...]] = {
-    "log": (_guarded("jnp.log(x)", "x > 0"), "jnp.log(jnp.maximum(x, small))", "jnp.log(x + tiny)"),
-    "log1p": (_guarded("jnp.log1p(x)", "x > -1"), "jnp.log1p(jnp.maximum(x, eps - 1))"),
-    "sqrt": (_guarded("jnp.sqrt(x)", "x > 0"), "jnp.sqrt(x + small)",
-             "jnp.sqrt(jnp.maximum(x, small))"),
-    "rsqrt": (_guarded("jax.lax.rsqrt(x)", "x > 0"), "jax.lax.rsqrt(x + small)",
-              "jax.lax.rsqrt(jnp.maximum(x, small))"),
+    "log": ("jnp.log(jnp.maximum(x, small))", "jnp.log(x + tiny)",
+            _guarded("jnp.log(x)", "x > 0")),
+    "log1p": ("jnp.log1p(jnp.maximum(x, eps - 1))", _guarded("jnp.log1p(x)", "x > -1")),
+    "sqrt": ("jnp.sqrt(x + small)", "jnp.sqrt(jnp.maximum(x, small))",
+             _guarded("jnp.sqrt(x)", "x > 0")),
+    "rsqrt": ("jax.lax.rsqrt(x + small)", "jax.lax.rsqrt(jnp.maximum(x, small))",
+              _guarded("jax.lax.rsqrt(x)", "x > 0")),
     "cbrt": (_guarded("jnp.cbrt(x)", "x != 0"),),
-    "div": (_guarded("x / y", "y != 0"), _guarded("x / y", "y != 0", "1.0"),
-            "x / jnp.maximum(y, small)"),
+    "div": ("x / jnp.maximum(y, small)", _guarded("x / y", "y != 0"),
+            _guarded("x / y", "y != 0", "1.0")),
     "rem": (_guarded("jnp.fmod(x, y)", "y != 0"),),
-    "pow": ("jnp.where(y == 0, 1.0, x ** jnp.where(y == 0, 1.0, y))", _guarded("x ** y", "x > 0"),
-            _guarded("x ** y", "x != 0"), "jnp.maximum(x, small) ** y"),
+    "pow": ("jnp.maximum(x, small) ** y", _guarded("x ** y", "x > 0"),
+            "jnp.where(y == 0, 1.0, x ** jnp.where(y == 0, 1.0, y))", _guarded("x ** y", "x != 0")),
     "integer_pow": (_guarded("x ** n", "x != 0"),),
     "acos": (f"jnp.arccos({_INSIDE})",),
     "asin": (f"jnp.arcsin({_INSIDE})",),
     "atanh": (f"jnp.arctanh({_INSIDE})",),
     "erf_inv": (f"jax.scipy.special.erfinv({_INSIDE})",),
     "acosh": ("jnp.arccosh(jnp.maximum(x, 1 + eps))",),
-    "atan2": ("jnp.where((x == 0) & (y == 0), 0.0, jnp.arctan2(x, jnp.where((x == 0) & (y == 0), "
-              "1.0, y)))",),
+    "atan2": ("jnp.arctan2(x, jnp.where((x == 0) & (y == 0), 1.0, y))",),
     "exp": ("jnp.exp(jnp.minimum(x, top))",),
     "exp2": ("jnp.exp2(jnp.minimum(x, top))",),
     "expm1": ("jnp.expm1(jnp.minimum(x, top))",),
     "mul": ("y * jnp.where(y == 0, 0.0, x)", "x * jnp.where(x == 0, 0.0, y)"),
     "sub": ("jnp.where(x == -jnp.inf, low, x) - jnp.where(y == -jnp.inf, low, y)",),
-    "reduce_sum": (f"f({_FINITE})",),
-    "gather": ("f(x, jnp.clip(y, 0, n - 1))", "jnp.nan_to_num(f(x, y))"),
+    "gather": ("f(x, jnp.clip(y, 0, last))", "jnp.nan_to_num(f(x, y))"),
     "cholesky": (f"f({_RIDGE})",),
     "custom": (f"f({_FINITE})", f"f({_RIDGE})"),
 }  # fmt: skip
+_SHOWN = {
+    "f(x, jnp.clip(y, 0, last))": "jnp.clip(y, 0, last)",
+    "jnp.nan_to_num(f(x, y))": "mode='fill', fill_value=0",
+    f"f({_FINITE})": _FINITE,
+    f"f({_RIDGE})": _RIDGE,
+}
+"""What changes where the operator itself stays as it is: what it takes, or a setting."""
+
 _FUSED = {
     "log(logistic(a))": "jax.nn.log_sigmoid(a)",
     "log(sub(1, logistic(a)))": "jax.nn.log_sigmoid(-a)",
@@ -108,6 +117,11 @@ class Edit:
     names: Mapping[str, Any]
     slots: Mapping[str, Slot]
 
+    @property
+    def apart(self) -> bool:
+        """Whether it is to be built in without a choice, under which all inputs get a gradient."""
+        return bool(self.slots)
+
     def __call__(self, operator: Any, inputs: Sequence[Any]) -> list[Any]:
         """Return what stands in for what an operator makes of its inputs."""
         own = inputs[: len(inputs) - len(self.slots)]
@@ -118,7 +132,8 @@ class Edit:
             outputs = operator(*some, *own[len(some) :])
             return outputs[0] if len(outputs) == 1 else outputs
 
-        made = eval(self.expression, {"jax": jax, "jnp": jnp, "f": f} | self.names | taken)
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            made = eval(self.expression, {"jax": jax, "jnp": jnp, "f": f, **self.names, **taken})
         return made if isinstance(made, list) else [made]
 
 
@@ -129,7 +144,22 @@ def edits(graph: Graph, node: Vertex) -> Iterator[Edit]:
     shown = {"x": "x", "y": "y"} | dict(zip("xy", operands, strict=False))
     shown |= {k: f"{v:.2g}" if isinstance(v, float) else str(v) for k, v in names.items()}
     for expression in _INSTEAD.get("custom" if node.custom else node.op, ()):
-        yield Edit(_renamed(expression, shown | {"f": node.op}), expression, names, {})
+        if node.custom and not _helps(graph, node, expression):
+            continue
+        text = _SHOWN.get(expression, expression)
+        text = text if text.startswith("mode") else _renamed(text, shown)
+        if expression in _SHOWN or not operands:
+            takes = "y is the index that" if node.op == "gather" else "x is what"
+            text += f"  # for {node.op}" if operands else f"  # {takes} {node.op} takes"
+        yield Edit(text, expression, names, {})
+
+
+def _helps(graph: Graph, node: Vertex, expression: str) -> bool:
+    """Tell whether a change of what a function with a custom rule takes can matter."""
+    if expression == f"f({_RIDGE})":
+        return node.known.of_matrix
+    made = getattr(graph.nodes[node.inputs[0].node], "values", ())
+    return bool(made) and bool(np.any(np.asarray(made[node.inputs[0].output]) == -np.inf))
 
 
 def fused(graph: Graph, index: int) -> Iterator[tuple[int, Edit]]:
@@ -146,12 +176,15 @@ def fused(graph: Graph, index: int) -> Iterator[tuple[int, Edit]]:
                     continue
                 sums = [graph.nodes[k] for k in seen if graph.nodes[k].op == "reduce_sum"]
                 names = {"axes": sums[0].equation.params["axes"]} if sums else {}
-                shown = {
-                    name: (source.operands(reader.line, reader.op) or [name] * 2)[position]
-                    for name, (_, reader, position) in bound.items()
-                } | {name: str(value) for name, value in names.items()}
+                shown, unknown = {name: str(value) for name, value in names.items()}, ""
+                for name, (_, reader, position) in bound.items():
+                    operands = source.operands(reader.line, reader.op)
+                    if position < len(operands):
+                        shown[name] = operands[position]
+                    elif f"{name})" in expression or f"{name}," in expression:
+                        unknown += f"  # {name} is what {reader.op} takes"
                 slots = {name: slot for name, (slot, _, _) in bound.items()}
-                yield i, Edit(_renamed(expression, shown), expression, names, slots)
+                yield i, Edit(_renamed(expression, shown) + unknown, expression, names, slots)
 
 
 def _match(
@@ -183,13 +216,17 @@ def _numbers(graph: Graph, node: Vertex) -> dict[str, Any]:
     about = jnp.finfo(dtype)
     small = max(float(about.eps) ** 2, 1.01 * float(about.smallest_normal))
     found = {"eps": float(about.eps), "tiny": 1.01 * float(about.smallest_normal), "small": small}
-    largest = float(jnp.log(jnp.asarray(about.max, jnp.promote_types(dtype, jnp.float32))))
-    found |= {"low": float(about.min), "top": largest - 1, "ridge": float(about.eps) ** 0.5}
+    found |= {
+        "low": float(about.min),
+        "top": math.log(float(about.max)) - 1,
+        "ridge": float(about.eps) ** 0.5,
+    }
     if node.op == "integer_pow":
         found["n"] = node.equation.params["y"]
     if node.op == "gather":
         axes = node.equation.params["dimension_numbers"].start_index_map
-        found["n"] = graph.nodes[node.inputs[0].node].avals[node.inputs[0].output].shape[axes[0]]
+        shape = graph.nodes[node.inputs[0].node].avals[node.inputs[0].output].shape
+        found["last"] = shape[axes[0]] - 1
     return found
 
 

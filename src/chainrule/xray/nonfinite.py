@@ -1,14 +1,15 @@
 """Where NaN and Inf are born: in which operator, on which line, forward or backward, and why."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from chainrule.xray import primitives
-from chainrule.xray.births import Birth, Datum, Nonfinite
+from chainrule.xray import cures, primitives
+from chainrule.xray.births import Birth, Cures, Datum, Nonfinite
 from chainrule.xray.causes import Event, explain
 from chainrule.xray.consequences import Spot, Verdict, judge, rejecting
+from chainrule.xray.cures import Site
 from chainrule.xray.elements import Bad, element_at, fits, numbers, text
 from chainrule.xray.evidence import Scene, addition, reason, size
 from chainrule.xray.record import Entry, Record
@@ -23,16 +24,44 @@ def find(record: Record) -> Nonfinite:
     search = Search(record, ())
     found = search.run()
     verdicts = _verdicts(record, search, found)
+    pairs = zip(found, verdicts, strict=True)
+    births = tuple(_birth(record, one, verdict) for one, verdict in pairs)
+    data = [(node.index, _datum(search, node, bad)) for node, bad in search.arguments()]
+
+    def attempt(progress: Callable[[str], None]) -> Cures:
+        given = [(k, datum) for k, datum in data if record.nodes[k].is_argument]
+        return cures.find(record, _sites(record, found, births), given, _again, progress)
+
     return Nonfinite(
-        births=tuple(
-            _birth(record, one, verdict) for one, verdict in zip(found, verdicts, strict=True)
-        ),
-        arguments=tuple(node.label for node, _ in search.arguments()),
-        data=tuple(_datum(search, node, bad) for node, bad in search.arguments()),
+        births=births,
+        arguments=tuple(datum.name for _, datum in data),
+        data=tuple(datum for _, datum in data),
         reaches=tuple(search.results()),
         compiled=record.compiled,
         decided=record.keep == "values",
+        attempt=attempt if record.keep == "values" and record.steps is None else None,
     )
+
+
+def _sites(record: Record, found: Sequence[Found], births: Sequence[Birth]) -> list[Site]:
+    """Return where something could be written otherwise, for births that are not harmless."""
+    sites = []
+    for one, birth in zip(found, births, strict=True):
+        if one.place is None or birth.harmless:
+            continue
+        if len(one.place) == 1:  # of a function with a custom rule, the whole
+            sites.append(Site(birth, record, one.place[0], one.place))
+        elif one.number is not None:
+            sites.append(Site(birth, one.search.record, one.node.index, one.place))
+    return sites
+
+
+def _again(record: Record) -> list[Site]:
+    """Return where something is born in a record, whatever becomes of it."""
+    search = Search(record, ())
+    found = search.run()
+    known = [_birth(record, one, _static(search, one)) for one in found]
+    return _sites(record, found, known)
 
 
 def _datum(search: Search, node: Entry, bad: Bad) -> Datum:

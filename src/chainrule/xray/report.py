@@ -135,7 +135,15 @@ class Report:
         return shared.shared(self.record)
 
     def nonfinite(self) -> Nonfinite:
-        """Return where every NaN and Inf is born, forward and backward, and why."""
+        """Return where every NaN and Inf is born, forward and backward, and why.
+
+        What the first call found, the next ones return. Its ``cures()`` tries what to write
+        instead.
+        """
+        return self._nonfinite
+
+    @functools.cached_property
+    def _nonfinite(self) -> Nonfinite:
         return nonfinite.find(self.record)
 
     def flow(self) -> Flow:

@@ -18,7 +18,7 @@ from chainrule.xray.inside import body_graph
 from chainrule.xray.passes import Numbers, Operator, apart, of_operators, run
 from chainrule.xray.record import Record, entries
 
-__all__ = ["Change", "Place", "constant", "in_dtype", "prepare", "rerun"]
+__all__ = ["Change", "Place", "constant", "in_dtype", "prepare", "rerun", "results"]
 
 Place = tuple[int, ...]
 """An operator: its number in the record; inside a loop or a branch, after the numbers around it.
@@ -111,6 +111,27 @@ def prepare(
         return dataclasses.replace(record, nodes=nodes)
 
     return once_more
+
+
+def results(
+    record: Record, changes: Mapping[Place, Change], dtype: Any
+) -> Callable[[Any, Mapping[int, Any]], list[Any]]:
+    """Return the changed program in a dtype as a function that goes forward only.
+
+    It takes the setting, and other arrays for some of the arguments, by their numbers; it returns
+    the results, flat. It compiles only once.
+    """
+    _check(record, changes)
+    taken = {node.index: jnp.asarray(node.value) for node in record.nodes if node.is_argument}
+
+    def forward(setting: Any, arguments: Mapping[int, Any]) -> list[Any]:
+        operators = _stand_ins(record, changes, setting, dtype)
+        given = [_widest(x, dtype) for x in arguments.values()]
+        found = run(record, given, [None] * len(record.outputs), (), {}, operators=operators)
+        return [found.values[slot.node][slot.output] for slot in record.outputs]
+
+    whole = _jax.compile_whole(forward)
+    return lambda setting, arguments: whole(setting, taken | dict(arguments))
 
 
 def constant(outputs: Sequence[Any]) -> Change:

@@ -34,7 +34,7 @@ def operands(line: str, op: str) -> list[str]:
       []
     """
     found = [texts for node in _on(line) if (texts := _taken(node, op))]
-    return found[0] if len(found) == 1 else []
+    return found[0] if found and found.count(found[0]) == len(found) else []
 
 
 def _taken(node: Any, op: str) -> list[str]:
