@@ -198,12 +198,12 @@ print("loss", report.output, "gradient", np.unique(report.grads[0]))
 SVG(report.to_svg())
 
 # %% [markdown]
-# The report names the operator, the reason and the cure:
+# The report names the operator and the reason; `cures` tries on this program what to write instead:
 
 # %%
 births = report.nonfinite().births
 print(births[0].op, "|", births[0].cause.rule)
-print("cure:", births[0].cause.cure)
+print("write:", report.nonfinite().cures()[0].code)
 
 # %% tags=["check"]
 # The numbers of the text: where one no longer holds, the notebook stops.

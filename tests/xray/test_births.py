@@ -92,7 +92,6 @@ def test_a_nan_in_the_data_is_named_with_its_index_and_where_it_enters_a_gradien
     text = str(nonfinite)
     assert text.startswith(datum.line)
     assert "NaN in the data enters a gradient here: x at [1]" in text
-    assert "jnp.where(jnp.isnan(x), 0.0, x)" in text
     cured = lambda w, x: f(w, jnp.where(jnp.isnan(x), 0.0, x))  # noqa: E731
     assert not found(cured, jnp.ones(3), jnp.array([1.0, jnp.nan, 2.0]), argnums=0).reaches
 

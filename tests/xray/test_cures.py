@@ -104,7 +104,7 @@ def test_the_best_cure_holds_and_is_written_in_the_names_of_the_program(f, args,
     report = xray.xray(f, *args)
     found = report.nonfinite().cures()
     best = found[0]
-    assert text is None or code(best.text) == text
+    assert text is None or best.code == text
     assert best.text.startswith("test_cures.py:")
     assert (best.finite, type(best.finite), type(best.same)) == (True, bool, bool)
     assert best.n >= 2
@@ -159,7 +159,7 @@ def test_bad_data_are_cured_where_they_enter():
     report = xray.xray(f, jnp.ones(3), jnp.array([1.0, jnp.nan, 2.0]))
     (cure,) = report.nonfinite().cures()
     assert isinstance(cure.birth, Datum)
-    assert code(cure.text) == "jnp.where(jnp.isfinite(x), x, 0.0)"
+    assert cure.code == "jnp.where(jnp.isfinite(x), x, 0.0)"
     np.testing.assert_array_equal(cure.grads[0], [3.0, 2.0, 4.0])
     np.testing.assert_array_equal(cure.grads[1], [1.0, 0.0, 1.0])
 
@@ -178,7 +178,7 @@ def test_where_nothing_holds_it_is_said_with_what_was_tried():
 def test_printing_runs_nothing(monkeypatch):
     nonfinite = xray.xray(root_of_a_masked, jnp.array([4.0, 0.0])).nonfinite()
     monkeypatch.setattr(module, "find", None)
-    assert "untried" in str(nonfinite)
+    assert str(nonfinite).endswith("cures() tries what to write instead")
 
 
 def test_the_time_is_kept(monkeypatch):

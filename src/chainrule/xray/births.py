@@ -26,7 +26,7 @@ class Birth:
       inputs: what the operator took there, as text: an element where one belongs to the place,
         else the array or its statistics.
       g: the incoming gradient there, as text; "" forward.
-      cause: the reason and the cure.
+      cause: the reason.
       follows: whether an infinity came in, so that an earlier birth is the first cause.
       harmless: whether any other number in its place would leave the result and every gradient as
         they are.
@@ -71,7 +71,7 @@ class Birth:
         ]
         if self.g:
             text.append(f"  incoming gradient: {self.g}")
-        text += [f"  why: {self.cause.reason}", f"  often helps, untried here: {self.cause.cure}"]
+        text.append(f"  why: {self.cause.reason}")
         if self.within:
             text.append(f"  inside: {self.within}")
         return "\n".join(text)
@@ -105,13 +105,10 @@ class Datum:
         where = f" at {list(self.index)}" if self.index else ""
         more = f", {self.count} elements" if self.count > 1 else ""
         does = "enters a gradient here" if self.in_gradient else "is first used here"
-        test = "isnan" if self.kind == "NaN" else "isinf"
-        cure = f"jnp.where(jnp.{test}({self.name}), 0.0, {self.name})"
         return "\n".join(
             [
                 self.line or "in no operator",
                 f"  {self.kind} in the data {does}: {self.name}{where}{more}",
-                f"  often helps, untried here: {cure}",
             ]
         )
 
@@ -146,6 +143,11 @@ class Cure:
     grads: tuple[Any, ...] = dataclasses.field(repr=False, compare=False)
     off: float = math.nan
     next: tuple[Birth, ...] = ()
+
+    @property
+    def code(self) -> str:
+        """The text without its places in files."""
+        return "\n".join(line.partition(": ")[2] for line in self.text.splitlines())
 
     def __str__(self) -> str:
         values = "what was finite is the same"
@@ -265,7 +267,8 @@ class Nonfinite:
         if self.arguments:
             text.append("not finite before anything ran: " + ", ".join(self.arguments))
         text.append(self._end())
-        return "\n\n".join([*text, how])
+        tries = ["cures() tries what to write instead"] if self.attempt is not None else []
+        return "\n\n".join([*text, how, *tries])
 
     def _end(self) -> str:
         if self.reaches:

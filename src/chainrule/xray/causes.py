@@ -1,13 +1,11 @@
-"""Why an operator makes a NaN or an Inf out of good numbers, and the cure."""
+"""Why an operator makes a NaN or an Inf out of good numbers."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 __all__ = [
-    "DOUBLE_WHERE",
     "Case",
     "Cause",
     "Event",
@@ -21,12 +19,6 @@ __all__ = [
     "norm_at_zero",
     "second",
 ]
-
-DOUBLE_WHERE = (
-    "the double where: safe = jnp.where(mask, x, 1.0); jnp.where(mask, f(safe), 0.0), "
-    "so that f never sees the bad element"
-)
-"""The cure that keeps a bad element away from an operator and from its derivative."""
 
 
 class Event(NamedTuple):
@@ -68,10 +60,9 @@ class Event(NamedTuple):
 
 
 class Cause(NamedTuple):
-    """Why it happened, and what to write instead."""
+    """Why it happened. What to write instead is tried by `Nonfinite.cures`."""
 
     reason: str
-    cure: str
 
     @property
     def rule(self) -> str:
@@ -85,78 +76,57 @@ class Case(NamedTuple):
     Attributes:
       applies: tells whether an event is of this kind.
       reason: in words; ``{x}`` stands for the inputs, ``{dtype}`` for the type.
-      cure: what to write instead.
     """
 
     applies: Callable[[Event], bool]
     reason: str
-    cure: str
 
 
 def explain(event: Event) -> Cause:
-    """Return why something was born, and the cure."""
+    """Return why something was born."""
     zero = event.backward and event.nan and _is(event.g, 0)
     if zero and event.choice:
         return Cause(
             f"the where trap: the branch that jnp.where at {event.choice} did not choose still "
             f"receives the gradient 0, the derivative of {event.op} is infinite there, and "
-            "0 * inf = NaN",
-            DOUBLE_WHERE,
+            "0 * inf = NaN"
         )
     if event.backward and event.g is not None and not np.isfinite(event.g):
-        return Cause(
-            "0 * inf: the incoming gradient is already infinite and meets a factor 0",
-            "cure the birth of that infinity, which this one follows",
-        )
-    reason, cure = _look_up(event)
-    reason += event.before
+        return Cause("0 * inf: the incoming gradient is already infinite and meets a factor 0")
+    reason = _look_up(event) + event.before
     if zero:
-        return Cause(f"{reason}, and 0 * inf = NaN", cure)
+        return Cause(f"{reason}, and 0 * inf = NaN")
     if event.hidden and event.choice:
         hides = f"jnp.where at {event.choice} hides it from the result but not from the gradient"
-        return Cause(f"{reason}; {hides} (the where trap)", DOUBLE_WHERE)
+        return Cause(f"{reason}; {hides} (the where trap)")
     if event.hidden:
-        return Cause(f"{reason}; it does not show in the result, but in a gradient", cure)
-    return Cause(reason, cure)
+        return Cause(f"{reason}; it does not show in the result, but in a gradient")
+    return Cause(reason)
 
 
-def _look_up(event: Event) -> Cause:
-    cure = "keep its input away from this point: " + DOUBLE_WHERE
+def _look_up(event: Event) -> str:
+    if event.seen:
+        return event.seen
     for case in event.cases:
         if case.applies(event):
-            reason = case.reason.format(x=_show(event.inputs), dtype=event.dtype)
-            return Cause(event.seen or reason, case.cure)
-    if event.seen:
-        return Cause(event.seen, cure)
+            return case.reason.format(x=_show(event.inputs), dtype=event.dtype)
     if event.size:
-        return Cause(event.size, _overflow(event.dtype))
+        return event.size
     if event.backward and event.nan and event.follows:
-        return Cause("an infinity that was born before comes in", "cure that birth")
+        return "an infinity that was born before comes in"
     if event.backward and not event.nan and not event.singular:
-        reason = f"the gradient is infinite, or exceeds the largest {event.dtype}"
-        return Cause(reason, _overflow(event.dtype))
+        return f"the gradient is infinite, or exceeds the largest {event.dtype}"
     if event.backward:
-        return Cause(
-            f"the derivative of {event.op} is infinite or undefined here",
-            "keep its input away from this point before it gets here: " + DOUBLE_WHERE,
-        )
+        return f"the derivative of {event.op} is infinite or undefined here"
     if event.singular and all(x is None for x in event.inputs):
         # Only statistics are kept, and the element that did it is not known.
-        return Cause(
-            f"{event.op} is infinite or undefined somewhere in the range of its inputs",
-            'record with keep="values" to see where; ' + DOUBLE_WHERE,
+        return (
+            f"{event.op} is infinite or undefined somewhere in the range of its inputs: record "
+            'with keep="values" to see where'
         )
     if not event.nan:
-        return Cause(
-            f"the result is infinite, or exceeds the largest {event.dtype}", _overflow(event.dtype)
-        )
-    return Cause(f"{event.op} is undefined here", cure)
-
-
-def _overflow(dtype: Any) -> str:
-    if jnp.dtype(dtype).itemsize < 4:
-        return "compute this part in float32 (x.astype(jnp.float32)), or scale the loss"
-    return "scale the numbers down first, or work with their logarithms"
+        return f"the result is infinite, or exceeds the largest {event.dtype}"
+    return f"{event.op} is undefined here"
 
 
 def _show(inputs: Sequence[Any]) -> str:
