@@ -252,7 +252,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _known(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
-    """End with the nearest name if the first argument is no command: `argparse` lists all."""
+    """End with the nearest name if the first argument is no command: ``argparse`` lists all."""
     if not arguments or arguments[0].startswith("-") or arguments[0] in COMMANDS:
         return
     near = difflib.get_close_matches(arguments[0], COMMANDS, n=1)

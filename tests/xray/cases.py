@@ -14,6 +14,7 @@ import pathlib
 import re
 import warnings
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import jax
@@ -119,37 +120,47 @@ def first_line(text: str) -> str:
     return next(iter(_LINE.findall(text)), "")
 
 
-def row(name: str) -> str:
-    """Return the row of the page: the report it was made after, and what is said."""
+def row(name: str) -> list[str]:
+    """Return the first cells: the report it was made after, what is said first, its line."""
     case, found = CASES[name], report(name).nonfinite()
     one, line = first(found), first_line(str(found))
     made_after = case.source.partition(":")[0]
     if one is None:
-        return f"| {made_after} | nothing: its gradient is 0 from `{case.born[0]}` on | |"
+        return [made_after, f"nothing: its gradient is 0 from `{case.born[0]}` on", ""]
     what = f"{kind(one)}: `{one.name if isinstance(one, Datum) else one.op}`"
     true = "" if line in case.born else f"; true is `{case.born[0]}`"
-    return f"| {made_after} | {what} | `{line}`{true} |"
+    return [made_after, what, f"`{line}`{true}"]
 
 
-def rows() -> dict[str, str]:
+def cured(name: str) -> list[str]:
+    """Return its last cells: the first cure that holds, and how many of those tried do."""
+    if CASES[name].kind == DEAD:
+        return ["", ""]
+    with as_others_run():
+        cures = report(name).nonfinite().cures()
+    code = [line.partition(": ")[2] for cure in cures[:1] for line in cure.text.splitlines()]
+    tried = len(cures) + len(cures.tried)
+    return ["<br>".join(f"`{line}`" for line in code) or "none", f"{tried}, {len(cures)} hold"]
+
+
+def rows() -> dict[str, list[str]]:
     """Return the rows that stand on the page, by the name of the program."""
     table = PAGE.read_text(encoding="utf-8").partition(_BEGIN)[2].partition(_END)[0]
     found = {}
     for line in table.splitlines()[2:]:
         (name,) = {name for name in CASES if f"{name}.py" in line}
-        found[name] = line
+        found[name] = line[2:-2].split(" | ")
     return found
 
 
 def main() -> None:
     """Write the rows; that of a program whose packages are missing stays as it is."""
-    known = rows()
-    there = {
-        name: case for name, case in CASES.items() if all(map(importlib.util.find_spec, case.needs))
-    }
-    table = known | {name: row(name) for name in there}
+    there = [name for name, case in CASES.items() if all(map(find_spec, case.needs))]
+    table = rows() | {name: [*row(name), *cured(name)] for name in there}
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(_BEGIN)
-    text = "\n".join([*rest.splitlines()[:2], *(table[name] for name in sorted(table))])
+    text = "\n".join(
+        [*rest.splitlines()[:2], *(f"| {' | '.join(table[name])} |" for name in sorted(table))]
+    )
     PAGE.write_text(f"{before}{_BEGIN}{text}\n{_END}{rest.partition(_END)[2]}", encoding="utf-8")
 
 

@@ -1,5 +1,7 @@
 """``chainrule xray``: what it prints, what it keeps, what it refuses."""
 
+import re
+
 import pytest
 
 from chainrule.xray import command
@@ -25,6 +27,7 @@ def test_the_first_line_printed_is_that_of_the_birth(file, capsys):
     printed = capsys.readouterr().out
     assert printed.startswith(f"{file}:3 (distance)\n  Inf born backward in sqrt\n")
     assert "float32" not in printed  # no table
+    assert re.search(r"\n\nwrite instead:\n\nsomebody\.py:3: .*\n  tried: all finite", printed)
 
 
 def test_the_table_comes_after_the_births_when_it_is_asked_for(file, capsys, monkeypatch):
@@ -51,6 +54,26 @@ def test_something_bad_fails_where_it_reaches_the_end_or_is_lost_on_the_way(tmp_
     assert failed == {"reaches": True, "lost": True, "masked": False}
 
 
+def test_of_statistics_nothing_can_be_tried(file, capsys):
+    command.run(f"{file}:distance", keep="stats")
+    printed = capsys.readouterr().out
+    assert "born backward" in printed
+    assert "tried" not in printed.replace("untried", "")
+
+
+def test_where_no_cure_holds_it_says_what_was_tried(tmp_path, capsys):
+    path = tmp_path / "hopeless.py"
+    path.write_text(
+        "import jax.numpy as jnp\ndef f(a):\n"
+        "    sign, log = jnp.linalg.slogdet(a)\n    return sign * jnp.exp(log)\n"
+        "def example_args():\n    return (jnp.array([[1.0, 2.0], [2.0, 4.0]]),)\n"
+    )
+    command.run(f"{path}:f")
+    printed = capsys.readouterr().out
+    assert "write instead:" not in printed
+    assert "no cure holds" in printed
+
+
 def test_what_cannot_be_traced_is_said_as_the_recording_says_it(tmp_path):
     path = tmp_path / "branches.py"
     path.write_text("def f(x):\n    return x if x > 0 else -x\n")
@@ -63,6 +86,8 @@ def test_what_is_kept_names_no_folder_of_this_machine(file):
     assert sorted(kept) == ["graph.dot", "graph.svg", "report.txt", "xray.html"]
     assert kept["report.txt"].startswith("somebody.py:3 (distance)\n")
     assert "distance, compiled" in kept["report.txt"]
+    assert "write instead:" in kept["report.txt"]
+    assert "tried: all finite" in kept["xray.html"]
     assert not any(str(file.parent) in text for text in kept.values())
 
 
@@ -70,7 +95,9 @@ def test_it_takes_shapes(file, capsys):
     report = command.run(f"{file}:double", ["float32[2,3]"])
     assert report.output.shape == (2, 3)
     assert report.grads[0].tolist() == [[2.0] * 3] * 2
-    assert "every value and every gradient is finite" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert printed.startswith("every value and every gradient is finite")
+    assert printed.count("\n") == 1, "nothing needs a cure"
 
 
 @pytest.mark.parametrize(

@@ -173,6 +173,19 @@ def test_births_stand_in_the_order_of_the_text_each_beside_its_node(visit):
     assert page.inner_text("#panel h2") == "y"
 
 
+def test_cures_stand_on_the_page_once_they_were_tried(visit):
+    found = xray.xray(lambda x, y: jnp.sqrt(jnp.sum(x * y)), jnp.zeros(2), jnp.array([1.0, 2.0]))
+    page = visit(found.to_html())
+    assert page.locator("#panel .good").count() == 0
+    cures = found.nonfinite().cures()
+    page = visit(found.to_html())
+    shown = page.locator("#panel section.good").all_inner_texts()
+    assert len(shown) == len(cures) > 0
+    assert cures[0].text in shown[0]
+    page.locator("#panel section.good button").first.click()
+    assert page.inner_text("#panel h2") == found.nodes[cures[0].birth.node].label
+
+
 def test_a_page_names_no_folder_of_the_machine(visit):
     def f(x):
         return jnp.sum(optax.losses.safe_softmax_cross_entropy(x, jnp.log(x)))

@@ -250,6 +250,11 @@ class Nonfinite:
         found: Cures = self.__dict__["_cures"]
         return found
 
+    @property
+    def known_cures(self) -> Cures | None:
+        """What `cures` found; None before its first call."""
+        return self.__dict__.get("_cures")
+
     def __bool__(self) -> bool:
         return bool(self.births or self.arguments or self.reaches)
 

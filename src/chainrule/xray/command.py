@@ -11,10 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
+from rich.text import Text
 
 from chainrule.xray import lookup
 from chainrule.xray.picture import shareable
 from chainrule.xray.report import Report, xray
+from chainrule.xray.words import shortened
 
 __all__ = ["failed", "files", "run"]
 
@@ -29,7 +31,7 @@ def run(
     keep: Literal["values", "stats"] = "values",
     table: bool = False,
 ) -> Report:
-    """Record a function and print where its NaNs and infinities are born.
+    """Record a function and print where its NaNs and infinities are born, and what cures them.
 
     Args:
       spec: ``FILE.py:FUNCTION`` or ``package.module:FUNCTION``; see `lookup.function`.
@@ -60,6 +62,8 @@ def run(
             ) from None
         report = xray(f, *args, compiled=compiled, cotangent=_ones(f, args), keep=keep)
     print(report.nonfinite())
+    if cures := _cures(report):
+        print(f"\n{cures}")
     if table:
         Console().print("", report, sep="\n")
     return report
@@ -73,12 +77,33 @@ def failed(report: Report) -> bool:
 
 def files(report: Report) -> dict[str, str]:
     """Return the files that keep a report, without the folders of this machine: name to text."""
+    said = str(shareable(report.nonfinite()))
     return {
         "xray.html": report.to_html(),
         "graph.svg": report.to_svg(),
         "graph.dot": report.to_dot(),
-        "report.txt": f"{shareable(report.nonfinite())}\n\n{report}\n",
+        "report.txt": "\n\n".join(filter(None, (said, _cures(report), str(report)))) + "\n",
     }
+
+
+def _cures(report: Report) -> str:
+    """Return the cures that were tried on the program; "" where nothing needs one, or can be run.
+
+    While they are tried, stderr says which, if it is a terminal.
+    """
+    found = report.nonfinite()
+    bad = found.data or not all(birth.harmless for birth in found.births)
+    if not bad or report.keep != "values":
+        return ""
+    console = Console(stderr=True)
+    with console.status("trying cures") as status:
+
+        def tell(code: str) -> None:
+            line = f"trying {' '.join(code.split())}"
+            status.update(Text(shortened(line, console.width - 4)))
+
+        cures = found.cures(tell)
+    return f"write instead:\n\n{cures}" if cures else str(cures)
 
 
 def _example_args(module: Any, spec: str) -> tuple[Any, ...]:

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any, Literal, TypedDict
 
-from chainrule.xray.births import Nonfinite
+from chainrule.xray.births import Cures, Datum, Nonfinite
 from chainrule.xray.cells import Cell, cell
 from chainrule.xray.equations import Equation, equation
 from chainrule.xray.graph import Slot
@@ -25,6 +25,7 @@ __all__ = [
     "Wire",
     "picture",
     "shareable",
+    "with_cures",
 ]
 
 _OPEN = 40  # boxes; a larger graph starts with its groups closed
@@ -157,6 +158,7 @@ class Picture(TypedDict):
       groups: outer before inner.
       steps: the numbers of the operators in the order of the backward pass.
       nonfinite: what is said of NaN and Inf, in the order of the text; empty without one.
+      cures: what was tried against them, the best first; empty before.
     """
 
     title: str
@@ -166,6 +168,7 @@ class Picture(TypedDict):
     groups: list[Frame]
     steps: list[int]
     nonfinite: list[Paragraph]
+    cures: list[Paragraph]
 
 
 def picture(record: Record) -> Picture:
@@ -207,7 +210,19 @@ def picture(record: Record) -> Picture:
         "groups": groups,
         "steps": [node["id"] for node in reversed(nodes) if node["backward"]],
         "nonfinite": _paragraphs(record, found) if found else [],
+        "cures": [],
     }
+
+
+def with_cures(data: Picture, cures: Cures) -> Picture:
+    """Return a picture beside which the cures stand that hold, or why none does."""
+    labels = {node["label"]: node["id"] for node in data["nodes"]}
+    rows: list[Paragraph] = [
+        {"text": str(cure), "node": labels[one.name] if isinstance(one, Datum) else one.node}
+        for cure in cures
+        for one in [cure.birth]
+    ]
+    return {**data, "cures": rows or [{"text": str(cures), "node": None}]}
 
 
 def shareable(found: Nonfinite) -> Nonfinite:

@@ -18,7 +18,7 @@ from chainrule.xray.births import Nonfinite
 from chainrule.xray.dot import dot
 from chainrule.xray.flow import Flow
 from chainrule.xray.graph import Slot
-from chainrule.xray.picture import Picture, picture
+from chainrule.xray.picture import Picture, picture, with_cures
 from chainrule.xray.record import Edge, Entry, Record
 from chainrule.xray.shared import AllShared
 from chainrule.xray.words import rendered
@@ -201,6 +201,8 @@ class Report:
     ) -> str:
         """Return the picture as a page that zooms, opens groups, searches and goes backward.
 
+        Beside it stands what `nonfinite` says, and what its ``cures()`` found if they were tried.
+
         Args:
           open: the groups that are open at first, as for `to_svg`.
           direction: as for `to_svg`.
@@ -208,7 +210,8 @@ class Report:
         Returns:
           The text of one file, which needs no network.
         """
-        return draw.html(self._picture, open, direction)
+        data, cures = self._picture, self.nonfinite().known_cures
+        return draw.html(data if cures is None else with_cures(data, cures), open, direction)
 
     def to_dot(self) -> str:
         """Return the picture as DOT, the language of Graphviz, with groups as clusters."""

@@ -258,13 +258,17 @@
   }
 
   function births() {
-    if (!data.nonfinite.length) return [];
-    return [make("h3", "bad", "not finite"), ...data.nonfinite.map(paragraph)];
+    const list = (title, kind, rows) =>
+      rows.length ? [make("h3", kind, title), ...rows.map((row) => paragraph(row, kind))] : [];
+    return [...list("not finite", "bad", data.nonfinite), ...list("write instead", "good", data.cures)];
   }
 
-  // A birth begins with its line of source: beside it stands its node.
-  function paragraph({ text, node: id }) {
-    return id === null ? make("p", "end", text) : birth(text, link(id));
+  // Beside a birth, and beside what cures it, stands its node.
+  function paragraph({ text, node: id }, kind) {
+    if (id === null) return make("p", "end", text);
+    const box = birth(text, link(id));
+    box.classList.add(kind);
+    return box;
   }
 
   // Each line of its text hangs where that line begins.
