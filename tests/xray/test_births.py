@@ -261,6 +261,16 @@ def test_a_comparison_with_an_infinity_depends_on_it_and_is_not_called_harmless(
     assert "finite in the end, but depends on what is bad on the way" in str(nonfinite)
 
 
+def test_what_follows_from_a_written_infinity_alone_is_tried_out_too():
+    def f(x):
+        rows = jax.nn.log_softmax(jnp.where(jax.lax.stop_gradient(x) > 0, x, -jnp.inf))
+        return jnp.sum(jnp.where(jnp.array([[True], [False]]), jax.lax.stop_gradient(rows), 0.0))
+
+    nonfinite = found(f, jnp.array([[1.0, 2.0], [-1.0, -2.0]]))
+    assert flags(nonfinite) == [("sub", True, False)]
+    assert nonfinite.births[0].follows
+
+
 def test_the_line_of_a_function_that_a_library_calls_is_its_own():
     def body(x):
         return jnp.log(x)  # in the body

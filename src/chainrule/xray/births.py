@@ -130,7 +130,8 @@ class Cure:
       grads: one pytree of gradients per argument, as of the report.
       off: how far the result is from that of the program as it is, in float64, relative to it; NaN
         where that is not finite either.
-      next: births that appear once this one is cured.
+      next: births that appear once this one is cured; then not all is finite, and neither results
+        nor gradients were compared. Such a cure is returned only if no other holds.
     """
 
     birth: "Birth | Datum"
@@ -150,6 +151,9 @@ class Cure:
         return "\n".join(line.partition(": ")[2] for line in self.text.splitlines())
 
     def __str__(self) -> str:
+        if self.next:
+            then = self.next[0]
+            return f"{self.text}\n  tried: cured, but then {then.kind} is born at {then.line}"
         values = "what was finite is the same"
         if not self.same:
             values = f"a finite result changes by {self.change:.2g}"
@@ -158,12 +162,11 @@ class Cure:
 
 
 class Tried(NamedTuple):
-    """What was tried and does not hold: for which birth, the code, why, and what is born then."""
+    """What was tried and does not hold: for which birth, the code, and why."""
 
     birth: "Birth | Datum"
     text: str
     why: str
-    next: tuple[Birth, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,7 +205,7 @@ class Cures(Sequence[Cure]):
             text.append("nothing is known to try here")
         elif not self.held:
             failed = [f"  {one.text}\n    {one.why}" for one in self.tried]
-            text.append("\n".join([f"no cure holds; {len(failed)} were tried:", *failed]))
+            text.append("\n".join(["no cure holds; tried in vain:", *failed]))
         return "\n\n".join(text + ["the time was over: not all was tried"] * self.late)
 
 

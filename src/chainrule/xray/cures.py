@@ -174,7 +174,8 @@ def find(
             judge.all(_next(record, singles, births, judge))
     if not judge.held or any(site.birth.lost for site in sites):
         judge.all(_wider(record, sites))
-    return Cures(tuple(sorted(judge.held, key=_order)), tuple(judge.tried), judge.late)
+    held = sorted(judge.held, key=_order) or judge.partial
+    return Cures(tuple(held), tuple(judge.tried), judge.late)
 
 
 def _order(cure: Cure) -> tuple[Any, ...]:
@@ -256,6 +257,7 @@ class _Judge:
     def __init__(self, record: Record, progress: Callable[[str], None]) -> None:
         self.record, self.progress = record, progress
         self.held: list[Cure] = []
+        self.partial: list[Cure] = []
         self.tried: list[Tried] = []
         self.until = time.monotonic() + _SECONDS
         self.late = False
@@ -312,11 +314,9 @@ class _Judge:
         return slopes.Slopes(self.record)
 
     def partly(self, trial: _Trial, births: tuple[Birth, ...]) -> None:
-        """Note what appears once one birth is cured."""
-        self.tried.append(
-            Tried(trial.birth, trial.text, f"then {births[0].kind} is born at {births[0].line}",
-                  births)
-        )  # fmt: skip
+        """Note a cure after which other births appear."""
+        part = (trial.birth, trial.text, False, False, np.nan, np.nan, 0, trial.record.grads)
+        self.partial.append(Cure(*part, next=births))
 
 
 def __dir__() -> list[str]:

@@ -91,7 +91,9 @@ def _verdicts(record: Record, search: Search, found: Sequence[Found]) -> list[Ve
     need be run.
     """
     static = [_static(search, one) for one in found]
-    roots = [one for one in found if one.place is not None and not one.follows]
+    placed = [one for one in found if one.place is not None]
+    # What follows from an infinity that the program writes out, a mask say, has no other root.
+    roots = [one for one in placed if not one.follows] or placed
     places = list(dict.fromkeys(one.place for one in roots if one.place is not None))
     alone = len(places) == 1 and any(search.results())
     if not places or alone or record.keep != "values" or record.steps is not None:
