@@ -7,12 +7,26 @@ import jax.numpy as jnp
 import pytest
 
 from chainrule import xray
+from chainrule.xray.nonfinite import find
 from chainrule.xray.record import Record
 
 
 @pytest.fixture(scope="module")
 def report():
     return xray.xray(lambda x, y: x * y + x, 2.0, -3.0, compiled=False)
+
+
+def test_births_are_looked_for_once(monkeypatch):
+    looked = []
+    monkeypatch.setattr(
+        xray.report.nonfinite, "find", lambda record: looked.append(1) or find(record)
+    )
+    monkeypatch.setattr("chainrule.xray.picture.find", None)
+    found = xray.xray(lambda x: 1 / x, 0.0, compiled=False)
+    assert found.nonfinite() is found.nonfinite()
+    assert "Inf born forward" in found.to_svg()
+    assert "Inf born forward" in found.to_html()
+    assert looked == [1]
 
 
 @pytest.mark.parametrize("width", [60, 80, 120, 200])

@@ -171,11 +171,12 @@ class Picture(TypedDict):
     cures: list[Paragraph]
 
 
-def picture(record: Record) -> Picture:
+def picture(record: Record, found: Nonfinite | None = None) -> Picture:
     """Return the data of a picture.
 
     Args:
       record: the record.
+      found: what is not finite in it, if that is known; else it is looked for.
 
     Returns:
       The picture.
@@ -191,7 +192,7 @@ def picture(record: Record) -> Picture:
       add_3 ['3'] ['−4']
       mul_4 ['−12'] ['1']
     """
-    found = shareable(find(record))
+    found = shareable(find(record) if found is None else found)
     births: dict[int, list[Mark]] = {}
     for birth in found.births:
         mark: Mark = {"phase": birth.phase, "kind": birth.kind, "text": str(birth)}

@@ -167,7 +167,7 @@ class Report:
 
     @functools.cached_property
     def _picture(self) -> Picture:
-        return picture(self.record)
+        return picture(self.record, self.nonfinite())
 
     def to_svg(
         self,
