@@ -11,7 +11,12 @@ operation as a node, where weights are inputs like others. Both are printed here
 backward, one line a step with its equation, and the gradients of w1, w2 and x0 beside `jax.grad` of
 the function written flat. The notes print the backward equations without the transposes; with them
 the numbers agree. The gradient of w1 is the sum over its two uses, each of which is shown. The
-graphs are drawn by `chainrule.xray`, which sees the same function through JAX alone.
+graphs are drawn by `chainrule.xray`, which sees the same function through JAX alone. Here dq/dx is
+a gradient and J[y|x] the Jacobian of the operator at y with respect to its input x.
+
+Then the notes' loop, x = tanh(w[i] x), run once for u and three times for v, with one w of shape
+(3, 10, 10) and q = u . v. Each use of w is a node of its own and carries its index, so that w[0],
+which both runs use, has two shares.
 
 Then the notes' networks as graphs, on real digits, whose gradients come from the rules beside the
 operators: the same as those of `jax.grad` of the plain models. And what a graph of 200 nodes costs,
@@ -28,6 +33,7 @@ import jax.numpy as jnp
 import numpy as np
 import timing
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from settings import Count, NotNegative, OnDigits, Some, command
 
@@ -79,6 +85,52 @@ def flat(w1, w2, x0):
     x2 = x0 + w2 @ x1
     x3 = w1 @ (x1 + x2)
     return jnp.sqrt(jnp.sum(x3**2))
+
+
+def select(w, *, index):
+    """Return w[index]."""
+    return w[index]
+
+
+def select_backward(g, w, *, index):
+    """Return g at the index, and 0 elsewhere."""
+    return jnp.zeros_like(w).at[index].set(g)
+
+
+def turn(_, matrix, x):
+    """Return tanh(W x)."""
+    return jnp.tanh(matrix @ x)
+
+
+def dot(_, u, v):
+    """Return u . v."""
+    return u @ v
+
+
+LOOP_USES = {"u": (0, "a"), "v1": (0, "b"), "v2": (1, "v1"), "v3": (2, "v2")}
+"""What each turn of the loop makes: the index of w that it uses, and what it starts from."""
+LOOP = {
+    **{
+        f"w[{index}]:{name}": Node(layer(select, index=index), ("w",))
+        for name, (index, _) in LOOP_USES.items()
+    },
+    **{
+        name: Node(turn, (f"w[{index}]:{name}", before))
+        for name, (index, before) in LOOP_USES.items()
+    },
+    "q": Node(dot, ("u", "v3")),
+}
+
+
+def loop(w, a, b):
+    """Return q of the notes' loop, written as they write it."""
+
+    def run(turns, x):
+        for i in range(turns):
+            x = jnp.tanh(w[i] @ x)
+        return x
+
+    return run(1, a) @ run(3, b)
 
 
 def flatten(_, images):
@@ -176,6 +228,7 @@ def main(config: Config) -> pathlib.Path:
     """Run the experiment and return its run folder."""
     with config.start("graphs", about=__doc__) as run:
         _notes(run)
+        _loop(config, run)
         _networks(config, run)
         _cost(config, run)
     return run.path
@@ -203,6 +256,31 @@ def _notes(run: runs.Run) -> None:
         run.save_text(f"{function.__name__}.svg", picture)
 
 
+def _loop(config: Config, run: runs.Run) -> None:
+    draws = jax.random.split(jax.random.key(config.seed), 3)
+    shapes = {"w": (3, 10, 10), "a": (10,), "b": (10,)}
+    point = {
+        name: jax.random.normal(key, shape) / (10**0.5 if name == "w" else 1)
+        for key, (name, shape) in zip(draws, shapes.items(), strict=True)
+    }
+    expected = jax.grad(loop)(*point.values())
+    activations, grads = gradients(LOOP, {}, point, "q")
+    _steps("a loop over one w of shape (3, 10, 10)", LOOP, activations, grads)
+    _compare(run, "loop", {"w": grads.activations["w"]}, {"w": expected})
+    parts = {
+        f"w[{index}]:{name}": np.asarray(grads.activations[f"w[{index}]:{name}"])
+        for name, (index, _) in LOOP_USES.items()
+    }
+    run.result("dq/dw of the loop, use by use", parts, expected)
+    rows = []
+    for index, total in enumerate(np.asarray(expected)):
+        row = {name: part for name, part in parts.items() if name.startswith(f"w[{index}]")}
+        rows.append({**row, f"$\\partial q / \\partial w[{index}]$": total})
+    run.save_figure("loop", heatmaps(rows))
+    picture = xray.xray(loop, *point.values()).to_svg(open="none", direction="right")
+    run.save_text("loop.svg", picture)
+
+
 def _steps(
     title: str, graph: dag.Graph, activations: Mapping[str, jax.Array], grads: dag.Gradients
 ) -> None:
@@ -212,21 +290,23 @@ def _steps(
     for column in ("equation", "value"):
         table.add_column(column, header_style="dim")
     for name, equation in lines.forward.items():
-        table.add_row(equation, _show(activations[name]))
+        table.add_row(escape(equation), _show(activations[name]))
     table.add_section()
     for name, equation in lines.backward.items():
-        table.add_row(equation, _show(grads.activations[name]))
+        table.add_row(escape(equation), _show(grads.activations[name]))
     table.add_section()
     for name, equation in lines.params.items():
-        table.add_row(equation, _show(grads.params[name]))
+        table.add_row(escape(equation), _show(grads.params[name]))
         uses = grads.contributions[name].items()
         if len(uses) > 1:
             for node, part in uses:
-                table.add_row(f"    of which by {node}", _show(part))
+                table.add_row(f"    of which by {escape(node)}", _show(part))
     CONSOLE.print(table, "")
 
 
 def _show(array: jax.Array) -> str:
+    if array.size > 9:
+        return f"{' x '.join(map(str, array.shape))}, length {np.linalg.norm(array):.4f}"
     rows = np.atleast_2d(np.asarray(array)).round(4) + 0.0  # no -0
     return "\n".join(" ".join(f"{number:9.4f}" for number in row) for row in rows)
 

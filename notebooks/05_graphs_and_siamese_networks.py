@@ -94,7 +94,7 @@ for name, value in activations.items():
 #    \frac{\partial q}{\partial w} = \sum_{j \text{ uses } w}
 #    J_{j | w}^\top \, \frac{\partial q}{\partial x^{(j)}}, $$
 #
-# where $J_{j | i}$ is the Jacobian of $\phi^{(j)}$ with respect to the thing named. The notes print these equations
+# where $J_{j | i}$ is the Jacobian of $\phi^{(j)}$ with respect to the thing named, `J[j|i]` below. The notes print these equations
 # without the transposes; with them the numbers come out. For our graph:
 
 # %%

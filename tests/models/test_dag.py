@@ -101,8 +101,8 @@ def test_the_equations_name_every_use_with_its_transposed_jacobian():
     assert list(equations.forward) == ["x1", "x2", "x3", "q"]
     assert equations.forward["x1"] == "x1 = matvec(x0; w1)"
     assert list(equations.backward) == ["q", "x3", "x2", "x1", "x0"]
-    assert equations.backward["x1"] == "dq/dx1 = (dx3/dx1)^T dq/dx3 + (dx2/dx1)^T dq/dx2"
-    assert equations.params["w1"] == "dq/dw1 = (dx3/dw1)^T dq/dx3 + (dx1/dw1)^T dq/dx1"
+    assert equations.backward["x1"] == "dq/dx1 = J[x3|x1]^T dq/dx3 + J[x2|x1]^T dq/dx2"
+    assert equations.params["w1"] == "dq/dw1 = J[x3|w1]^T dq/dx3 + J[x1|w1]^T dq/dx1"
     assert "w1" in dag.equations(ELEMENTARY, "q").backward
     assert "q" not in dag.equations(WEIGHTED, "x2").backward
     with pytest.raises(ValueError, match=r"output 'p' is not among the nodes \['x1', 'x2'"):

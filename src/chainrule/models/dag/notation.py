@@ -25,6 +25,10 @@ class Equations(NamedTuple):
 def equations(graph: Graph, output: str) -> Equations:
     r"""Return what `forward` and `backward` compute as text, with the Jacobian of each use.
 
+    ``dq/dx`` is the gradient of the output ``q`` with respect to ``x``, of the shape of ``x``.
+    ``J[y|x]`` is the Jacobian of the operator at ``y`` with respect to its input ``x``, the others
+    held fixed, a row for each element of ``y``: the notes' :math:`J_{\phi|x}`.
+
     Args:
       graph: the nodes.
       output: the node whose gradient is wanted.
@@ -44,9 +48,9 @@ def equations(graph: Graph, output: str) -> Equations:
       s = multiply(x; w)
       q = square(s)
       dq/dq = 1
-      dq/ds = (dq/ds)^T dq/dq
-      dq/dx = (ds/dx)^T dq/ds
-      dq/dw = (ds/dw)^T dq/ds
+      dq/ds = J[q|s]^T dq/dq
+      dq/dx = J[s|x]^T dq/ds
+      dq/dw = J[s|w]^T dq/ds
     """
     order = in_order(graph)
     if not isinstance(output, str) or output not in graph:
@@ -58,9 +62,9 @@ def equations(graph: Graph, output: str) -> Equations:
             continue
         node = graph[name]
         for source in dict.fromkeys(node.inputs):
-            terms.setdefault(source, []).append(f"(d{name}/d{source})^T d{output}/d{name}")
+            terms.setdefault(source, []).append(f"J[{name}|{source}]^T d{output}/d{name}")
         if node.params is not None:
-            term = f"(d{name}/d{node.params})^T d{output}/d{name}"
+            term = f"J[{name}|{node.params}]^T d{output}/d{name}"
             weights.setdefault(node.params, []).append(term)
     inputs = [name for name in terms if name not in graph]
     backwards = [*(name for name in reversed(order) if name in terms), *inputs]
