@@ -9,7 +9,8 @@ line is drawn after every change.
     python experiments/perceptron.py --data-dir FOLDER         # the full set
     python experiments/perceptron.py --negative 4 --positive 9 # not so easy
 
-The notes reach 0 changes at epoch 8, with a train error of 0.00 % and a test error of 0.14 %.
+The notes print nine epochs, each beside ours in the table. They reach 0 changes at epoch 8, with a
+train error of 0.00 % and a test error of 0.14 %.
 """
 
 import dataclasses
@@ -22,12 +23,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 from settings import Count, Digit, OnDigits, Some, command
+from worked.printouts import PERCEPTRON
 
 from chainrule import data
 from chainrule.models import perceptron
 from chainrule.plots import perceptron as plots
 
-NOTES = {8: (0, 0.0, 0.14)}  # epoch: changes, train error %, test error %
+NOTES = dict(enumerate(PERCEPTRON))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +77,8 @@ def main(config: Config) -> pathlib.Path:
         )
 
         last = int(found.epochs) - 1
-        expected = NOTES[8] if (config.negative, config.positive) == (0, 1) else (None,) * 3
+        of_notes = (config.negative, config.positive) == (0, 1)
+        expected = PERCEPTRON[-1] if of_notes else (None,) * 3
         run.result("epochs to zero changes", last if found.converged else None, expected=8)
         run.result("changes in all", found.changes.sum())
         run.result("train error at the end, %", 100 * found.errors.train[last], expected[1])

@@ -57,6 +57,7 @@ LEFT_OUT = {
     "chainrule.models.stack.network.steps": "a part of stack",
     "chainrule.ops.windows": "a part of convolution and pooling",
     "chainrule.plots.descent.draw_edges": "a part of plots.descent",
+    "chainrule.plots.descent.draw_points": "a part of plots.descent",
     "chainrule._files": "a part of runs.start",
     "chainrule.runs.write.Run": "made by runs.start",
     "chainrule.runs.folder": "a part of runs.start",

@@ -7,13 +7,22 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
-from chainrule import losses
-from chainrule.models import mlp
+from chainrule import descent, landscapes, losses
+from chainrule.models import mlp, threshold
 from chainrule.ops.activations import tanh
-from chainrule.ops.elementary import add, multiply, square, square_backward
-from chainrule.ops.linear import linear, linear_backward, matvec
-from worked.examples import SQUARED_LENGTH, cube_backward, negate, total
+from chainrule.ops.elementary import add, multiply, multiply_backward, square, square_backward
+from chainrule.ops.linear import matvec
+from worked.examples import (
+    LOG_PRODUCT_SINE,
+    SQUARED_LENGTH,
+    cube_backward,
+    log_backward,
+    negate,
+    sin_backward,
+    total,
+)
 from worked.programs import Steps, Values, by_hand, by_jax, forward
 
 
@@ -41,44 +50,21 @@ def _largest(tree: Any, other: Any) -> float:
     return max(jax.tree.leaves(gaps))
 
 
-# --- shapes and parameters -----------------------------------------------------------------------
+# --- units and flags -----------------------------------------------------------------------------
 
 
-def linear_map(fan_in: int, fan_out: int, rows: int) -> tuple[str, str]:
-    """Name the shapes of the outputs, and of the gradients of the kernel and the bias."""
-
-    def hand(*arrays: jax.Array) -> Any:
-        outputs = linear(*arrays)
-        return outputs, *linear_backward(jnp.ones_like(outputs), *arrays)[1:]
-
-    def auto(*arrays: jax.Array) -> Any:
-        grads = jax.grad(lambda *arrays: jnp.sum(linear(*arrays)), argnums=(1, 2))(*arrays)
-        return linear(*arrays), *grads
-
-    arrays = jnp.zeros((rows, fan_in)), jnp.zeros((fan_in, fan_out)), jnp.zeros(fan_out)
-    found = [[str(x.shape) for x in jax.eval_shape(f, *arrays)] for f in (hand, auto)]
-    return ", ".join(found[0]), ", ".join(found[1])
+def truth_tables() -> tuple[list[int], None]:
+    """Evaluate or, and, not on their inputs in counting order."""
+    pairs, ones = jnp.array([[0, 0], [0, 1], [1, 0], [1, 1]]), jnp.array([[0], [1]])
+    units = (threshold.OR, pairs), (threshold.AND, pairs), (threshold.NOT, ones)
+    return [int(out) for unit, rows in units for out in threshold.apply(unit, rows)], None
 
 
-def nested_parameters() -> tuple[int, int]:
-    """Count the gradients of 10-100-50-2 in its dict, and in a list inside another dict.
-
-    Nothing has to register a parameter: a pytree is known by being made of dicts and lists.
-    """
-    inputs = jnp.ones((3, 10))
-
-    def loss(nested: Any) -> jax.Array:
-        layers = enumerate([*nested["hidden"], nested["output"]], start=1)
-        return jnp.sum(mlp.apply({f"layer{index}": layer for index, layer in layers}, inputs))
-
-    def hand(params: Any) -> Any:
-        return mlp.backward(params, mlp.forward(params, inputs), jnp.ones((3, 2))).params
-
-    params = jax.eval_shape(functools.partial(mlp.init, sizes=(10, 100, 50, 2)), jax.random.key(0))
-    nested = {"hidden": [params["layer1"], params["layer2"]], "output": params["layer3"]}
-    grads = jax.eval_shape(hand, params), jax.eval_shape(jax.grad(loss), nested)
-    counts = [sum(leaf.size for leaf in jax.tree.leaves(tree)) for tree in grads]
-    return counts[0], counts[1]
+def tracked() -> tuple[None, str]:
+    """Tell which of x + y and x + z depends on z, the only one that is differentiated."""
+    x, y, z = jnp.array([1.0, 2.0]), jnp.array([4.0, 5.0]), jnp.array([7.0, 3.0])
+    sums = (lambda z: jnp.sum(x + y)), (lambda z: jnp.sum(x + z))
+    return None, " ".join(str(bool(jnp.any(jax.grad(f)(z) != 0))) for f in sums)
 
 
 # --- the notes' two graphs in autograd -----------------------------------------------------------
@@ -115,19 +101,38 @@ def tanh_network() -> tuple[Any, Any]:
     return ratios(by_hand), ratios(by_jax)
 
 
+def norms(draws: int) -> np.ndarray:
+    """Return q = |x3| of the notes' graph for so many draws: w1 and w2 uniform, x normal."""
+    random = np.random.default_rng(0)
+    w1, w2 = random.random((2, draws, 5, 5))
+    x0 = random.normal(size=(draws, 5, 1))
+    x1 = w1 @ x0
+    return np.linalg.norm(w1 @ (x1 + x0 + w2 @ x1), axis=(1, 2))
+
+
+def select(w, *, index):
+    """Return w[index]."""
+    return w[index]
+
+
+def select_backward(g, w, *, index):
+    """Return g at the index, and 0 elsewhere."""
+    return jnp.zeros_like(w).at[index].set(g)
+
+
 def loop(turns: int, x: str, weight: str = "w") -> Steps:
     """Return the program of the notes' loop, x = tanh(w[i] x), as often as a number says."""
     steps: dict[str, tuple[Any, ...]] = {}
     for i in range(turns):
-        steps[f"{weight}[{i}] {x}"] = (matvec, f"{weight}[{i}]", x)
+        steps[f"{weight}[{i}] for {x}"] = (functools.partial(select, index=i), weight)
+        steps[f"{weight}[{i}] {x}"] = (matvec, f"{weight}[{i}] for {x}", x)
         steps[f"tanh {x}"] = (tanh, f"{weight}[{i}] {x}")
         x = f"tanh {x}"
     return steps
 
 
 def _loop_inputs() -> Values:
-    weights = {f"w[{i}]": _normal(i, 10, 10) / 3 for i in range(3)}
-    return {**weights, "a": _normal(3, 10), "b": _normal(4, 10)}
+    return {"w": _normal(0, 3, 10, 10) / 3, "a": _normal(3, 10), "b": _normal(4, 10)}
 
 
 def loop_uses() -> tuple[list[int], list[int]]:
@@ -135,16 +140,16 @@ def loop_uses() -> tuple[list[int], list[int]]:
     inputs = _loop_inputs()
 
     def counts(gradients: Callable[..., Values]) -> list[int]:
-        found = [gradients(loop(turns, "a"), inputs) for turns in (1, 2, 3)]
-        return [sum(bool(jnp.any(grads[f"w[{i}]"] != 0)) for i in range(3)) for grads in found]
+        programs = [jax.jit(functools.partial(gradients, loop(turns, "a"))) for turns in (1, 2, 3)]
+        found = [np.asarray(program(inputs)["w"]) for program in programs]
+        return [int(np.sum(np.any(grad != 0, axis=(1, 2)))) for grad in found]
 
     return counts(by_hand), counts(by_jax)
 
 
 def loop_sharing() -> tuple[float, float]:
-    """Compare the gradient of w[i], used in u and in v, with the sum over two copies of it."""
+    """Compare the gradient of w, used in u and in v, with the sum over two copies of it."""
     inputs = _loop_inputs()
-    copies = {f"copy[{i}]": inputs[f"w[{i}]"] for i in range(3)}
 
     def program(weight: str) -> Steps:
         u, v = loop(1, "a"), loop(3, "b", weight)
@@ -152,10 +157,10 @@ def loop_sharing() -> tuple[float, float]:
         return {**u, **v, "u v": (multiply, *ends), "f": (total, "u v")}
 
     def gap(gradients: Callable[..., Values]) -> float:
-        tied = gradients(program("w"), inputs)
-        apart = gradients(program("copy"), {**inputs, **copies})
-        sums = {f"w[{i}]": apart[f"w[{i}]"] + apart[f"copy[{i}]"] for i in range(3)}
-        return _largest({name: tied[name] for name in sums}, sums)
+        tied = jax.jit(functools.partial(gradients, program("w")))(inputs)
+        copied = {**inputs, "copy": inputs["w"]}
+        apart = jax.jit(functools.partial(gradients, program("copy")))(copied)
+        return _largest(tied["w"], apart["w"] + apart["copy"])
 
     return gap(by_hand), gap(by_jax)
 
@@ -211,6 +216,67 @@ def integer() -> tuple[None, str]:
     return _raised(lambda: jax.grad(lambda x: x * x)(3))
 
 
+# --- gradients of gradients, and a graph used twice -----------------------------------------------
+
+
+def second_derivative() -> tuple[jax.Array, jax.Array]:
+    """Differentiate the sum of the gradient of sum x^3, which is 3 x^2."""
+    x = jnp.array([-3.0, 2.0, 5.0])
+
+    def gradient(x: jax.Array) -> jax.Array:
+        return jax.grad(lambda x: jnp.sum(x**3))(x)
+
+    # By hand: the gradient is a program too, three times the squares.
+    return square_backward(jnp.full(3, 3.0), x), jax.grad(lambda x: jnp.sum(gradient(x)))(x)
+
+
+def pulled_twice() -> tuple[list[float], list[float]]:
+    """Pull 1 and then 2 back through one recording of sum x^3."""
+    x = jnp.array([-3.0, 2.0, 5.0])
+    _, pull = jax.vjp(lambda x: jnp.sum(x**3), x)
+    hand, auto = (
+        jnp.concatenate([way(1.0), way(2.0)])
+        for way in (lambda g: cube_backward(jnp.full(3, g), x), lambda g: pull(jnp.asarray(g))[0])
+    )
+    return hand.tolist(), auto.tolist()
+
+
+def shares() -> tuple[list[float], list[float]]:
+    """Split the gradients of ln x1 + x1 x2 - sin x2 over the uses of x1 and of x2.
+
+    By JAX each use is an argument of its own.
+    """
+    _, grads, _ = LOG_PRODUCT_SINE.run()
+    x1, x2 = LOG_PRODUCT_SINE.arrays.values()
+    of_product = multiply_backward(grads["x1 x2"], x1, x2)
+    hand = log_backward(grads["ln x1"], x1), *of_product, sin_backward(grads["sin x2"], x2)
+
+    def untied(in_log: Any, left: Any, right: Any, in_sine: Any) -> jax.Array:
+        return jnp.log(in_log) + left * right - jnp.sin(in_sine)
+
+    auto = jax.grad(untied, argnums=(0, 1, 2, 3))(x1, x1, x2, x2)
+    return [float(g) for g in hand], [float(g) for g in auto]
+
+
+# --- descents ------------------------------------------------------------------------------------
+
+
+def coupled(eta: float, detach: bool) -> tuple[list[Any], list[Any]]:
+    """Return where 100 steps on (a-1)^2 + (b+1)^2 + (a-b)^2 from (0.5, -0.5) end."""
+
+    def hand(a: float, b: float) -> list[float]:
+        for _ in range(100):
+            coupling = 2 * (a - b)
+            by_a = 2 * (a - 1) + (0 if detach else coupling)
+            a, b = a - eta * by_a, b - eta * (2 * (b + 1) - coupling)
+        return [a, b]
+
+    loss = functools.partial(landscapes.coupled, detach=detach)
+    start = {"a": jnp.asarray(0.5), "b": jnp.asarray(-0.5)}
+    final = descent.gradient_descent(loss, start, optax.sgd(eta), 100).final_params
+    return hand(0.5, -0.5), [final["a"], final["b"]]
+
+
 # --- sums and products of gradients --------------------------------------------------------------
 
 
@@ -264,16 +330,11 @@ def mini_batches() -> tuple[float, float]:
 
 CLAIMS = (
     Claim(
-        "a linear map 10 -> 4 on 523 rows: shapes of outputs, kernel, bias",
-        "(523, 4), (10, 4), (4,)",
-        functools.partial(linear_map, 10, 4, rows=523),
+        "or, and on (0, 0), (0, 1), (1, 0), (1, 1), not on 0, 1",
+        "0 1 1 1 0 0 0 1 1 0",
+        truth_tables,
     ),
-    Claim(
-        "a linear map 3 -> 5 on 1 row: shapes of outputs, kernel, bias",
-        "(1, 5), (3, 5), (5,)",
-        functools.partial(linear_map, 3, 5, rows=1),
-    ),
-    Claim("10-100-50-2: how many parameters", "6252", nested_parameters),
+    Claim("z is differentiated: do x + y and x + z depend on it?", "False True", tracked),
     Claim("two-layer tanh network: sum over mean, loss and gradient", "5 5", tanh_network),
     Claim("loop: how many w[i] have a gradient after 1, 2, 3 turns", "1 2 3", loop_uses),
     Claim("loop: gradient of the shared w[i] less the sum over copies", "0.00000", loop_sharing),
@@ -286,5 +347,22 @@ CLAIMS = (
     Claim("the gradient with respect to an integer", "TypeError", integer),
     Claim("outputs x^2 and x^3 at (1, 2): the sum of their gradients", "5 16", several_outputs),
     Claim("|W x|^2: gradient of x as a product of Jacobians", "-0.112 0.636", jacobian_product),
+    Claim("sum x^3: the derivative of its gradient", "-18 12 30", second_derivative),
+    Claim("sum x^3: 1 and then 2 through one recording", "27 12 75 54 24 150", pulled_twice),
+    Claim(
+        "ln x1 + x1 x2 - sin x2 at (2, 5): shares of the uses of x1, x2 (Baydin et al., 2018)",
+        "0.5 5 2 -0.284",
+        shares,
+    ),
+    Claim(
+        "(a-1)^2 + (b+1)^2 + (a-b)^2: 100 steps at 1e-3",
+        "0.4246 -0.4246",
+        functools.partial(coupled, 1e-3, False),
+    ),
+    Claim(
+        "the same at 1e-4, the last a detached",
+        "0.5099 -0.4901",
+        functools.partial(coupled, 1e-4, True),
+    ),
     Claim("a sum over 12 samples less that over mini-batches", "0.00000", mini_batches),
 )

@@ -8,8 +8,10 @@ import jax.numpy as jnp
 
 from chainrule import losses
 from chainrule.ops.activations import affine, relu, sigmoid
+from chainrule.ops.convolution import plain_conv
 from chainrule.ops.elementary import add, maximum, multiply, norm, square
 from chainrule.ops.linear import matvec
+from chainrule.ops.pooling import max_pool
 from worked.programs import Steps, Values, by_hand, by_jax, forward
 
 # --- operators that the package has no other use for, each with its rule -------------------------
@@ -73,6 +75,26 @@ def total(x):
 def total_backward(g, x):
     """Return g in every element."""
     return jnp.full_like(x, g)
+
+
+def channels_last(x):
+    """Return ``[N, C, H, W]`` as ``[N, H, W, C]``."""
+    return jnp.moveaxis(x, 1, -1)
+
+
+def channels_last_backward(g, x):
+    """Return g as ``[N, C, H, W]``."""
+    return jnp.moveaxis(g, -1, 1)
+
+
+def channels_first(x):
+    """Return ``[N, H, W, C]`` as ``[N, C, H, W]``."""
+    return jnp.moveaxis(x, -1, 1)
+
+
+def channels_first_backward(g, x):
+    """Return g as ``[N, H, W, C]``."""
+    return jnp.moveaxis(g, 1, -1)
 
 
 negate = functools.partial(affine, scale=-1.0)
@@ -164,6 +186,31 @@ SQUARED_LENGTH = Example(
     {"q": "0.22 0.26", "f": "0.116"},
     {"W": "0.088 0.176; 0.104 0.208", "x": "-0.112 0.636", "q": "0.44 0.52"},
 )
+
+LOG_PRODUCT_SINE = Example(
+    "ln x1 + x1 x2 - sin x2 (Baydin et al., 2018)",
+    {"x1": 2.0, "x2": 5.0},
+    {
+        "ln x1": (log, "x1"),
+        "x1 x2": (multiply, "x1", "x2"),
+        "sum": (add, "ln x1", "x1 x2"),
+        "sin x2": (sin, "x2"),
+        "-sin x2": (negate, "sin x2"),
+        "f": (add, "sum", "-sin x2"),
+    },
+    {"ln x1": "0.693", "x1 x2": "10", "sin x2": "-0.959", "sum": "10.693", "f": "11.652"},
+    {"x1": "5.5", "x2": "1.716", "sin x2": "-1", "f": "1"},
+)
+
+
+def _pool(window: int | tuple[int, int]) -> Steps:
+    """Return a max-pool of images with the channels first, as they are printed."""
+    return {
+        "channels last": (channels_last, "x"),
+        "pooled": (functools.partial(max_pool, window=window), "channels last"),
+        "f": (channels_first, "pooled"),
+    }
+
 
 EXAMPLES = (
     Example(
@@ -279,4 +326,33 @@ EXAMPLES = (
         {"y": "0.7081 0.8268 0.0199"},
         {"x": "0.9093 -0.7568 -0.2794"},  # sin 2x
     ),
+    Example(
+        "(1, 2, 3, 4) by the kernel (3, 2)",
+        {"x": [[[1.0], [2.0], [3.0], [4.0]]], "u": [[[3.0]], [[2.0]]]},
+        {"f": (plain_conv, "x", "u")},
+        {"f": "7 12 17"},
+        {"x": "3 5 5 2", "u": "6 9"},
+    ),
+    Example(
+        "max-pool by (1, 2) of 2 channels: the first of equals wins",
+        {
+            "x": [
+                [
+                    [[1.0, 1.0, 0.0, 2.0, 1.0, 1.0], [2.0, 2.0, 2.0, 0.0, 2.0, 1.0]],
+                    [[1.0, 1.0, 0.0, 0.0, 2.0, 1.0], [0.0, 2.0, 0.0, 2.0, 1.0, 0.0]],
+                ]
+            ]
+        },
+        _pool((1, 2)),
+        {"f": "1 2 1; 2 2 2; 1 0 2; 2 2 1"},
+        {"x": "1 0 0 1 1 0; 1 0 1 0 1 0; 1 0 1 0 1 0; 0 1 0 1 1 0"},
+    ),
+    Example(
+        "max-pool by (2, 2) of 0 to 15",
+        {"x": [[[[0.0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15]]]]},
+        _pool(2),
+        {"f": "5 7; 13 15"},
+        {"x": "0 0 0 0; 0 1 0 1; 0 0 0 0; 0 1 0 1"},
+    ),
+    LOG_PRODUCT_SINE,
 )

@@ -11,7 +11,7 @@ def agrees(computed: Any, printed: str) -> bool:
     Args:
       computed: a number, an array, or a word.
       printed: numbers with spaces between, and semicolons between the rows of a matrix; one without
-        decimals is meant exactly. Or a word.
+        decimals is meant exactly, and ``1.5e+02`` to its digits. Or a word.
 
     Returns:
       Whether all of them agree.
@@ -24,14 +24,24 @@ def agrees(computed: Any, printed: str) -> bool:
 
 
 def _rounds_to(number: float, printed: str) -> bool:
-    decimals = len(printed.partition(".")[2])
-    half = 0.5 * 10.0**-decimals if decimals else 0.0
+    mantissa, _, exponent = printed.partition("e")
+    decimals = len(mantissa.partition(".")[2])
+    half = 0.5 * 10.0 ** (int(exponent or 0) - decimals) if decimals else 0.0
     return abs(number - float(printed)) <= half + 1e-5 * max(1, abs(number))  # float32
 
 
 def show(computed: Any) -> str:
-    """Write a result as it would be printed, with five digits; nothing for None."""
+    """Write a result as it would be printed, whole or with five digits; nothing for None.
+
+    Axes of length 1 are left out, and what has more than two is written row by row.
+    """
     if computed is None or isinstance(computed, str):
         return computed or ""
-    rows = np.atleast_2d(np.asarray(computed, np.float64)) + 0.0  # no -0
-    return "; ".join(" ".join(f"{number:.5g}" for number in row) for row in rows)
+    numbers = np.atleast_1d(np.squeeze(np.asarray(computed, np.float64))) + 0.0  # no -0
+    rows = numbers.reshape(-1, numbers.shape[-1])
+    return "; ".join(" ".join(map(_digits, row.tolist())) for row in rows)
+
+
+def _digits(number: float) -> str:
+    whole = number.is_integer() and abs(number) < 1e9
+    return f"{number:.0f}" if whole else f"{number:.5g}"

@@ -56,7 +56,10 @@ def test_the_network_of_the_notes_prints_its_table_and_repeats_over_seeds(tmp_pa
         steps=6, every=3, seeds=2, samples=50, hidden=8, eta=0.02, root=tmp_path
     )
     loaded = runs.load(mlp_digits.main(config))
-    assert "0.1427" in capsys.readouterr().out
+    assert "0.14269" in capsys.readouterr().out
+    start = loaded.record["results"]["errors after 0 steps"]
+    assert start["expected"] == 93
+    assert len(start["value"]) == 2
     losses = np.stack([loaded.trace[f"seed={seed}/loss"] for seed in (0, 1)])
     assert losses.shape == (2, 7)
     assert (np.diff(losses, axis=1) < 0).all()

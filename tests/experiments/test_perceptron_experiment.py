@@ -11,7 +11,8 @@ def test_the_embedded_zeros_and_ones_are_separated_and_the_notes_stand_beside(tm
     path = perceptron.main(perceptron.Config(shuffles=2, max_epochs=20, root=tmp_path))
     printed = capsys.readouterr().out
     assert "1263 training and 211 test digits" in printed
-    assert "0 changes, 0.00 / 0.14" in printed
+    for row in ("64 changes, 0.23 / 0.19", "5 changes, 0.03 / 0.09", "0 changes, 0.00 / 0.14"):
+        assert row in printed
     assert {"weights.png", "toy.png", "toy.svg"} <= {file.name for file in path.iterdir()}
     loaded = runs.load(path)
     results = json.loads((path / "run.json").read_text())["results"]

@@ -11,7 +11,9 @@ from worked import errata
 from worked.claims import CLAIMS
 from worked.examples import EXAMPLES, NEURON, SQUARED_LENGTH, Example, cube
 from worked.printed import agrees, show
+from worked.printouts import NETWORK, PERCEPTRON
 from worked.programs import by_hand, by_jax
+from worked.shapes import SHAPES
 
 from chainrule import runs
 from chainrule.ops.elementary import add, multiply, square
@@ -55,7 +57,7 @@ def test_an_example_gives_the_printed_values_and_by_both_ways_the_printed_gradie
         assert np.shape(computed["by hand"]) == np.shape(computed["value"])
 
 
-@pytest.mark.parametrize("claim", CLAIMS, ids=named("name"))
+@pytest.mark.parametrize("claim", [*CLAIMS, *SHAPES], ids=named("name"))
 def test_a_claim_is_shown_by_hand_and_by_jax(ran, claim):
     result = ran[0].record["results"][claim.name]
     assert result["value"]
@@ -81,13 +83,17 @@ def test_the_script_marks_every_row_and_descends_twice(ran):
     results = loaded.record["results"]
     counts = results["rows that agree with what is expected"]
     assert printed.count("✓") == counts["value"] == counts["expected"] > 80
-    names = {entry.name for entry in (*EXAMPLES, *CLAIMS)}
-    assert len(names) == len(EXAMPLES) + len(CLAIMS)
+    names = {entry.name for entry in (*EXAMPLES, *CLAIMS, *SHAPES)}
+    assert len(names) == len(EXAMPLES) + len(CLAIMS) + len(SHAPES)
     trace = loaded.trace
     assert len(trace["by hand/loss"]) == 7
     np.testing.assert_allclose(trace["by hand/loss"], trace["jax.grad/loss"], rtol=1e-4)
     assert (np.diff(trace["by hand/loss"]) < 0).all()
     assert len(results["the same, pair by pair"]["value"]) == 2
+    # What the notes print stands beside ours, as printed.
+    assert "0.14268699288368225" in printed
+    assert results["errors after 0 steps"]["expected"] == 93
+    assert 0 <= results["errors after 0 steps"]["value"] <= 40
     assert {"traces.png", "traces.svg"} <= {file.name for file in loaded.path.iterdir()}
 
 
@@ -102,6 +108,18 @@ def test_the_errata_stand_in_the_run_folder_and_in_the_readme_of_the_notebooks(r
     # Without a code span or mathematics, these marks would vanish from the page.
     assert r"\|x3\|" in page
     assert r"u\_k" in page
+
+
+def test_what_the_notes_printed_is_as_long_as_there_and_hangs_together():
+    assert list(NETWORK) == list(range(0, 1001, 100))
+    losses, errors = zip(*NETWORK.values(), strict=True)
+    assert (np.diff(losses) < 0).all()
+    assert (np.diff(errors) <= 0).all()
+    assert [epoch.changes for epoch in PERCEPTRON] == [64, 24, 10, 6, 5, 4, 3, 2, 0]
+    # Shares of 12,665 training and 2,115 test digits, to the two decimals that were printed.
+    for epoch in PERCEPTRON:
+        for share, digits in ((epoch.train, 12_665), (epoch.test, 2_115)):
+            assert abs(100 * round(share * digits / 100) / digits - share) < 0.005
 
 
 # Those of the slips whose right numbers nobody printed.
@@ -136,11 +154,25 @@ def test_the_printed_rate_with_the_sum_diverges_and_with_the_mean_descends(ran):
 
 
 def test_linear_hidden_units_fit_what_the_best_straight_line_fits_and_no_more(ran):
-    (one, hundred), _ = erratum(ran, "a single hidden linear layer")
+    (one, hundred), _ = erratum(ran, "the course: a single hidden linear layer")
     x = np.linspace(-1, 1, 201)
     line = np.polynomial.Polynomial.fit(x, x**2, 1)
     best = np.sqrt(np.mean((line(x) - x**2) ** 2))
     np.testing.assert_allclose([one, hundred], best, rtol=1e-4)
+
+
+def test_uniform_weights_saturate_the_tanh_and_leave_no_gradient(ran):
+    printed, right = erratum(ran, "a tanh network")
+    assert printed[0] > 0.95
+    assert printed[1] > 0.9999
+    assert printed[2] < 1e-6
+    assert right[2] > 0.01
+
+
+def test_a_descent_comes_nearer_with_its_steps_and_not_to_the_best_fit(ran):
+    _, right = erratum(ran, "the course: universal approximation")
+    assert (np.diff(right) < 0).all()
+    assert right[2] > 100 * right[3]
 
 
 # The judges themselves.
@@ -159,6 +191,10 @@ def test_linear_hidden_units_fit_what_the_best_straight_line_fits_and_no_more(ra
         ([3.0, 12.0, 1.0], "3 12", False),
         ([[1.0, 2.0], [3.0, 4.0]], "1 2; 3 4", True),
         (np.nan, "0.73", False),
+        (3.8655e10, "3.87e+10", True),
+        (3.88e10, "3.87e+10", False),
+        (154.6, "1.5e+02", True),
+        (155.1, "1.5e+02", False),
         ("TypeError", "TypeError", True),
         ("ValueError", "TypeError", False),
     ],
@@ -170,6 +206,9 @@ def test_agreeing_is_rounding_to_the_printed_digits(computed, printed, right):
 def test_numbers_are_shown_as_they_are_printed():
     assert show(np.array([[0.1, -0.25], [1 / 3, 12]])) == "0.1 -0.25; 0.33333 12"
     assert show(-0.0) == "0"
+    assert show(np.array([157201, np.inf])) == "157201 inf"
+    assert show(np.arange(8).reshape(1, 2, 2, 2)) == "0 1; 2 3; 4 5; 6 7"
+    assert show(np.ones((1, 1, 3, 1))) == "1 1 1"
     assert (show(None), show("TypeError")) == ("", "TypeError")
 
 

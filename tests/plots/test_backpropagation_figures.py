@@ -53,6 +53,14 @@ def test_traces_show_both_losses_and_their_relative_difference_where_there_is_on
     np.testing.assert_allclose(right.lines[0].get_ydata(), [0.25, 0.25])
 
 
+def test_printed_losses_are_drawn_at_their_steps():
+    losses = np.array([1.0, 0.5, 0.25])
+    left, _ = figures.traces(losses, losses, points={"the notes": {0: 0.9, 2: 0.3}}).axes
+    (line,) = (line for line in left.lines if line.get_label() == "the notes")
+    np.testing.assert_array_equal(line.get_xydata(), [[0, 0.9], [2, 0.3]])
+    assert "the notes" in [text.get_text() for text in left.get_legend().get_texts()]
+
+
 @pytest.mark.parametrize("same", [True, False])
 def test_traces_of_equal_descents_can_be_drawn(same, tmp_path):
     hand = np.array([1.0, 0.5])

@@ -81,6 +81,13 @@ def test_a_sweep_draws_its_edge_where_it_is_predicted_and_leaves_out_what_is_not
     np.testing.assert_array_equal(ax.lines[0].get_ydata(), [1.0, 1.0, 0.5, 1.5])
 
 
+def test_losses_to_compare_with_are_drawn_at_their_steps():
+    printed = {"the notes": {0: 0.9, 2: 0.3}}
+    (ax,) = figures.losses({"a": np.array([[1.0, 0.5, 0.25]])}, points=printed).axes
+    (line,) = (line for line in ax.lines if line.get_label() == "the notes")
+    np.testing.assert_array_equal(line.get_xydata(), [[0, 0.9], [2, 0.3]])
+
+
 def test_losses_draw_one_line_a_seed_and_the_median_over_them():
     loss = np.asarray([[4.0, 2.0, 1.0], [4.0, 3.0, 2.0], [4.0, 9.0, 9.0]])
     figure = figures.losses({"a": loss}, dead={"a": np.asarray([0.5, 0.0, 1.0])})

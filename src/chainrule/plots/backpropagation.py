@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from chainrule import _require
+from chainrule.plots.descent import draw_points
 from chainrule.plots.style import COLORS, GREY, grid, styled
 
 __all__ = ["heatmaps", "traces"]
@@ -79,12 +80,17 @@ def _write(ax: Axes, matrix: np.ndarray, largest: float, digits: int, size: floa
 
 
 @styled
-def traces(by_hand: np.ndarray, by_jax: np.ndarray) -> Figure:
+def traces(
+    by_hand: np.ndarray,
+    by_jax: np.ndarray,
+    points: Mapping[str, Mapping[int, float]] | None = None,
+) -> Figure:
     """Draw the losses of two descents from one start, and how far apart they are.
 
     Args:
       by_hand: ``[steps + 1]``, with the gradients of the rules.
       by_jax: ``[steps + 1]``, with those of `jax.grad`.
+      points: losses to compare with, name to step to loss: those that somebody printed.
 
     Returns:
       The figure.
@@ -97,6 +103,7 @@ def traces(by_hand: np.ndarray, by_jax: np.ndarray) -> Figure:
     figure, ((left, right),) = grid(1, 2, width=7.0, height=2.6)
     left.plot(by_jax, color=COLORS["reference"], lw=4, alpha=0.3, label="jax.grad")
     left.plot(by_hand, color=COLORS["value"], lw=1, label="by hand")
+    draw_points(left, points)
     left.set(yscale="log", xlabel="step", ylabel="mean squared error")
     left.legend()
     gap = np.abs(by_hand / by_jax - 1)

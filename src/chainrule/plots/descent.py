@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from chainrule.plots.style import COLORS, CYCLE, GREY, FigureError, grid, rate_colors, styled
 
-__all__ = ["draw_edges", "final_against_rate", "losses", "outcomes", "overlay"]
+__all__ = ["draw_edges", "draw_points", "final_against_rate", "losses", "outcomes", "overlay"]
 
 
 @styled
@@ -60,6 +60,7 @@ def losses(
     *,
     colors: Sequence[str] = CYCLE,
     floors: Mapping[str, float] | None = None,
+    points: Mapping[str, Mapping[int, float]] | None = None,
     dead: Mapping[str, np.ndarray] | None = None,
     ylabel: str = "mean squared error",
 ) -> Figure:
@@ -74,6 +75,7 @@ def losses(
       colors: of the lanes, in order and then again; `chainrule.plots.rate_colors` has those of
         learning rates.
       floors: horizontal lines to compare with, by name.
+      points: losses to compare with, name to step to loss: those that somebody printed.
       dead: name to ``[seeds]``, the share of dead hidden units at the end, drawn beside.
       ylabel: what the loss is.
 
@@ -105,6 +107,7 @@ def losses(
     ax.set_xticks([], minor=True)
     ax.set_xlim(0, last)
     _draw_floors(ax, floors)
+    draw_points(ax, points)
     ax.set_xlabel("step")
     ax.set_ylabel(ylabel)
     several = any(len(loss) > 1 for loss in lanes.values())
@@ -219,6 +222,12 @@ def _draw_floors(ax: Axes, floors: Mapping[str, float] | None) -> None:
         ax.axhline(value, color=COLORS["reference"], lw=0.8, ls="--")
         beside = ax.get_yaxis_transform()
         ax.text(1.01, value, name.replace(" ", "\n"), transform=beside, va="center", size=7)
+
+
+def draw_points(ax: Axes, points: Mapping[str, Mapping[int, float]] | None) -> None:
+    """Draw losses of some steps to compare with, joined by a thin line."""
+    for name, losses in (points or {}).items():
+        ax.plot(*zip(*losses.items(), strict=True), "o:k", ms=3, lw=0.8, mfc="none", label=name)
 
 
 def draw_edges(ax: Axes, edges: Mapping[str, float]) -> None:
