@@ -27,6 +27,7 @@ def test_the_first_line_printed_is_that_of_the_birth(file, capsys):
     printed = capsys.readouterr().out
     assert printed.startswith(f"{file}:3 (distance)\n  Inf born backward in sqrt\n")
     assert "float32" not in printed  # no table
+    assert "cures()" not in printed  # they are tried at once
     assert re.search(r"\n\nwrite instead:\n\nsomebody\.py:3: .*\n  tried: all finite", printed)
 
 

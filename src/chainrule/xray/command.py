@@ -1,5 +1,6 @@
 """``chainrule xray FILE.py:FUNCTION``: where NaNs are born in a function, and its pictures."""
 
+import dataclasses
 import inspect
 import math
 import os
@@ -61,7 +62,7 @@ def run(
                 f"of {f.__name__}{inspect.signature(f)}"
             ) from None
         report = xray(f, *args, compiled=compiled, cotangent=_ones(f, args), keep=keep)
-    print(report.nonfinite())
+    print(dataclasses.replace(report.nonfinite(), attempt=None))  # the cures follow
     if cures := _cures(report):
         print(f"\n{cures}")
     if table:

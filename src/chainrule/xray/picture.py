@@ -227,13 +227,13 @@ def with_cures(data: Picture, cures: Cures) -> Picture:
 
 
 def shareable(found: Nonfinite) -> Nonfinite:
-    """Return what was found with lines that name no folder of this machine."""
+    """Return what was found, as it is passed on: no line names a folder of this machine."""
     births = [
         dataclasses.replace(birth, line=nearby(birth.line), within=nearby(birth.within))
         for birth in found.births
     ]
     data = [dataclasses.replace(datum, line=nearby(datum.line)) for datum in found.data]
-    return dataclasses.replace(found, births=tuple(births), data=tuple(data))
+    return dataclasses.replace(found, births=tuple(births), data=tuple(data), attempt=None)
 
 
 def _paragraphs(record: Record, found: Nonfinite) -> list[Paragraph]:
