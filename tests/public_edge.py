@@ -703,6 +703,9 @@ def _plots() -> dict[str, Call]:
             "edges": np.ones(3), "floors": None, "ylabel": "loss",
         },
         "plots.descent.overlay": {"series": {"a": (line, line)}},
+        "plots.descent.readings": {
+            "at": np.arange(4), "lanes": {"a": np.ones((2, 4))}, "ylabel": "ratio",
+        },
         "plots.features.exclusive_or": {"weights": np.array([4.0, 4.0, -8.0, -2.0])},
         "plots.features.edges": {
             "images": _np(1, 4, 4), "horizontal": _np(1, 4, 4), "vertical": _np(1, 4, 4),

@@ -9,7 +9,15 @@ from matplotlib.figure import Figure
 
 from chainrule.plots.style import COLORS, CYCLE, GREY, FigureError, grid, rate_colors, styled
 
-__all__ = ["draw_edges", "draw_points", "final_against_rate", "losses", "outcomes", "overlay"]
+__all__ = [
+    "draw_edges",
+    "draw_points",
+    "final_against_rate",
+    "losses",
+    "outcomes",
+    "overlay",
+    "readings",
+]
 
 
 @styled
@@ -228,6 +236,43 @@ def draw_points(ax: Axes, points: Mapping[str, Mapping[int, float]] | None) -> N
     """Draw losses of some steps to compare with, joined by a thin line."""
     for name, losses in (points or {}).items():
         ax.plot(*zip(*losses.items(), strict=True), "o:k", ms=3, lw=0.8, mfc="none", label=name)
+
+
+@styled
+def readings(
+    at: np.ndarray, lanes: Mapping[str, np.ndarray], *, ylabel: str = "sharpness / critical"
+) -> Figure:
+    """Draw how far descents are from their edge: thin lines for seeds, a bold one for the median.
+
+    The axis ends at 2.5 at most: a descent that diverges would leave no room for the others.
+
+    Args:
+      at: ``[readings]``, after how many steps each was taken.
+      lanes: name to ``[seeds, readings]``, the ratios; where one is not finite there is a gap.
+      ylabel: what they are.
+
+    Returns:
+      The figure, with the edge at 1.
+
+    Example:
+      >>> figure = readings(np.arange(3), {"sgd": np.array([[0.2, 0.8, 1.0]])})
+      >>> figure.axes[0].get_ylabel()
+      'sharpness / critical'
+    """
+    figure, axes = grid(1, 1, width=7.0, height=3.0)
+    ax = axes[0, 0]
+    for color, (name, lane) in zip(itertools.cycle(CYCLE), lanes.items(), strict=False):
+        for one in lane:
+            ax.plot(at, one, color=color, lw=0.5, alpha=0.45)
+        ax.plot(at, np.median(lane, axis=0), color=color, lw=1.5, label=name)
+    ax.axhline(1, color=COLORS["reference"], lw=1, ls="--", label="edge")
+    ax.set_xlim(0, max(1, at[-1]))
+    drawn = np.concatenate([lane[np.isfinite(lane)] for lane in lanes.values()])
+    ax.set_ylim(0, min(2.5, 1.1 * max(1.0, drawn.max(initial=0))))
+    ax.set_xlabel("step")
+    ax.set_ylabel(ylabel)
+    ax.legend(loc="lower right", title="thin: seeds, bold: median")
+    return figure
 
 
 def draw_edges(ax: Axes, edges: Mapping[str, float]) -> None:
