@@ -92,8 +92,7 @@ def largest(
     nothing, unknown = jnp.zeros((size, start.shape[1]), start.dtype), jnp.zeros(kept, start.dtype)
     begin = _Carry(nothing, nothing, start[0], unknown, unknown, jnp.array(True), jnp.int32(0))
     end = jax.lax.while_loop(lambda carry: carry.open & (carry.sweeps < sweeps), sweep, begin)
-    products = kept + end.sweeps * (size - kept)
-    return Eigen(end.values, end.basis[:kept], end.residual, products)
+    return Eigen(end.values, end.basis[:kept], end.residual, kept + end.sweeps * (size - kept))
 
 
 def _orthogonal(vector: Array, basis: Array) -> Array:

@@ -16,14 +16,8 @@ from chainrule.descent._response import measure
 from chainrule.descent.updates import OptimizerFactory
 
 __all__ = [
-    "Spectrum",
-    "Stability",
-    "edge",
-    "quadratic_model",
-    "sharpness",
-    "spectrum",
-    "stability",
-]
+    "Spectrum", "Stability", "edge", "quadratic_model", "sharpness", "spectrum", "stability",
+]  # fmt: skip
 
 _START = 3  # vectors that a search for stability starts from
 
@@ -260,8 +254,7 @@ def edge(sharpness: float, optimizer: OptimizerFactory = optax.sgd) -> float:
       >>> edge(-1.0), edge(80.0, optax.adam)
       (inf, nan)
     """
-    known = optimizer is optax.sgd
-    factor = 2.0
+    known, factor = optimizer is optax.sgd, 2.0
     if isinstance(optimizer, functools.partial) and optimizer.func is optax.sgd:
         known = not optimizer.args and set(optimizer.keywords) <= {"momentum", "nesterov"}
         momentum = optimizer.keywords.get("momentum") or 0.0

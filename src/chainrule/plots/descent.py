@@ -10,14 +10,9 @@ from matplotlib.figure import Figure
 from chainrule.plots.style import COLORS, CYCLE, GREY, FigureError, grid, rate_colors, styled
 
 __all__ = [
-    "draw_edges",
-    "draw_points",
-    "final_against_rate",
-    "losses",
-    "outcomes",
-    "overlay",
+    "draw_edges", "draw_points", "final_against_rate", "losses", "outcomes", "overlay",
     "readings",
-]
+]  # fmt: skip
 
 
 @styled
@@ -266,11 +261,9 @@ def readings(
             ax.plot(at, one, color=color, lw=0.5, alpha=0.45)
         ax.plot(at, np.median(lane, axis=0), color=color, lw=1.5, label=name)
     ax.axhline(1, color=COLORS["reference"], lw=1, ls="--", label="edge")
-    ax.set_xlim(0, max(1, at[-1]))
     drawn = np.concatenate([lane[np.isfinite(lane)] for lane in lanes.values()])
-    ax.set_ylim(0, min(2.5, 1.1 * max(1.0, drawn.max(initial=0))))
-    ax.set_xlabel("step")
-    ax.set_ylabel(ylabel)
+    top = min(2.5, 1.1 * max(1.0, drawn.max(initial=0)))
+    ax.set(xlabel="step", ylabel=ylabel, xlim=(0, max(1, at[-1])), ylim=(0, top))
     ax.legend(loc="lower right", title="thin: seeds, bold: median")
     return figure
 
