@@ -75,6 +75,7 @@ import numpy as np
 from chainrule import _require
 
 __all__ = ["GradientCheck", "Row", "Verdict", "check_gradients"]
+__dir__ = __all__.copy
 
 Verdict = Literal["equal", "rounding", "kink", "wrong"]
 """How one number of a gradient compares."""
@@ -419,7 +420,3 @@ def _row(name: str, given: Any, around: _Around, most: int) -> Row:
         differenced=int(np.count_nonzero(~np.isnan(central))),
         note="" if np.isfinite(hand).all() else "not finite",
     )
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from chainrule import __version__
 
 __all__ = ["COMMANDS", "Argument", "Command", "main"]
+__dir__ = __all__.copy
 
 
 class Argument(NamedTuple):
@@ -267,10 +268,6 @@ def _add(commands: Any, name: str, command: Command) -> None:
     parser.set_defaults(function=command.function)
     for names, settings in command.arguments:
         parser.add_argument(*names, **settings)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any
 from chainrule import _require
 
 __all__ = ["LOCK_SECONDS", "MAX_BYTES", "keep"]
+__dir__ = __all__.copy
 
 MAX_BYTES = 2**28
 """How much is kept: beyond that, the least recently used programs are removed."""
@@ -100,7 +101,3 @@ def _home() -> pathlib.Path:
     # The XDG specification says to ignore an empty or relative path.
     named = pathlib.Path(os.environ.get("XDG_CACHE_HOME", ""))
     return named if named.is_absolute() else pathlib.Path.home() / ".cache"
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, Real
 from chainrule import _require
 
 __all__ = ["NORMS", "hog", "pair_products", "pairs", "sobel"]
+__dir__ = __all__.copy
 
 NORMS = ("l2-hys", "l2", "none")
 """How `hog` normalises a block."""
@@ -303,7 +304,3 @@ def _check_images(name: str, images: Array, smallest: int) -> None:
             f"{name}: images of shape {images.shape} have an axis of channels: take one channel, "
             "images[..., 0], or their mean, images.mean(axis=-1)"
         )
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

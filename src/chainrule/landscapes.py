@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from chainrule import _require
 
 __all__ = ["coupled", "quadratic", "rosenbrock", "two_well"]
+__dir__ = __all__.copy
 
 
 def quadratic(w: Float[Array, "..."], curvature: float = 1.0) -> Float[Array, ""]:
@@ -129,7 +130,3 @@ def coupled(params: dict[str, Float[Array, ""]], detach: bool = False) -> Float[
     _require.floats(a=a, b=b)
     seen = jax.lax.stop_gradient(a) if detach else a
     return (a - 1) ** 2 + (b + 1) ** 2 + (seen - b) ** 2
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

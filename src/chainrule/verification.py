@@ -34,6 +34,7 @@ __all__ = [
     "roc",
     "spread",
 ]
+__dir__ = __all__.copy
 
 
 _MOST_DRAWS = 2**27  # numbers drawn at once, 1 GiB of them
@@ -294,7 +295,3 @@ def _checked(distances: object, same: object) -> tuple[np.ndarray, np.ndarray]:
             f"same: {y.sum()} of {len(y)} pairs are of one class: there must be pairs of both sorts"
         )
     return d, y
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

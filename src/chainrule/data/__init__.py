@@ -36,7 +36,4 @@ __all__ = [
     "prepare",
     "standardize",
 ]
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__dir__ = __all__.copy

@@ -7,6 +7,7 @@ from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 from chainrule import _require
 
 __all__ = ["affine", "shift", "turn"]
+__dir__ = __all__.copy
 
 
 def shift(
@@ -159,7 +160,3 @@ def _check_images(images: Array) -> None:
             f"images {images.shape}: expected [batch, height, width, channels]; grey images get a "
             "channel with images[..., None]"
         )
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

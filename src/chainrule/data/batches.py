@@ -13,6 +13,7 @@ from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 from chainrule import _require
 
 __all__ = ["Batches", "Source"]
+__dir__ = __all__.copy
 
 
 @runtime_checkable
@@ -213,7 +214,3 @@ def _not_finite(leaf: Any) -> int:
     # NumPy's arrays are checked by NumPy, without a copy to a device.
     numpy: Any = np if isinstance(leaf, np.ndarray) else jnp
     return int(leaf.size - numpy.isfinite(leaf).sum())
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

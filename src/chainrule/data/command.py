@@ -6,6 +6,7 @@ from chainrule import data
 from chainrule._files import printable
 
 __all__ = ["fetch", "prepare", "show"]
+__dir__ = __all__.copy
 
 
 def fetch(folder: pathlib.Path) -> None:
@@ -25,7 +26,3 @@ def show(*, source: str = "auto", data_dir: pathlib.Path | None = None) -> None:
     """Describe the digits of a source, both splits."""
     for split in ("train", "test"):
         print(data.describe(data.mnist(split, source, data_dir)))
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

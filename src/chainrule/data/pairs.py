@@ -24,6 +24,7 @@ from chainrule import _require
 from chainrule.data.batches import Batches
 
 __all__ = ["Members", "Tuples", "by_class", "pairs", "triplets"]
+__dir__ = __all__.copy
 
 _MOST = 2**26  # several arrays of so many are drawn, each of 256 MB
 
@@ -274,7 +275,3 @@ def _uniform_but(key: Array, counts: Array, taken: Array) -> Array:
 def _other(key: Array, here: Array, classes: int) -> Array:
     """Draw another class for each."""
     return (here + jax.random.randint(key, here.shape, 1, classes)) % classes
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -21,6 +21,7 @@ import safetensors.numpy
 from chainrule import _files, _require
 
 __all__ = ["Tensors", "read", "write"]
+__dir__ = __all__.copy
 
 _METADATA = "__metadata__"
 """The member of an ``.npz`` with the metadata as JSON; ``.safetensors`` has a field for it."""
@@ -227,7 +228,3 @@ def _digest(arrays: Mapping[str, np.ndarray], words: Mapping[str, str]) -> str:
         # As bytes: an extension dtype has no buffer.
         digest.update(np.atleast_1d(array).view(np.uint8).data)
     return digest.hexdigest()
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -52,7 +52,4 @@ __all__ = [
     "watch",
     "watcher",
 ]
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__dir__ = __all__.copy

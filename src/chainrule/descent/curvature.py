@@ -18,6 +18,7 @@ from chainrule.descent.updates import OptimizerFactory
 __all__ = [
     "Spectrum", "Stability", "edge", "quadratic_model", "sharpness", "spectrum", "stability",
 ]  # fmt: skip
+__dir__ = __all__.copy
 
 _START = 3  # vectors that a search for stability starts from
 
@@ -329,7 +330,3 @@ def _sharpness(params, key, loss, iterations):  # type: ignore[no-untyped-def]
     alpha = jnp.where(alive, alpha, alpha[0])
     tridiagonal = jnp.diag(alpha) + jnp.diag(beta[:-1], 1) + jnp.diag(beta[:-1], -1)
     return jnp.linalg.eigvalsh(tridiagonal)[-1]
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -19,6 +19,7 @@ from chainrule.descent.trace import Trace
 from chainrule.descent.updates import OptimizerFactory
 
 __all__ = ["Rates", "gradient_descent", "sweep"]
+__dir__ = __all__.copy
 
 Rates = Float[Array, " lanes"] | Float[np.ndarray, " lanes"] | Sequence[float]
 """Learning rates, one a lane."""
@@ -223,7 +224,3 @@ def _check_record(
             f"recording {what} of {lanes} x {steps + 1} points takes "
             f"{size / 2**30:.2f} GiB, more than {_MAX_RECORD_BYTES / 2**30:.0f} GiB: {cure}"
         )
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from jaxtyping import Array, Float, PyTree
 
 __all__ = ["Trace"]
+__dir__ = __all__.copy
 
 
 class Trace(NamedTuple):
@@ -25,7 +26,3 @@ class Trace(NamedTuple):
     params: PyTree
     final_params: PyTree
     observed: PyTree = None
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, PyTree
 from chainrule import _require
 
 __all__ = ["OptimizerFactory", "checked", "from_rate", "init", "update"]
+__dir__ = __all__.copy
 
 OptimizerFactory = Callable[..., optax.GradientTransformation]
 """From a learning rate to an optimizer, as `optax.sgd`."""
@@ -123,7 +124,3 @@ def _one_sentence(what: str) -> Iterator[None]:
         ) from error
     except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"{what}: {str(error).partition(chr(10))[0]}") from error
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

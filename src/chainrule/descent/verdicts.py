@@ -9,6 +9,7 @@ from chainrule import _require
 from chainrule.descent.trace import Trace
 
 __all__ = ["Lane", "Verdict", "summary", "verdict"]
+__dir__ = __all__.copy
 
 Verdict = Literal["diverged", "converged", "oscillating", "descending"]
 """How a lane went: see `verdict`."""
@@ -132,7 +133,3 @@ def _word(loss: np.ndarray, grad_norm: np.ndarray) -> Verdict:
     tail = loss[-1 - max(2, math.ceil((len(loss) - 1) / 10)) :]
     rises = np.diff(tail) > 1e-4 * np.abs(tail[:-1])
     return "oscillating" if rises.size and rises.mean() >= 0.25 else "descending"
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

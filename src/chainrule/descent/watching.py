@@ -18,6 +18,7 @@ from chainrule.descent.curvature import stability
 from chainrule.descent.trace import Trace
 
 __all__ = ["Watched", "watch", "watcher"]
+__dir__ = __all__.copy
 
 # Of the search: it starts from one vector, that of the reading before, and is done after four
 # products if that is near enough.
@@ -155,7 +156,3 @@ def _watch(params, key, loss, optimizer, steps, every, batch):  # type: ignore[n
     losses, norms, sharpness, ratio = columns
     sharpness, ratio, at = sharpness[::every], ratio[::every], jnp.arange(0, steps + 1, every)
     return Watched(Trace(losses, norms, None, final), at, sharpness, sharpness / ratio, ratio)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

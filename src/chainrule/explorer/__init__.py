@@ -4,7 +4,4 @@ from chainrule.explorer.build import page
 from chainrule.explorer.problem import Problem, Sweep
 
 __all__ = ["Problem", "Sweep", "page"]
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__dir__ = __all__.copy

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 __all__ = ["EXACT", "GUIDE", "SLOPE", "VALUE", "Block", "rounded"]
+__dir__ = __all__.copy
 
 VALUE, SLOPE, GUIDE, EXACT = 16, 12, 8, 24  #: significant bits
 
@@ -48,7 +49,3 @@ def rounded(values: np.ndarray, bits: int) -> np.ndarray:
     up = (whole.astype(np.uint64) + (1 << (spare - 1))) >> spare << spare
     kept = np.where(np.isfinite(values), up.astype(np.uint32), whole).view(np.float32)
     return np.where(np.isfinite(kept), kept, values)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -20,6 +20,7 @@ from chainrule.explorer.block import EXACT, GUIDE, SLOPE, VALUE, Block
 from chainrule.explorer.problem import VERDICTS, Problem, Sweep, check
 
 __all__ = ["CONTOURS", "page"]
+__dir__ = __all__.copy
 
 CONTOURS = 16
 """How many level lines of a landscape are drawn."""
@@ -142,7 +143,3 @@ def _number(value: float) -> float | str | None:
     if math.isnan(value):
         return None
     return "inf" if math.isinf(value) else float(value)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 __all__ = ["VERDICTS", "Problem", "Sweep", "check"]
+__dir__ = __all__.copy
 
 VERDICTS = ("diverged", "converged", "oscillating", "descending")
 """Those of `chainrule.descent.verdict`, in the order of their numbers in the page."""
@@ -132,7 +133,3 @@ def _mismatches(
             yield f"{name} of {label} has shape {np.shape(values)}, not {shape}"
     if list(sweep.counts) != list(first.counts):
         yield f"{label} counts {list(sweep.counts)}, not {list(first.counts)}"
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -57,7 +57,4 @@ __all__ = [
     "triplet",
     "triplet_backward",
 ]
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__dir__ = __all__.copy

@@ -15,6 +15,7 @@ __all__ = [
     "triplet",
     "triplet_backward",
 ]
+__dir__ = __all__.copy
 
 
 def contrastive(
@@ -227,7 +228,3 @@ def _check_similarities(similarities: Array, labels: Array, temperature: float) 
             "they must be [batch, batch] and [batch]"
         )
     return _require.real("temperature", temperature, above=0)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

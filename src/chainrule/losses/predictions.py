@@ -21,6 +21,7 @@ __all__ = [
     "squared_hinge",
     "squared_hinge_backward",
 ]
+__dir__ = __all__.copy
 
 
 def squared_error(
@@ -302,7 +303,3 @@ def perceptron_backward(
 ) -> tuple[Float[Array, "*shape"], None]:
     r"""Return :math:`-\frac{g}{n} y` for the scores where :math:`y s \le 0`, else 0."""
     return hinge_backward(g, scores, targets, margin=0.0)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -14,6 +14,7 @@ __all__ = [
     "threshold",
     "vgg",
 ]
+__dir__ = __all__.copy
 _MOVED = {"torchvision": "pretrained.torchvision"}
 """What people import from here though it has moved."""
 
@@ -22,7 +23,3 @@ def __getattr__(name: str) -> ModuleType:
     if name in __all__ or name in _MOVED:
         return importlib.import_module(f"{__name__}.{_MOVED.get(name, name)}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

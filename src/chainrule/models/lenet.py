@@ -39,6 +39,7 @@ __all__ = [
     "init",
     "to_torch",
 ]
+__dir__ = __all__.copy
 
 INPUT_SHAPE = (28, 28, 1)
 """One digit."""
@@ -164,7 +165,3 @@ def _check(inputs: Array) -> None:
             f"lenet: inputs {inputs.shape}: they must be [batch, 28, 28, 1]; a batch without the "
             "axis of channels gets it by inputs[..., None]"
         )
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -35,6 +35,7 @@ __all__ = [
     "gradient_step",
     "init",
 ]
+__dir__ = __all__.copy
 
 Params = dict[str, dict[str, Float[Array, "..."]]]
 """``{"layer1": {"kernel": [in, out], "bias": [out]}, "layer2": ...}``"""
@@ -369,7 +370,3 @@ def _layers(params: Params) -> list[str]:
             found = list(layer) if isinstance(layer, dict) else _require.kind(layer)
             raise ValueError(f"params: {name} holds {found}: expected a kernel and a bias")
     return names
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

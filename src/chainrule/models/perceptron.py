@@ -24,6 +24,7 @@ from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
 from chainrule import _require
 
 __all__ = ["Errors", "Features", "Fit", "apply", "fit", "path", "update"]
+__dir__ = __all__.copy
 
 Features = Callable[[Array], Array]
 """From inputs to the features that the weights multiply."""
@@ -425,7 +426,3 @@ def _check(inputs: Array, targets: Array, *, prefix: str = "") -> None:
         )
     _require.among(f"{prefix}targets", targets, (-1, 1))
     _require.within(f"{prefix}inputs", inputs)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -45,6 +45,7 @@ __all__ = [
     "on_sphere",
     "untie",
 ]
+__dir__ = __all__.copy
 
 _MOST_BRANCHES = 2**16
 
@@ -273,7 +274,3 @@ def _check_branches(inputs: Array) -> None:
         raise ValueError(
             f"inputs {inputs.shape}: expected [batch, branches, ...], stack the branches on axis 1"
         )
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

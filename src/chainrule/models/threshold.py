@@ -27,6 +27,7 @@ from jaxtyping import Array, Int, Shaped
 from chainrule import _require
 
 __all__ = ["AND", "NOT", "OR", "Params", "apply", "descend", "from_truth_table", "rows"]
+__dir__ = __all__.copy
 
 Params = dict[str, dict[str, Any]]
 """``{"layer1": {"kernel", "bias"}, ...}``."""
@@ -211,7 +212,3 @@ def _check_table(table: Sequence[Any] | np.ndarray | Array) -> np.ndarray:
         )
     _require.among("table", bits, (0, 1))
     return bits
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -43,6 +43,7 @@ __all__ = [
     "probabilities",
     "rows",
 ]
+__dir__ = __all__.copy
 
 MOST = 2**20
 """The most pixels along a side, channels or classes."""
@@ -319,7 +320,3 @@ def _numbered(tree: Tree, name: str) -> list[Tree]:
     if missing := [key for key in wanted if key not in tree]:
         raise ValueError(f"params are no VGG's: there is no {missing[0]} in {list(tree)}")
     return [tree[key] for key in wanted]
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -20,6 +20,7 @@ from typing import Any
 from chainrule import _require
 
 __all__ = ["NoRuleError", "backward_of"]
+__dir__ = __all__.copy
 
 
 class NoRuleError(LookupError, ValueError):
@@ -61,7 +62,3 @@ def backward_of(operator: Callable[..., Any]) -> Callable[..., Any]:
             f"no function {name} in module {module!r}: write the rule beside the operator"
         )
     return rule
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

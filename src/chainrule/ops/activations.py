@@ -47,6 +47,7 @@ __all__ = [
     "tanh",
     "tanh_backward",
 ]
+__dir__ = __all__.copy
 
 
 def affine(
@@ -300,7 +301,3 @@ def maxout_backward(
 def _check(g: Array, inputs: Array) -> None:
     _require.floats(inputs=inputs)
     _require.incoming(g, inputs.shape)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

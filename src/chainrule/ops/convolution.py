@@ -22,6 +22,7 @@ from chainrule.ops import _convolution_cpu, windows
 from chainrule.ops.windows import Padding, PerAxis, Window
 
 __all__ = ["conv", "conv_backward", "plain_conv"]
+__dir__ = __all__.copy
 
 
 def conv(
@@ -233,7 +234,3 @@ def _by_kernel(g: Array, inputs: Array, kernel: Array, window: Window, groups: i
         for view in windows.views(inputs, window)
     ]
     return jnp.stack(taps).reshape(kernel.shape)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

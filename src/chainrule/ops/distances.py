@@ -19,6 +19,7 @@ __all__ = [
     "unit",
     "unit_backward",
 ]
+__dir__ = __all__.copy
 
 
 def euclidean(
@@ -153,7 +154,3 @@ def _check_rows(a: Array, b: Array) -> None:
             f"pairwise: a {a.shape} and b {b.shape}: they must be [rows, dim] and [columns, dim], "
             "points of one dimension"
         )
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -41,6 +41,7 @@ __all__ = [
     "square",
     "square_backward",
 ]
+__dir__ = __all__.copy
 
 _BROADCAST = "bring both to one with jnp.broadcast_to, whose gradient is the sum"
 
@@ -229,7 +230,3 @@ def _check_vectors(inputs: Array) -> None:
     _require.floats(inputs=inputs)
     if inputs.ndim == 0:
         raise ValueError("inputs of shape (): they must be vectors along the last axis")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

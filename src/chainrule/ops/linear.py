@@ -5,6 +5,7 @@ from jaxtyping import Array, Float
 from chainrule import _require
 
 __all__ = ["linear", "linear_backward", "matvec", "matvec_backward"]
+__dir__ = __all__.copy
 
 
 def linear(
@@ -114,7 +115,3 @@ def _check_matvec(matrix: Array, vector: Array) -> None:
             f"matvec: matrix {matrix.shape} and vector {vector.shape} do not fit: "
             "they must be [rows, columns] and [columns]"
         )
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -13,6 +13,7 @@ from jaxtyping import Array, Num
 from chainrule import _require
 
 __all__ = ["Padding", "PerAxis", "Window", "pad", "per_axis", "place", "put_back", "space", "views"]
+__dir__ = __all__.copy
 
 PerAxis = SupportsIndex | Sequence[SupportsIndex]
 """One int for every axis of space, or one for each."""
@@ -249,7 +250,3 @@ def put_back(
         ]
         spread.append(lax.pad(part, jnp.zeros((), part.dtype), [none, *fit, none]))
     return functools.reduce(jnp.add, spread)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

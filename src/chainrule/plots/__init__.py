@@ -31,7 +31,4 @@ __all__ = [
     "rate_colors",
     "styled",
 ]
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__dir__ = __all__.copy

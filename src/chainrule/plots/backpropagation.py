@@ -11,6 +11,7 @@ from chainrule.plots.descent import draw_points
 from chainrule.plots.style import COLORS, GREY, grid, styled
 
 __all__ = ["heatmaps", "traces"]
+__dir__ = __all__.copy
 
 # Of the heat-maps, in inches.
 _GAP, _TITLE, _BAR, _EDGE = 0.3, 0.32, 0.12, 0.1
@@ -117,7 +118,3 @@ def traces(
     right.set_xlim(0, len(gap) - 1)
     right.set_ylim(bottom=2.0**-23 / 12)  # room for the name of the lower line
     return figure
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

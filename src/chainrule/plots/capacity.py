@@ -21,6 +21,7 @@ from chainrule.plots.style import (
 )
 
 __all__ = ["Errors", "errors", "fits", "surfaces", "templates"]
+__dir__ = __all__.copy
 
 _DASHES = ("-", "--", ":", "-.")  # to tell lines apart where they coincide
 
@@ -244,7 +245,3 @@ def templates(
 
 def _looks() -> Iterator[tuple[str, str]]:
     return zip(itertools.cycle(CYCLE), itertools.cycle(_DASHES), strict=False)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

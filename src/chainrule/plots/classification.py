@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from chainrule.plots.style import COLORS, CYCLE, GREY, VERMILLION, grid, styled
 
 __all__ = ["confusion", "learning", "mistakes"]
+__dir__ = __all__.copy
 
 
 @styled
@@ -141,7 +142,3 @@ def mistakes(
         title = f"{label} taken for {taken}\n{probability:.0%}".replace("%", " %")
         ax.set_title(title, loc="center", size=7, color=VERMILLION)
     return figure
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

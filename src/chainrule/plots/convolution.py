@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 from chainrule.plots.style import CYCLE, VERMILLION, grid, styled
 
 __all__ = ["activations", "fields", "filtered", "kernels", "spread"]
+__dir__ = __all__.copy
 
 _SIGNED: dict[str, Any] = {"cmap": "RdBu_r"}  # as in `chainrule.plots.features`
 
@@ -221,7 +222,3 @@ def _bare(ax: Axes) -> None:
 def _frame(ax: Axes) -> None:
     ax.set(xticks=(), yticks=())
     ax.spines[["top", "right"]].set_visible(True)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from chainrule.plots.style import BLACK, BLUE, COLORS, GREY, VERMILLION, grid, styled
 
 __all__ = ["Cost", "Machine", "Pass", "batches", "ratios"]
+__dir__ = __all__.copy
 
 _WAYS: tuple[dict[str, Any], ...] = (  # batch, compiled loop, Python loop
     {"lw": 1, "marker": "o", "ms": 3.5},
@@ -194,7 +195,3 @@ def _dots(ax: Axes, x: np.ndarray, turns: Sequence[np.ndarray], color: str) -> N
     times = np.asarray(turns)
     ax.vlines(x, times.min(axis=1), times.max(axis=1), color=color, lw=0.8)
     ax.plot(x, np.median(times, axis=1), "o", ms=3.5, color=color)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

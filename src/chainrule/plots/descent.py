@@ -13,6 +13,7 @@ __all__ = [
     "draw_edges", "draw_points", "final_against_rate", "losses", "outcomes", "overlay",
     "readings",
 ]  # fmt: skip
+__dir__ = __all__.copy
 
 
 @styled
@@ -277,7 +278,3 @@ def draw_edges(ax: Axes, edges: Mapping[str, float]) -> None:
             ax.text(
                 eta, 0.97, f"{name}: {eta:.3g} ", transform=beside, ha="right", va="top", size=7
             )
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -23,6 +23,7 @@ __all__ = [
     "histograms",
     "shifts",
 ]
+__dir__ = __all__.copy
 
 _CORNERS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 _MARKERS = "osD^v<>"
@@ -347,7 +348,3 @@ def _error_curves(
 def _frame(ax: Axes) -> None:
     ax.set(xticks=(), yticks=())
     ax.spines[["top", "right"]].set_visible(True)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from chainrule.xray.flow import Flow
 
 __all__ = ["along", "flow", "profiles"]
+__dir__ = __all__.copy
 
 
 @styled
@@ -147,7 +148,3 @@ def along(
     ]
     figure.legend(handles=lines, loc="outside lower center", ncols=2)
     return figure
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -10,6 +10,7 @@ from matplotlib.patches import Patch, Rectangle
 from chainrule.plots.style import CYCLE, GREY, grid, styled
 
 __all__ = ["sizes"]
+__dir__ = __all__.copy
 
 
 @styled
@@ -91,7 +92,3 @@ def sizes(
     handles = [Patch(color=color, label=kind) for kind, color in colors.items()]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     return figure
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

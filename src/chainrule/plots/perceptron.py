@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from chainrule.plots.style import BLACK, COLORS, GREY, FigureError, grid, styled
 
 __all__ = ["changes", "weight_images"]
+__dir__ = __all__.copy
 
 _CLASSES = (
     (1, "o", COLORS["positive"], "$y = +1$"),
@@ -143,7 +144,3 @@ def _line(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     length = np.hypot(*weights[:2])
     normal = weights[:2] / length
     return -weights[2:].sum() / length * normal, np.array([-normal[1], normal[0]]), normal
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -33,6 +33,7 @@ __all__ = [
     "rate_colors",
     "styled",
 ]
+__dir__ = __all__.copy
 
 BLACK, GREY = "#000000", "#8c8c8c"
 """For what is neither a line of its own nor a class."""
@@ -135,7 +136,3 @@ def rate_colors(etas: Iterable[float]) -> list[str]:
     free = itertools.cycle(color for color in CYCLE if color not in taken)
     colors = {eta: RATES.get(eta) or next(free) for eta in dict.fromkeys(rates)}
     return [colors[eta] for eta in rates]
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

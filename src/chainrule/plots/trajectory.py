@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from chainrule.plots.style import BLACK, COLORS, grid, rate_colors, styled
 
 __all__ = ["Trajectory", "animation", "frames"]
+__dir__ = __all__.copy
 
 
 class Trajectory(NamedTuple):
@@ -171,7 +172,3 @@ def _page(title: str, body: str) -> str:
         ".animation img{max-width:100%}</style></head>\n"
         f"<body><h1>{title}</h1>\n{body}</body></html>\n"
     )
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from chainrule.plots.style import COLORS, CYCLE, grid, styled
 
 __all__ = ["error_rates", "plane", "shares"]
+__dir__ = __all__.copy
 
 
 @styled
@@ -92,7 +93,3 @@ def shares(
         ax.set_title(f"kernel {k}")
     figure.colorbar(picture, ax=axes, label="gradient", shrink=0.8)
     return figure
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -55,7 +55,4 @@ __all__ = [
     "tsv",
     "write_report",
 ]
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__dir__ = __all__.copy

@@ -11,6 +11,7 @@ from chainrule import _files, _require, runs
 from chainrule._files import printable
 
 __all__ = ["compare", "listing", "report", "xray"]
+__dir__ = __all__.copy
 
 
 def compare(
@@ -162,7 +163,3 @@ def xray(
         run.result("births of NaN and Inf", len(made.nonfinite().births))
     print(f"\npage: {printable(run.path / 'xray.html')}")
     return int(check and command.failed(made))
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -13,6 +13,7 @@ from chainrule.runs.read import Loaded, load
 from chainrule.runs.trace import Series
 
 __all__ = ["Comparison", "Gap", "compare", "text"]
+__dir__ = __all__.copy
 
 
 class Gap(NamedTuple):
@@ -183,7 +184,3 @@ def text(comparison: Comparison, containing: str = "") -> str:
         if names:
             lines.append(f"only in {which}: {', '.join(names)}")
     return "\n".join(map(printable, lines))
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

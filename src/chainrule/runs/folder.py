@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Iterator
 
 __all__ = ["PARTIAL", "claim", "finish", "stopped"]
+__dir__ = __all__.copy
 
 PARTIAL = ".partial"
 """The ending of a folder whose run is not finished."""
@@ -72,7 +73,3 @@ def _made(path: pathlib.Path) -> pathlib.Path | None:
 def _candidates(name: str) -> Iterator[str]:
     yield name
     yield from (f"{name}-{number}" for number in itertools.count(2))
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

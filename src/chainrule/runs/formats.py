@@ -17,6 +17,7 @@ from chainrule.runs.limits import LIMITS
 from chainrule.runs.trace import Series
 
 __all__ = ["FORMAT", "series", "upgraded"]
+__dir__ = __all__.copy
 
 FORMAT = 2
 """Of the ``run.json`` that is written now."""
@@ -79,7 +80,3 @@ def _of_name(name: str, values: np.ndarray) -> Series:
     except ValueError:
         eta = None
     return Series(values, loss, eta, None if eta is None else _RATE.sub("eta", name))
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

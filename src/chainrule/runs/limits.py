@@ -13,6 +13,7 @@ from chainrule import _require
 from chainrule._files import JSON
 
 __all__ = ["LIMITS", "Above", "AtLeast", "AtMost", "Below", "Limit", "from_json", "to_json"]
+__dir__ = __all__.copy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +93,3 @@ def from_json(expected: JSON) -> JSON | Limit:
         if word in LIMITS and known and math.isfinite(bound):
             return LIMITS[word](bound)
     return expected
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

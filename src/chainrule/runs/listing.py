@@ -12,6 +12,7 @@ from chainrule.runs.read import read_record
 from chainrule.runs.wording import counted, short, wanted
 
 __all__ = ["Listing", "Row", "find", "listed", "rows", "tsv"]
+__dir__ = __all__.copy
 
 _WIDEST = 80  # of a result, in characters
 _LOOKS = 10  # at most so many, where runs end while they are listed
@@ -234,7 +235,3 @@ def _results(results: JSON) -> list[str]:
         line = f"{name}: {short(result.get('value'))}{beside}"
         lines.append(line if len(line) <= _WIDEST else f"{line[: _WIDEST - 3]}...")
     return lines
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -11,6 +11,7 @@ from chainrule import _files, _require
 from chainrule._files import JSON
 
 __all__ = ["MOST", "Log", "Metrics", "Record", "numbers", "read"]
+__dir__ = __all__.copy
 
 Record = dict[str, JSON]
 """One line of the file."""
@@ -138,7 +139,3 @@ def numbers(record: Mapping[str, JSON]) -> Record:
         name: _WORDS.get(value, value) if isinstance(value, str) else value
         for name, value in record.items()
     }
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

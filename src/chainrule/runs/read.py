@@ -15,6 +15,7 @@ from chainrule.runs.metrics import Record
 from chainrule.runs.trace import Series
 
 __all__ = ["MOST", "Loaded", "load", "read_record"]
+__dir__ = __all__.copy
 
 MOST = 2**26
 """The largest ``run.json`` that is read, in bytes."""
@@ -81,7 +82,3 @@ def read_record(path: pathlib.Path) -> dict[str, JSON]:
         if value is not None and not isinstance(value, dict):
             raise ValueError(f"{file}: {field} must be names and values, not {value!r:.60}")
     return formats.upgraded(record)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -13,6 +13,7 @@ import sys
 from chainrule._files import JSON
 
 __all__ = ["VERSIONS_OF", "surroundings"]
+__dir__ = __all__.copy
 
 VERSIONS_OF = ("chainrule", "jax", "jaxlib", "flax", "optax", "numpy", "matplotlib")
 """The packages whose versions ``run.json`` names."""
@@ -56,7 +57,3 @@ def _device() -> dict[str, JSON] | None:
         return None
     devices = sys.modules["jax"].devices()
     return {"platform": devices[0].platform, "kind": devices[0].device_kind, "count": len(devices)}
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

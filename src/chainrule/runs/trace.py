@@ -12,6 +12,7 @@ from chainrule import _files, _require
 from chainrule._files import JSON
 
 __all__ = ["MOST", "Series", "read", "write"]
+__dir__ = __all__.copy
 
 MOST = 2**28
 """The largest ``trace.csv`` that is read, in bytes."""
@@ -109,7 +110,3 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
                 except ValueError:
                     raise ValueError(f"{path} line {number}: {cell!r} is no number") from None
     return {name: np.asarray(values) for name, values in columns.items() if values}
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -9,6 +9,7 @@ from chainrule._files import JSON
 from chainrule.runs.limits import Limit, from_json
 
 __all__ = ["counted", "difference", "is_list", "is_number", "short", "spread", "wanted"]
+__dir__ = __all__.copy
 
 
 def short(value: JSON) -> str:
@@ -109,7 +110,3 @@ def is_number(value: JSON) -> bool:
     """Tell whether a JSON value is a finite number."""
     known = isinstance(value, int | float) and not isinstance(value, bool)
     return known and math.isfinite(value)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

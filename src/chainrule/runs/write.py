@@ -24,6 +24,7 @@ from chainrule.runs.pages.run import write_report
 from chainrule.runs.surroundings import surroundings
 
 __all__ = ["Run", "start"]
+__dir__ = __all__.copy
 
 
 class Run:
@@ -227,7 +228,3 @@ def start(
         lock.release()
         if not first:
             shutil.rmtree(root)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -7,6 +7,7 @@ import flax.struct
 from chainrule.training.step import TrainState
 
 __all__ = ["Carry"]
+__dir__ = __all__.copy
 
 
 class Carry(flax.struct.PyTreeNode):
@@ -23,7 +24,3 @@ class Carry(flax.struct.PyTreeNode):
     log: dict[str, Any]
     failures: Any
     stopped: Any
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -18,6 +18,7 @@ from chainrule import _require
 from chainrule.training.step import unwrap_key, wrap_key
 
 __all__ = ["agree", "mesh", "put", "replicate", "shard", "spread"]
+__dir__ = __all__.copy
 
 
 def mesh(count: int | None = None) -> Mesh:
@@ -109,7 +110,3 @@ def put(leaf: Any, mesh: Mesh, spec: PartitionSpec) -> jax.Array:
     return wrap_key(
         jax.make_array_from_callback(host.shape, sharding, lambda index: host[index]), leaf
     )
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

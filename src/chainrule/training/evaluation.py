@@ -13,6 +13,7 @@ from chainrule import _require
 from chainrule.training.devices import put
 
 __all__ = ["predict"]
+__dir__ = __all__.copy
 
 
 def predict(
@@ -76,7 +77,3 @@ def predict(
             raise ValueError(f"apply_fn must return arrays [{len(rows)}, ...], not of {shapes}")
         parts.append(jax.tree.map(operator.itemgetter(slice(samples - start)), outputs))
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

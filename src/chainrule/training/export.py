@@ -31,6 +31,7 @@ from jaxtyping import PyTree
 from chainrule import _files, _require
 
 __all__ = ["PLATFORMS", "load", "save"]
+__dir__ = __all__.copy
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 """What a program can be saved for."""
@@ -114,7 +115,3 @@ def load(path: str | os.PathLike[str]) -> export.Exported:
     if trailer[len(_MARK) :] != hashlib.sha256(data).digest():
         raise ValueError(f"{path} is damaged: it does not have the checksum at its end")
     return export.deserialize(bytearray(data))
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -12,6 +12,7 @@ from chainrule.data.batches import Batches
 from chainrule.training import devices
 
 __all__ = ["Feed"]
+__dir__ = __all__.copy
 
 # A source is read for this many steps at a time: always the same number, so that one compiled
 # program serves all.
@@ -72,7 +73,3 @@ class Feed:
             self._places = jnp.asarray(places)
             self._base, self._until = step, step + min(_STEPS_AT_A_TIME, len(order) - at)
         return self._data, self._places, min(stop, self._until)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 __all__ = ["Caught", "Interrupted", "caught"]
+__dir__ = __all__.copy
 
 
 class Interrupted(SystemExit):
@@ -60,7 +61,3 @@ def caught(wanted: bool = True) -> Iterator[Caught]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

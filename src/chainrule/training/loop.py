@@ -25,6 +25,7 @@ from chainrule.training.feed import Feed
 from chainrule.training.step import Augment, TrainingLoss, TrainState, make_step
 
 __all__ = ["SECONDS_A_CALL", "NonFiniteError", "Record", "fit"]
+__dir__ = __all__.copy
 
 Record = dict[str, Any]
 """The numbers of one epoch."""
@@ -349,7 +350,3 @@ def _stopped(carry: Carry, per_epoch: int, skip_nonfinite: int) -> NonFiniteErro
         "chainrule.xray where the first one was born",
         carry.train_state,
     )
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

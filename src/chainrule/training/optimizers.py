@@ -8,6 +8,7 @@ import optax
 from chainrule import _require
 
 __all__ = ["OPTIMIZERS", "SCHEDULES", "optimizer"]
+__dir__ = __all__.copy
 
 OPTIMIZERS = {
     "adabelief": optax.adabelief,
@@ -112,7 +113,3 @@ def _schedule(eta: float, schedule: str, steps: int | None, warmup: int) -> Any:
     if not warmup:
         return eta if schedule == "constant" else after
     return optax.join_schedules([optax.linear_schedule(0.0, eta, warmup), after], [warmup])
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

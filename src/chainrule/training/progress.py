@@ -10,6 +10,7 @@ from rich.text import Text
 from chainrule import _require
 
 __all__ = ["Progress"]
+__dir__ = __all__.copy
 
 # Entries of every record that the line of an epoch does not list among its numbers.
 _TIMES = ("epoch", "step", "seconds", "compile_seconds", "examples_per_second")
@@ -84,7 +85,3 @@ class Progress:
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         return Text("" if task.speed is None else f"{task.speed:.3g} steps/s")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

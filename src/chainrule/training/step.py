@@ -22,6 +22,7 @@ __all__ = [
     "unwrap_key",
     "wrap_key",
 ]
+__dir__ = __all__.copy
 
 TrainingLoss = Callable[
     [PyTree, PyTree, PyTree, Array], tuple[Array, tuple[PyTree, dict[str, Array]]]
@@ -238,7 +239,3 @@ def wrap_key(data: jax.Array, like: Any) -> jax.Array:
     if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(like))
     return data
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

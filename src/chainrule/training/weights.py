@@ -16,6 +16,7 @@ from chainrule import _require
 from chainrule.data import tensors
 
 __all__ = ["load_weights", "save_weights"]
+__dir__ = __all__.copy
 
 
 def save_weights(
@@ -118,7 +119,3 @@ def _unflatten(leaves: Mapping[str, np.ndarray]) -> PyTree:
             raise ValueError(f"{name!r} is below or above another leaf: these are no nested dicts")
         node[last] = jnp.asarray(leaf)
     return tree
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -7,7 +7,4 @@ from chainrule.xray.report import Report, xray
 Node = Entry  # the former name
 
 __all__ = ["Edge", "Entry", "Node", "Record", "Report", "probe", "xray"]
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__dir__ = __all__.copy

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 from chainrule.xray.causes import Cause
 
 __all__ = ["Birth", "Cure", "Cures", "Datum", "Nonfinite", "Tried"]
+__dir__ = __all__.copy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -291,7 +292,3 @@ class Nonfinite:
         if any(not birth.harmless for birth in self.births):
             return "everything is finite in the end, but depends on what is bad on the way"
         return "nothing bad reaches the result or a gradient: masked, harmless"
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -18,6 +18,7 @@ from chainrule.xray.inside import pullback
 from chainrule.xray.record import Entry, Record
 
 __all__ = ["FILLERS", "Mask", "Origin", "after", "aligned", "backward", "forward"]
+__dir__ = __all__.copy
 
 FILLERS = (1.0, 0.5, 2.0)
 """Finite numbers in the place of bad ones; each operator has at least one of them in its domain."""
@@ -173,7 +174,3 @@ def _floats(x: Any) -> np.ndarray:
         array = np.asarray(x)
         return array if array.dtype.kind in "fc" else array.astype(np.float32)
     return np.zeros(np.shape(x))
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -18,6 +18,7 @@ from chainrule.xray.program import program
 from chainrule.xray.record import LEAF, Record, Trees, entries
 
 __all__ = ["argument_names", "incoming", "record", "trace"]
+__dir__ = __all__.copy
 
 
 def record(
@@ -270,7 +271,3 @@ def _check_cotangent(g: Any, leaf: Any, name: str) -> None:
         raise ValueError(
             f"cotangent is {dtype}, the result of {name} {leaf.dtype}: give {leaf.dtype}"
         )
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

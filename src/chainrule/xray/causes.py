@@ -19,6 +19,7 @@ __all__ = [
     "norm_at_zero",
     "second",
 ]
+__dir__ = __all__.copy
 
 
 class Event(NamedTuple):
@@ -176,7 +177,3 @@ def born_nan(event: Event) -> bool:
 def born_inf(event: Event) -> bool:
     """Tell whether an Inf was born."""
     return not event.nan
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

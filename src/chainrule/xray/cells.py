@@ -12,6 +12,7 @@ from chainrule.xray.stats import Stats
 from chainrule.xray.words import counts, number
 
 __all__ = ["Cell", "cell"]
+__dir__ = __all__.copy
 
 _FULL = 9  # elements that are written out
 _MAP = (2, 48)  # rows and columns of a heat-map, at least and at most
@@ -148,7 +149,3 @@ def _image(matrix: np.ndarray) -> str:
 
 _RED: Sequence[int] = (178, 24, 43)
 _BLUE: Sequence[int] = (33, 102, 172)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -20,6 +20,7 @@ from chainrule.xray.report import Report, xray
 from chainrule.xray.words import shortened
 
 __all__ = ["failed", "files", "run"]
+__dir__ = __all__.copy
 
 _SHARE = 1 / 4  # of the memory, for the arguments: values and gradients take as much again, or more
 _SHAPE = re.compile(r"(?P<dtype>[a-z]+[0-9]*)?\[(?P<sizes>[0-9, ]*)\]")
@@ -167,7 +168,3 @@ def _ones(f: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     if len(leaves) == 1 and not leaves[0].shape:
         return None
     return jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), out)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -13,6 +13,7 @@ from chainrule.xray.record import Entry, Record
 from chainrule.xray.rerun import Change, Place, prepare
 
 __all__ = ["Spot", "Verdict", "judge", "rejecting"]
+__dir__ = __all__.copy
 
 _FILLERS = (math.inf, 1.0, 0.5)  # for an Inf, inf stands for the largest finite number of its sign
 
@@ -220,7 +221,3 @@ def _equal(a: Any, b: Any) -> bool:
 
 def _is_finite(record: Record) -> bool:
     return all(bool(np.isfinite(x).all()) for x in _results(record) + _gradients(record))
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -24,6 +24,7 @@ from chainrule.xray.record import Record
 from chainrule.xray.rerun import Change, Place, prepare
 
 __all__ = ["Site", "find"]
+__dir__ = __all__.copy
 
 _SECONDS = 40.0  # nothing new is begun afterwards
 _PAIRS = 40
@@ -317,7 +318,3 @@ class _Judge:
         """Note a cure after which other births appear."""
         part = (trial.birth, trial.text, False, False, np.nan, np.nan, 0, trial.record.grads)
         self.partial.append(Cure(*part, next=births))
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

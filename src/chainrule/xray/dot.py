@@ -7,6 +7,7 @@ from chainrule.xray.cells import Cell
 from chainrule.xray.picture import Box, Frame, Picture, Wire
 
 __all__ = ["dot"]
+__dir__ = __all__.copy
 
 _COLORS = {
     "parameter": ("#009E73", "#e3f4ee"),
@@ -106,7 +107,3 @@ def _plain(text: str) -> str:
 
 def _quote(text: str) -> str:
     return f'"{_plain(text)}"'
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -13,6 +13,7 @@ from chainrule import _require
 from chainrule.xray.picture import Picture
 
 __all__ = ["Direction", "Open", "html", "opened", "svg"]
+__dir__ = __all__.copy
 
 Open = Literal["auto", "all", "none"] | Sequence[str]
 """Which groups are open."""
@@ -126,7 +127,3 @@ _FILE = """function file(text) {
 def _text(name: str) -> str:
     text = (importlib.resources.files("chainrule.xray") / "page" / name).read_text("utf-8")
     return text.partition("//# sourceMappingURL")[0]  # a file that is not there
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -14,6 +14,7 @@ from chainrule.xray import source
 from chainrule.xray.graph import Graph, Slot, Vertex
 
 __all__ = ["Edit", "edits", "fused"]
+__dir__ = __all__.copy
 
 
 def _guarded(call: str, domain: str, fill: str = "0.0") -> str:
@@ -228,7 +229,3 @@ def _numbers(graph: Graph, node: Vertex) -> dict[str, Any]:
         shape = graph.nodes[node.inputs[0].node].avals[node.inputs[0].output].shape
         found["last"] = shape[axes[0]] - 1
     return found
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -7,6 +7,7 @@ import numpy as np
 from chainrule.xray.stats import Stats
 
 __all__ = ["Bad", "element_at", "fits", "numbers", "text"]
+__dir__ = __all__.copy
 
 
 class Bad:
@@ -71,7 +72,3 @@ def text(x: Any, element: Any) -> str:
         return np.array2string(array, precision=4, separator=", ").replace("\n", "")
     with np.errstate(all="ignore"):
         return f"{array.dtype}{list(array.shape)} from {array.min():.4g} to {array.max():.4g}"
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

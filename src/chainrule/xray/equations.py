@@ -9,6 +9,7 @@ from chainrule.xray.stats import Stats
 from chainrule.xray.words import number
 
 __all__ = ["Equation", "equation"]
+__dir__ = __all__.copy
 
 # Contractions without batch axes: ranks of a and b, and which axes they share.
 _PRODUCTS: dict[tuple[int, int, int, int], tuple[str, str, str]] = {
@@ -129,7 +130,3 @@ def _bracket(x: float | int) -> str:
 
 def _put(formula: str, words: dict[str, str]) -> str:
     return _SYMBOL.sub(lambda match: words.get(match[0], match[0]), formula)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

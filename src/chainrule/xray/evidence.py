@@ -16,6 +16,7 @@ from chainrule.xray.rerun import in_dtype
 from chainrule.xray.source import literals
 
 __all__ = ["Scene", "addition", "reason", "size"]
+__dir__ = __all__.copy
 
 _CLOSE = 1e-6  # of the largest singular value: what rounding leaves of a singular matrix's smallest
 
@@ -290,7 +291,3 @@ _EXACT: dict[str, Callable[..., Any]] = {
     "reduce_sum": lambda node, a: a.sum(tuple(node.equation.params["axes"])),
 }
 """Integer operators in float64, whose rounding is small beside what an overflow loses."""
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

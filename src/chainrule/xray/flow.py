@@ -15,6 +15,7 @@ from chainrule.xray.stats import Stats, is_number
 from chainrule.xray.words import rendered
 
 __all__ = ["MANY", "SATURATED", "Flow", "LayerFlow", "flow"]
+__dir__ = __all__.copy
 
 VANISHING, EXPLODING = 1e-3, 1e3  #: of the gradient of the last layer
 MANY = 0.5  #: of the units
@@ -272,7 +273,3 @@ def _table(what: str, rows: Sequence[LayerFlow]) -> Table:
             style="red" if row.flags else None,
         )
     return table
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -13,6 +13,7 @@ from chainrule.xray import _jax
 from chainrule.xray.primitives import Primitive, known
 
 __all__ = ["Graph", "Slot", "Use", "Vertex", "active", "build", "differentiable"]
+__dir__ = __all__.copy
 
 
 class Slot(NamedTuple):
@@ -261,7 +262,3 @@ def active(graph: Graph, wanted: Sequence[int]) -> set[Slot]:
         if any(Slot(i, k) in needed for k in range(len(node.avals))):
             needed |= set(node.inputs) & forward
     return needed
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -9,6 +9,7 @@ from chainrule.xray.graph import Slot
 from chainrule.xray.record import Entry, Record
 
 __all__ = ["Child", "Group", "tree"]
+__dir__ = __all__.copy
 
 _LARGEST = 48  # children; what has more is cut into parts
 
@@ -149,7 +150,3 @@ def _part(children: Sequence[Child], record: Record) -> Group:
     first, last = (c.name if isinstance(c, Group) else record.nodes[c].label for c in ends)
     first, last = first.partition(" … ")[0], last.rpartition(" … ")[2]
     return Group(f"{first} … {last}", "part", tuple(children))
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

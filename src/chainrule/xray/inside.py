@@ -26,6 +26,7 @@ __all__ = [
     "runs_backward",
     "scan_constants",
 ]
+__dir__ = __all__.copy
 
 _LARGEST = 4 * 2**30  # bytes of all steps of a loop together
 
@@ -326,7 +327,3 @@ def _check_size(node: Entry, graph: Graph, length: int, arrays: int) -> None:
             f"the {length} steps of {node.label} hold {needed / 2**30:.3g} GiB, more than "
             f"{_LARGEST / 2**30:g}: record a call with fewer steps"
         )
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

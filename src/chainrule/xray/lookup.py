@@ -15,6 +15,7 @@ from typing import Any
 from chainrule.xray import _jax
 
 __all__ = ["function"]
+__dir__ = __all__.copy
 
 _WRITE = "write FILE.py:FUNCTION or package.module:FUNCTION"
 _ALONE = "__xray_main__"  # the name of a file that stands in no package, as a script has one
@@ -109,7 +110,3 @@ def _find(target: str, module: ModuleType, name: str) -> Callable[..., Any]:
         else f"it has {', '.join(sorted(names)) or 'no function'}"
     )
     raise ValueError(f"{target} defines no function {name}: {hint}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

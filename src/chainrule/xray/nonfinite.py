@@ -17,6 +17,7 @@ from chainrule.xray.rerun import Place
 from chainrule.xray.search import Found, Search
 
 __all__ = ["find"]
+__dir__ = __all__.copy
 
 
 def find(record: Record) -> Nonfinite:
@@ -210,7 +211,3 @@ def _choice(one: Found) -> str:
         choice = rejecting(record, (node.index,), where)
     line = "" if choice is None else choice.within or choice.line
     return line.rpartition("/")[2].partition(" (")[0]
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

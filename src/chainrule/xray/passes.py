@@ -10,6 +10,7 @@ from chainrule.xray import _jax
 from chainrule.xray.graph import Graph, Slot, active
 
 __all__ = ["Numbers", "Operator", "apart", "of_operators", "run"]
+__dir__ = __all__.copy
 
 _NO_DERIVATIVE = (NotImplementedError, ValueError)
 
@@ -233,7 +234,3 @@ def _step(
 
 def _reason(error: Exception) -> str:
     return str(error).strip().split("\n")[0]
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -7,6 +7,7 @@ from chainrule.xray.graph import Slot
 from chainrule.xray.record import Entry, Record
 
 __all__ = ["Paths"]
+__dir__ = __all__.copy
 
 
 class Paths:
@@ -97,7 +98,3 @@ class Paths:
             for use in self.record.readers[Slot(i, output)]:
                 if use.node is not None:
                     yield use.node
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -27,6 +27,7 @@ __all__ = [
     "shareable",
     "with_cures",
 ]
+__dir__ = __all__.copy
 
 _OPEN = 40  # boxes; a larger graph starts with its groups closed
 
@@ -342,7 +343,3 @@ def _flat(root: Group) -> tuple[list[Frame], dict[int, int | None]]:
 
 def _groups(group: Group) -> Iterator[Group]:
     return (child for child in group.children if isinstance(child, Group))
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

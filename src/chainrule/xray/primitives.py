@@ -19,6 +19,7 @@ from chainrule.xray.causes import (
 )
 
 __all__ = ["FUNCTIONS", "PRIMITIVES", "Primitive", "known"]
+__dir__ = __all__.copy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -252,7 +253,3 @@ FUNCTIONS: dict[str, Primitive] = {
 }
 """Functions of JAX that have a custom rule. One of somebody else may only have the same name."""
 # fmt: on
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -8,6 +8,7 @@ from chainrule.xray.call import record
 from chainrule.xray.flow import flow
 
 __all__ = ["probe"]
+__dir__ = __all__.copy
 
 
 def probe(
@@ -41,7 +42,3 @@ def probe(
         return flow(record(loss, (params, *args), **wanted)).numbers()
 
     return numbers
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

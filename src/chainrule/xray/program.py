@@ -15,6 +15,7 @@ from chainrule.xray.passes import Numbers, of_operators, run
 from chainrule.xray.stats import Stats, is_number, stats
 
 __all__ = ["Program", "program"]
+__dir__ = __all__.copy
 
 _COMPARED = 2**20  # bytes of a constant
 _REMEMBERED = 16  # programs of one function
@@ -165,7 +166,3 @@ def _measured(x: Any) -> Stats | None:
     if x is None or not is_number(x := x if hasattr(x, "size") else jnp.asarray(x)):
         return None
     return stats(x)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

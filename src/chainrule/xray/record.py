@@ -13,6 +13,7 @@ from chainrule.xray.passes import Numbers
 from chainrule.xray.stats import Stats, stats
 
 __all__ = ["LEAF", "Edge", "Entry", "Record", "Trees", "UnknownNodeError", "entries"]
+__dir__ = __all__.copy
 
 LEAF: Any = jax.tree.structure(0)
 """The pytree of one array."""
@@ -249,7 +250,3 @@ def entries(
 
 def _fields(node: Vertex) -> dict[str, Any]:
     return {field.name: getattr(node, field.name) for field in dataclasses.fields(Vertex)}
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -24,6 +24,7 @@ from chainrule.xray.shared import AllShared
 from chainrule.xray.words import rendered
 
 __all__ = ["Report", "xray"]
+__dir__ = __all__.copy
 
 
 class Report:
@@ -340,7 +341,3 @@ def xray(
             gradients=gradients,
         )
     )
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

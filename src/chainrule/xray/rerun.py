@@ -19,6 +19,7 @@ from chainrule.xray.passes import Numbers, Operator, apart, of_operators, run
 from chainrule.xray.record import Record, entries
 
 __all__ = ["Change", "Place", "constant", "in_dtype", "prepare", "rerun", "results"]
+__dir__ = __all__.copy
 
 Place = tuple[int, ...]
 """An operator: its number in the record; inside a loop or a branch, after the numbers around it.
@@ -325,7 +326,3 @@ def _body(
         return [_widest(values[slot.node][slot.output], dtype) for slot in graph.outputs]
 
     return evaluate
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

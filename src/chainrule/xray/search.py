@@ -24,6 +24,7 @@ from chainrule.xray.record import Entry, Record
 from chainrule.xray.rerun import Place
 
 __all__ = ["Found", "Search"]
+__dir__ = __all__.copy
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -318,7 +319,3 @@ class Search:
         slots = (Slot(node.index, k) for k in range(len(node.avals)))
         readers = [use.node for slot in slots for use in self.record.readers[slot]]
         return next((self.nodes[k].line for k in sorted(k for k in readers if k is not None)), "")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -8,6 +8,7 @@ from chainrule.xray.record import Edge, Entry, Record
 from chainrule.xray.words import brief
 
 __all__ = ["AllShared", "Shared", "shared"]
+__dir__ = __all__.copy
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -79,7 +80,3 @@ def _each_step(record: Record, edge: Edge) -> list[tuple[Edge, str]]:
         (dataclasses.replace(edge, contribution=part), f"{node.line}, step {t}")
         for t, part in enumerate(parts)
     ]
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -15,6 +15,7 @@ from chainrule.xray.record import Record
 from chainrule.xray.rerun import Change, Place
 
 __all__ = ["Slopes", "Wide", "change", "gradients", "results", "weighed", "wide"]
+__dir__ = __all__.copy
 
 Wide = Callable[[Any, Mapping[int, Any]], float]
 """A program in float64: from a setting and arguments, by their numbers, to its weighed result."""
@@ -191,7 +192,3 @@ def _off(sides: tuple[float, ...], slope: float, least: float) -> float:
     if len(sides) == 2 and _smooth(low, high):
         low = high = (low + high) / 2
     return max(low - slope, slope - high, 0.0) / max(abs(low), abs(high), abs(slope), least)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

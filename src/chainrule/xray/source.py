@@ -6,6 +6,7 @@ import linecache
 from typing import Any
 
 __all__ = ["literals", "operands"]
+__dir__ = __all__.copy
 
 _SIGNS = {"div": ast.Div, "pow": ast.Pow, "integer_pow": ast.Pow, "mul": ast.Mult, "sub": ast.Sub}
 _NAMES = {
@@ -65,7 +66,3 @@ def _expressions(file: str) -> tuple[Any, ...]:
     except (SyntaxError, ValueError):
         return ()
     return tuple(node for node in ast.walk(tree) if isinstance(node, ast.expr))
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 __all__ = ["Stats", "is_number", "stats"]
+__dir__ = __all__.copy
 
 _PIECE = 2**16  # elements, so that all passes over a piece find it in the cache
 _SQUARES = 1e-15, 1e15  # between them the sum of a piece's squares neither over- nor underflows
@@ -99,7 +100,3 @@ def _piece(x: np.ndarray) -> tuple[float, float, float, float, int, int, int]:
 def is_number(x: Any) -> bool:
     """Tell whether an array holds numbers, and not, say, random keys."""
     return bool(jnp.issubdtype(x.dtype, jnp.number) or jnp.issubdtype(x.dtype, jnp.bool_))
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -15,6 +15,7 @@ from chainrule.xray.stats import Stats, is_number
 from chainrule.xray.words import measured, shortened
 
 __all__ = ["nodes_table", "shared_table", "tables"]
+__dir__ = __all__.copy
 
 _STYLES = {"parameter": "green", "input": "cyan", "constant": "dim"}
 _WRAPPED = ("value", "gradient")  # at spaces; any other cell takes a shorter form
@@ -137,7 +138,3 @@ def _shapes(avals: Sequence[Any]) -> _Cell:
 def _line(line: str) -> _Cell:
     name = line.rpartition("/")[2]
     return name, name.partition(" (")[0]
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

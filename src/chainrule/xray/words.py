@@ -14,6 +14,7 @@ from rich.console import Console, RenderableType
 from chainrule.xray.stats import Stats, stats
 
 __all__ = ["brief", "counts", "measured", "nearby", "number", "rendered", "shape", "shortened"]
+__dir__ = __all__.copy
 
 _NARROWEST, _PIPED = 60, 120  # columns of text
 
@@ -128,7 +129,3 @@ def rendered(table: RenderableType) -> str:
     console = Console(width=width, record=True, file=io.StringIO(), force_jupyter=False)
     console.print(table)
     return console.export_text()
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -10,6 +10,7 @@ from chainrule import _files, _require
 from chainrule.data.digits.files import ORIGINALS, Original
 
 __all__ = ["MIRROR", "fetch"]
+__dir__ = __all__.copy
 
 MIRROR = "https://storage.googleapis.com/cvdf-datasets/mnist/"
 """Where tensorflow-datasets downloads them from."""
@@ -97,7 +98,3 @@ def _download(url: str, *, limit: int, timeout: float) -> bytes:
             f"cannot get {url}: {error}. Without a network, use the embedded digits, or put the "
             "four files into the folder by hand"
         ) from error
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -10,6 +10,7 @@ from chainrule.data.digits.idx import File
 from chainrule.data.digits.record import Digits, Provenance, check
 
 __all__ = ["ORIGINALS", "Original", "find", "read", "spellings"]
+__dir__ = __all__.copy
 
 
 class Original(NamedTuple):
@@ -168,7 +169,3 @@ def read(folder: File, split: str, *, source: str = "idx") -> Digits:
         order="original",
     )
     return Digits(images, labels.astype(np.int32), record)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

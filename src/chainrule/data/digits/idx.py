@@ -29,6 +29,7 @@ from jaxtyping import UInt8
 from chainrule import _files, _require
 
 __all__ = ["File", "read", "sha256", "write"]
+__dir__ = __all__.copy
 
 File = Path | Traversable
 """A file or folder on disk, or inside an installed package."""
@@ -192,7 +193,3 @@ def _guess(head: bytes | bytearray) -> str:
     if head.startswith(b"\0\0\x08"):
         return "are images and labels swapped?"
     return "this is no such file"
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

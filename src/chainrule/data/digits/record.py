@@ -18,6 +18,7 @@ __all__ = [
     "first",
     "standardize",
 ]
+__dir__ = __all__.copy
 
 CLASSES = 10
 """Labels are 0 to 9."""
@@ -226,7 +227,3 @@ def describe(digits: Digits) -> str:
 def _digits(value: Digits) -> Digits:
     _require.instance("digits", value, Digits, "what data.mnist returns")
     return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -10,6 +10,7 @@ from chainrule.data.digits import files, tfds
 from chainrule.data.digits.record import Digits
 
 __all__ = ["mnist"]
+__dir__ = __all__.copy
 
 _SOURCES = ("auto", "idx", "embedded", "tfds")
 
@@ -76,7 +77,3 @@ def mnist(
 def _embedded(split: str) -> Digits:
     folder = importlib.resources.files("chainrule.data.digits") / "embedded"
     return files.read(folder, split, source="embedded")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

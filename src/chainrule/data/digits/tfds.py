@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["VERSION", "directory", "prepare", "read"]
+__dir__ = __all__.copy
 
 VERSION = "3.0.1"
 """The version of tensorflow-datasets' ``mnist``."""
@@ -167,7 +168,3 @@ def _write(splits: dict[str, Digits], tfds_dir: Path) -> None:
             # Another process has prepared it in the meantime.
             if not (tfds_dir / "mnist" / VERSION / "dataset_info.json").is_file():
                 raise
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -70,7 +70,4 @@ __all__ = [
     "layer",
     "operator",
 ]
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__dir__ = __all__.copy

@@ -21,6 +21,7 @@ from chainrule.models.dag._reading import (
 from chainrule.models.dag.graph import Graph, Node
 
 __all__ = ["check"]
+__dir__ = __all__.copy
 
 Shapes = dict[str, jax.ShapeDtypeStruct]
 
@@ -198,7 +199,3 @@ def _outputs(
 def _few(names: Iterable[str]) -> str:
     names = list(names)
     return str(names) if len(names) <= 20 else f"{names[:20]} and {len(names) - 20} more"
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

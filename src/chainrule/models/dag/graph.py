@@ -6,6 +6,7 @@ from typing import NamedTuple
 from jaxtyping import Array
 
 __all__ = ["Graph", "Node"]
+__dir__ = __all__.copy
 
 
 class Node(NamedTuple):
@@ -25,7 +26,3 @@ class Node(NamedTuple):
 
 Graph = Mapping[str, Node]
 """Nodes by name, in any order."""
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -6,6 +6,7 @@ from chainrule.models.dag._reading import in_order, name_of
 from chainrule.models.dag.graph import Graph, Node
 
 __all__ = ["Equations", "equations"]
+__dir__ = __all__.copy
 
 
 class Equations(NamedTuple):
@@ -78,7 +79,3 @@ def equations(graph: Graph, output: str) -> Equations:
 def _call(node: Node) -> str:
     weight = "" if node.params is None else f"; {node.params}"
     return f"{name_of(node.op)}({', '.join(node.inputs)}{weight})"
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -14,6 +14,7 @@ from chainrule.models.dag.passes import backward, by_vjp, forward
 from chainrule.ops import backward_of
 
 __all__ = ["Layer", "Operator", "layer", "operator"]
+__dir__ = __all__.copy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,7 +190,3 @@ def operator(graph: Graph, inputs: tuple[str, ...], output: str) -> Operator:
     if len(set(inputs)) < len(inputs):
         raise ValueError(f"inputs {inputs}: a name twice, give each its own")
     return Operator(graph, tuple(inputs), output)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -20,6 +20,7 @@ from chainrule.models.dag.checker import check
 from chainrule.models.dag.graph import Graph, Node
 
 __all__ = ["Gradients", "backward", "by_vjp", "forward"]
+__dir__ = __all__.copy
 
 
 class Gradients(NamedTuple):
@@ -183,7 +184,3 @@ def _check_rule(name: str, node: Node, things: Sequence[Any], gradients: Sequenc
             f"{text(gradients)} as gradients of (weight, *inputs) "
             f"{text(things)}: they must agree one by one"
         )
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

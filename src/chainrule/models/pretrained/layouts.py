@@ -17,6 +17,7 @@ from chainrule.models import stack
 from chainrule.models.stack import Conv, Norm, Row, Tree
 
 __all__ = ["from_torch", "to_torch"]
+__dir__ = __all__.copy
 
 _LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias"}
 _STATISTICS = {"mean": "running_mean", "var": "running_var"}
@@ -158,7 +159,3 @@ def _tensors(
                 name = f"{names[row.name]}.{theirs_called}"
                 found[name] = _Tensor(f"{row.name}/{leaf}", True, shape, shape)
     return found
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

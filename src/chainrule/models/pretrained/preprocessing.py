@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, UInt8
 from chainrule import _require
 
 __all__ = ["IMAGENET", "Preprocessing", "preprocess"]
+__dir__ = __all__.copy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +113,3 @@ def preprocess(
         for values in (preprocessing.mean, preprocessing.std)
     )
     return (inputs - mean) / std
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -28,6 +28,7 @@ from chainrule.models.stack import Conv, Dense, Norm, Row, Tree
 from chainrule.models.stack.rows import checked
 
 __all__ = ["IMAGENET", "Preprocessing", "Weights", "load", "names", "preprocess", "save"]
+__dir__ = __all__.copy
 
 _FIELD = "preprocessing"
 _WANTED = "a Preprocessing, IMAGENET for example"
@@ -173,7 +174,3 @@ def _parse(text: str) -> Preprocessing:
         return Preprocessing(mean, std, **fields)
     except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise ValueError(f"the {_FIELD} {text!r} is not one: {error}") from error
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

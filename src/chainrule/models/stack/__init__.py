@@ -47,7 +47,4 @@ __all__ = [
     "init_state",
     "steps",
 ]
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__dir__ = __all__.copy

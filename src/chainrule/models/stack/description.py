@@ -10,6 +10,7 @@ from chainrule.models.stack.network import steps
 from chainrule.models.stack.rows import Dense, Pool, Row
 
 __all__ = ["Description", "LayerSize", "describe"]
+__dir__ = __all__.copy
 
 
 class LayerSize(NamedTuple):
@@ -174,7 +175,3 @@ def describe(rows: Sequence[Row], input_shape: tuple[int, ...]) -> Description:
 
 def _by(sizes: tuple[int, ...]) -> str:
     return " x ".join(map(str, sizes))
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

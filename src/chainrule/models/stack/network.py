@@ -15,6 +15,7 @@ from chainrule.models.stack import rows as _rows
 from chainrule.models.stack.rows import Dropout, Norm, Pool, Row
 
 __all__ = ["Step", "Tree", "apply", "features", "init", "init_state", "steps"]
+__dir__ = __all__.copy
 
 Tree = dict[str, Any]
 """Layers, nested as their names are: ``{"block1": {"conv2": {"kernel": ..., "bias": ...}}}``"""
@@ -259,7 +260,3 @@ def _put(tree: Tree, name: str, layer: Tree) -> None:
     for part in path:
         tree = tree.setdefault(part, {})
     tree[last] = layer
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

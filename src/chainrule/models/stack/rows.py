@@ -28,6 +28,7 @@ __all__ = [
     "run",
     "window",
 ]
+__dir__ = __all__.copy
 
 Activation = Callable[[Array], Array]
 
@@ -282,7 +283,3 @@ def window(row: Row, inputs: tuple[int, ...]) -> Window | None:
         dilation=dilation,
         ceil_mode=ceil_mode,
     )
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

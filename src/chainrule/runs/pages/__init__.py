@@ -4,7 +4,4 @@ from chainrule.runs.pages.comparison import page
 from chainrule.runs.pages.run import report, write_report
 
 __all__ = ["page", "report", "write_report"]
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__dir__ = __all__.copy

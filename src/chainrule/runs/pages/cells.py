@@ -8,6 +8,7 @@ from chainrule._html import Column, Element, element
 from chainrule.runs.wording import is_list, is_number, short, spread
 
 __all__ = ["MOST", "measured", "shown"]
+__dir__ = __all__.copy
 
 MOST = 12
 """How many numbers of a list, or of a row of a table, are shown; ``run.json`` holds all."""
@@ -54,7 +55,3 @@ def _names(value: JSON) -> Sequence[str]:
 def _row(values: Sequence[JSON]) -> Element:
     cells = (f"{x:.4g}" if is_number(x) else short(x) for x in values)
     return element("tr", *(element("td", cell, class_="number") for cell in cells))
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -12,6 +12,7 @@ from chainrule.runs.pages.cells import measured
 from chainrule.runs.wording import short, wanted
 
 __all__ = ["page"]
+__dir__ = __all__.copy
 
 _A, _B = Column("A", numeric=True), Column("B", numeric=True)
 
@@ -98,7 +99,3 @@ def _results(results_a: dict[str, JSON], results_b: dict[str, JSON]) -> list[Ele
 
 def _expected(result: JSON) -> JSON:
     return result.get("expected") if isinstance(result, dict) else None
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -15,6 +15,7 @@ from chainrule.runs.read import read_record
 from chainrule.runs.wording import difference
 
 __all__ = ["MANY", "report", "write_report"]
+__dir__ = __all__.copy
 
 MANY = 20
 """Up to so many results stand before the figures; more of them stand behind."""
@@ -191,7 +192,3 @@ def _value(value: JSON) -> Element:
         return element("span", shown(value))
     rows = [(str(name), _value(item)) for name, item in value.items()]
     return _html.table(("", ""), rows)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

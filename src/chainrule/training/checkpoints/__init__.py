@@ -3,7 +3,4 @@
 from chainrule.training.checkpoints.store import Checkpoints, Restored
 
 __all__ = ["Checkpoints", "Restored"]
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__dir__ = __all__.copy

@@ -10,6 +10,7 @@ from chainrule import _files
 from chainrule.training.checkpoints import manifest
 
 __all__ = ["ARRAYS", "Folder"]
+__dir__ = __all__.copy
 
 ARRAYS = "arrays"
 """The part of a checkpoint that Orbax writes."""
@@ -107,7 +108,3 @@ def _is_real(path: pathlib.Path) -> bool:
 
 def _is_ours(path: pathlib.Path) -> bool:
     return _is_real(path) and all(_PARTS.fullmatch(part.name) for part in path.iterdir())
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -32,6 +32,7 @@ from chainrule.training.checkpoints import manifest
 from chainrule.training.step import Augment, TrainingLoss, TrainState
 
 __all__ = ["CHANGEABLE", "PROGRAMS", "describe", "differences", "fingerprint"]
+__dir__ = __all__.copy
 
 PROGRAMS = ("loss", "optimizer", "augment")
 """The entries that are fingerprints of programs."""
@@ -220,7 +221,3 @@ def _data(batches: Batches) -> dict[str, str]:
         digest = hashlib.sha256(array.tobytes()).hexdigest()
         found[f"data{jax.tree_util.keystr(path)}"] = f"{array.dtype}{list(array.shape)} {digest}"
     return found
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -30,6 +30,7 @@ __all__ = [
     "read",
     "write",
 ]
+__dir__ = __all__.copy
 
 FORMAT = 2
 """The version of the format; any other is refused."""
@@ -181,7 +182,3 @@ def _flat(tree: Mapping[str, JSON], path: str = "") -> Iterator[tuple[str, JSON]
 
 def _digest(content: JSON) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -16,6 +16,7 @@ from chainrule.training.checkpoints.manifest import Manifest
 from chainrule.training.checkpoints.store import Checkpoints
 
 __all__ = ["Session"]
+__dir__ = __all__.copy
 
 
 class Session:
@@ -129,7 +130,3 @@ class Session:
         if lengths != {manifest.step % self._per_epoch} or failures.shape or failures < 0:
             raise ValueError(f"its progress has {lengths} steps and {failures} failures")
         return log, jnp.asarray(failures)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

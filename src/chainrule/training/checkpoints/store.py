@@ -28,6 +28,7 @@ from chainrule.training.checkpoints.manifest import DamagedError, Manifest
 from chainrule.training.step import TrainState, unwrap_key, wrap_key
 
 __all__ = ["Checkpoints", "Restored"]
+__dir__ = __all__.copy
 
 
 class Restored(NamedTuple):
@@ -324,7 +325,3 @@ def _reason(error: Exception) -> str:
 
 def _not_of_orbax(record: logging.LogRecord) -> bool:
     return "orbax" not in record.pathname
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -3,7 +3,4 @@
 from chainrule.training.launch.supervisor import launch
 
 __all__ = ["launch"]
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__dir__ = __all__.copy

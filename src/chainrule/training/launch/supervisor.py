@@ -21,6 +21,7 @@ from chainrule.training import interrupt
 from chainrule.training.launch import _worker
 
 __all__ = ["launch"]
+__dir__ = __all__.copy
 
 # How many seconds a process that may exit is given before it is killed.
 _GRACE = 2.0
@@ -220,7 +221,3 @@ def _port(asked: int | None) -> int:
                 f"port {asked} on 127.0.0.1 cannot be used ({error.strerror}): name another or none"
             ) from None
         return int(probe.getsockname()[1])
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
