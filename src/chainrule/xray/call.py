@@ -255,8 +255,11 @@ def incoming(outputs: Any, cotangent: Any, name: str) -> list[Any]:
 
 
 def _check_cotangent(g: Any, leaf: Any, name: str) -> None:
-    if g is None or np.shape(g) != leaf.shape:
+    try:
         given = None if g is None else list(np.shape(g))
+    except ValueError as error:  # lists of unequal lengths
+        raise ValueError(f"cotangent is no array: {error}") from None
+    if given != list(leaf.shape):
         raise ValueError(
             f"cotangent has shape {given}, the result of {name} {list(leaf.shape)}: give one "
             "number per element of the result"

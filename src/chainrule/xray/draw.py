@@ -75,24 +75,24 @@ def opened(data: Picture, open: Open) -> list[int]:
       ValueError: a name that no group has.
     """
     groups = data["groups"]
-    if open == "all":
-        return [group["id"] for group in groups]
-    if open == "none":
-        return []
-    if open == "auto":
-        return [group["id"] for group in groups if group["open"]]
     names = {group["name"] for group in groups}
-    listed = isinstance(open, Sequence) and not isinstance(open, str)
-    if not listed or any(name not in names for name in open):
-        raise ValueError(
-            f"open is {open!r}: give 'auto', 'all', 'none' or a list of names of groups, which "
-            f"are {sorted(names)}"
-        )
-    chosen = {group["id"] for group in groups if group["name"] in open}
-    for group in reversed(groups):  # inner before outer
-        if group["id"] in chosen and group["parent"] is not None:
-            chosen.add(group["parent"])
-    return sorted(chosen)
+    if isinstance(open, str):
+        if open == "all":
+            return [group["id"] for group in groups]
+        if open == "none":
+            return []
+        if open == "auto":
+            return [group["id"] for group in groups if group["open"]]
+    elif isinstance(open, Sequence) and all(isinstance(one, str) and one in names for one in open):
+        chosen = {group["id"] for group in groups if group["name"] in open}
+        for group in reversed(groups):  # inner before outer
+            if group["id"] in chosen and group["parent"] is not None:
+                chosen.add(group["parent"])
+        return sorted(chosen)
+    raise ValueError(
+        f"open is {open!r}: give 'auto', 'all', 'none' or a list of names of groups, which are "
+        f"{sorted(names)}"
+    )
 
 
 # quickjs-ng's contexts belong to the thread that made them.

@@ -73,7 +73,7 @@ def enter(record: Record, node: Entry | str, step: int | None = None) -> Record:
     """
     if isinstance(node, str):
         node = record.node(node)
-    elif node not in record.nodes:
+    elif not isinstance(node, Entry) or node not in record.nodes:
         what = f"{node.label} of another record" if isinstance(node, Entry) else repr(node)
         raise ValueError(f"node is {what}: give a node of this record, or its label")
     if record.keep != "values":
@@ -83,7 +83,7 @@ def enter(record: Record, node: Entry | str, step: int | None = None) -> Record:
         node, taken = _at_step(record, node, taken, step)
     if not can_enter(node):
         raise ValueError(
-            f"{node.label} has no inside: only custom rules, cond, scan and while have one"
+            f"node {node.label} has no inside: only custom rules, cond, scan and while have one"
         )
     arrays = [x if hasattr(x, "size") else jnp.asarray(x) for x in taken]
     inside = _look(node, arrays)

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 
+from chainrule import _require
 from chainrule.xray.graph import Graph, Slot, Use, Vertex
 from chainrule.xray.passes import Numbers
 from chainrule.xray.stats import Stats, stats
@@ -193,12 +194,14 @@ class Record(Graph):
 
         Raises:
           UnknownNodeError: there is none.
+          ValueError: the name is no text.
         """
+        _require.text("name", name)
         for node in self.nodes:
             if node.label == name:
                 return node
         labels = ", ".join(node.label for node in self.nodes[:12])
-        raise UnknownNodeError(f"no node is called {name!r}: there are {labels}, ...")
+        raise UnknownNodeError(f"no node has the name {name!r}: there are {labels}, ...")
 
 
 def entries(
