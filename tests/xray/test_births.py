@@ -280,3 +280,14 @@ def test_the_line_of_a_function_that_a_library_calls_is_its_own():
 
     (birth,) = [b for b in found(f, jnp.array([1.0, 0.0])).births if b.phase == "forward"]
     assert f"test_births.py:{line(body, '# in the body')} (body)" in birth.line
+
+
+def test_what_was_in_the_data_stands_before_what_is_harmless():
+    def f(x, z):
+        masked = jnp.where(z > 0, jnp.log(jax.lax.stop_gradient(z)), 0.0)
+        return jnp.sum(masked) + jnp.sum(x * x)
+
+    found = xray.xray(f, jnp.array([jnp.nan, 1.0]), jnp.array([0.0, 1.0])).nonfinite()
+    assert [birth.harmless for birth in found.births] == [True]
+    assert found.ordered == (*found.data, *found.births)
+    assert "NaN in the data" in str(found).splitlines()[1]

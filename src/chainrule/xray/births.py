@@ -259,6 +259,13 @@ class Nonfinite:
         """What `cures` found; None before its first call."""
         return self.__dict__.get("_cures")
 
+    @property
+    def ordered(self) -> tuple["Birth | Datum", ...]:
+        """What matters first: births, then what was in the data, then what is harmless."""
+        matter = [birth for birth in self.births if not birth.harmless]
+        harmless = [birth for birth in self.births if birth.harmless]
+        return (*matter, *self.data, *harmless)
+
     def __bool__(self) -> bool:
         return bool(self.births or self.arguments or self.reaches)
 
@@ -271,8 +278,7 @@ class Nonfinite:
         )
         if not self:
             return f"every value and every gradient is finite; {how}"
-        matters = sorted(self.births, key=lambda birth: birth.harmless)  # the first line matters
-        text = [str(birth) for birth in (*matters, *self.data)]
+        text = [str(one) for one in self.ordered]
         if self.arguments:
             text.append("not finite before anything ran: " + ", ".join(self.arguments))
         text.append(self._end())
