@@ -11,10 +11,10 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # in a process of its own, XLA optimizes as ever.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
-from jaxtyping import install_import_hook
-
 # What is printed is as wide as in a pipe, wherever the tests run.
 os.environ["COLUMNS"] = "120"
+
+from jaxtyping import install_import_hook
 
 # Scripts that make stored cases need what the tests do not; those that plant errors run the tests;
 # and what the x-ray is tried on may need packages that are not there.
