@@ -346,7 +346,8 @@ def test_kernels_are_drawn_as_matrices_and_are_those_that_four_axes_would_give()
         stack.init(jax.random.key(3), rows, (5, 6, 3), kernel_init=kernel_init)
         for kernel_init in (None, he)
     )
-    np.testing.assert_array_equal(drawn["conv"]["kernel"], plain["conv"]["kernel"])
+    # Two programs round as their compiler likes.
+    np.testing.assert_allclose(drawn["conv"]["kernel"], plain["conv"]["kernel"], rtol=1e-6)
 
 
 def test_the_same_key_draws_the_same_and_no_two_layers_are_alike():
