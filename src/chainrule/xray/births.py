@@ -269,7 +269,9 @@ class Nonfinite:
     def __bool__(self) -> bool:
         return bool(self.births or self.arguments or self.reaches)
 
-    def __str__(self) -> str:
+    @property
+    def paragraphs(self) -> tuple[tuple[str, "Birth | Datum | None"], ...]:
+        """What is said, part by part, each with the birth or the data that it is about."""
         how = (
             "ran compiled, without fusing operators: under jax.jit XLA fuses and rewrites them, "
             "and a NaN may appear elsewhere"
@@ -277,13 +279,16 @@ class Nonfinite:
             else "ran operator by operator, not compiled"
         )
         if not self:
-            return f"every value and every gradient is finite; {how}"
-        text = [str(one) for one in self.ordered]
+            return ((f"every value and every gradient is finite; {how}", None),)
+        plain = [self._end(), how]
         if self.arguments:
-            text.append("not finite before anything ran: " + ", ".join(self.arguments))
-        text.append(self._end())
-        tries = ["cures() tries what to write instead"] if self.attempt is not None else []
-        return "\n\n".join([*text, how, *tries])
+            plain.insert(0, "not finite before anything ran: " + ", ".join(self.arguments))
+        if self.attempt is not None:
+            plain.append("cures() tries what to write instead")
+        return (*((str(one), one) for one in self.ordered), *((text, None) for text in plain))
+
+    def __str__(self) -> str:
+        return "\n\n".join(text for text, _ in self.paragraphs)
 
     def _end(self) -> str:
         if self.reaches:

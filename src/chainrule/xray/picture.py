@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any, Literal, TypedDict
 
-from chainrule.xray.births import Cures, Datum, Nonfinite
+from chainrule.xray.births import Birth, Cures, Datum, Nonfinite
 from chainrule.xray.cells import Cell, cell
 from chainrule.xray.equations import Equation, equation
 from chainrule.xray.graph import Slot
@@ -216,13 +216,10 @@ def picture(record: Record, found: Nonfinite | None = None) -> Picture:
     }
 
 
-def with_cures(data: Picture, cures: Cures) -> Picture:
+def with_cures(data: Picture, record: Record, cures: Cures) -> Picture:
     """Return a picture beside which the cures stand that hold, or why none does."""
-    labels = {node["label"]: node["id"] for node in data["nodes"]}
     rows: list[Paragraph] = [
-        {"text": str(cure), "node": labels[one.name] if isinstance(one, Datum) else one.node}
-        for cure in cures
-        for one in [cure.birth]
+        {"text": str(cure), "node": _node(record, cure.birth)} for cure in cures
     ]
     return {**data, "cures": rows or [{"text": str(cures), "node": None}]}
 
@@ -238,15 +235,13 @@ def shareable(found: Nonfinite) -> Nonfinite:
 
 
 def _paragraphs(record: Record, found: Nonfinite) -> list[Paragraph]:
-    nodes: dict[str, list[int]] = {}
-    for birth in found.births:
-        nodes.setdefault(str(birth), []).append(birth.node)
-    for datum in found.data:
-        nodes.setdefault(str(datum), []).append(record.node(datum.name).index)
-    texts = str(found).split("\n\n")
-    return [
-        {"text": text, "node": nodes[text].pop(0) if nodes.get(text) else None} for text in texts
-    ]
+    return [{"text": text, "node": _node(record, one)} for text, one in found.paragraphs]
+
+
+def _node(record: Record, one: Birth | Datum | None) -> int | None:
+    if one is None:
+        return None
+    return record.node(one.name).index if isinstance(one, Datum) else one.node
 
 
 def _box(record: Record, node: Entry, group: int | None, scope: str, births: list[Mark]) -> Box:

@@ -212,7 +212,9 @@ class Report:
           The text of one file, which needs no network.
         """
         data, cures = self._picture, self.nonfinite().known_cures
-        return draw.html(data if cures is None else with_cures(data, cures), open, direction)
+        if cures is not None:
+            data = with_cures(data, self.record, cures)
+        return draw.html(data, open, direction)
 
     def to_dot(self) -> str:
         """Return the picture as DOT, the language of Graphviz, with groups as clusters."""
