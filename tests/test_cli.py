@@ -114,11 +114,18 @@ def test_compare_takes_numbers_or_the_last_two(tmp_path, capsys):
     assert "has 1 run of the last experiment: two are needed" in capsys.readouterr().err
 
 
-def test_a_mistyped_command_gets_the_nearest_name(capsys):
-    for typed, said in (("xary", "did you mean 'xray'?"), ("zzz", "there are compare, runs")):
-        with pytest.raises(SystemExit, match="2"):
-            cli.main([typed])
-        assert f"no command '{typed}': {said}" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["xary"], "no command 'xary': did you mean 'xray'?"),
+        (["zzz"], "no command 'zzz': there are compare, runs"),
+        (["data", "shwo"], "no verb of data 'shwo': did you mean 'show'?"),
+    ],
+)
+def test_a_mistyped_command_gets_the_nearest_name(typed, said, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(typed)
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["compare", "runs", "report", "xray", "launch"])

@@ -212,7 +212,7 @@ COMMANDS: Mapping[str, Command | tuple[str, Mapping[str, Command]]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, or 2 with one line on stderr for bad input."""
     parser = _parser()
-    _known(parser, sys.argv[1:] if arguments is None else arguments)
+    _known(parser, sys.argv[1:] if arguments is None else arguments, COMMANDS, "command")
     given = vars(parser.parse_args(arguments))
     module, _, name = given.pop("function").partition(":")
     try:
@@ -252,13 +252,19 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _known(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
-    """End with the nearest name if the first argument is no command: ``argparse`` lists all."""
-    if not arguments or arguments[0].startswith("-") or arguments[0] in COMMANDS:
+def _known(
+    parser: argparse.ArgumentParser, given: Sequence[str], names: Mapping[str, Any], what: str
+) -> None:
+    """End with the nearest name if a command, or a verb of it, is none: argparse lists all."""
+    if not given or given[0].startswith("-"):
         return
-    near = difflib.get_close_matches(arguments[0], COMMANDS, n=1)
-    meant = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(COMMANDS)}"
-    parser.error(f"no command {arguments[0]!a}: {meant}")
+    if given[0] in names:
+        if isinstance(entry := names[given[0]], tuple) and not isinstance(entry, Command):
+            _known(parser, given[1:], entry[1], f"verb of {given[0]}")
+        return
+    near = difflib.get_close_matches(given[0], names, n=1)
+    meant = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
+    parser.error(f"no {what} {given[0]!a}: {meant}")
 
 
 def _add(commands: Any, name: str, command: Command) -> None:

@@ -140,30 +140,26 @@ def rows(listing: Listing) -> tuple[Row, ...]:
       [{'eta': 0.125}, {'eta': 0.5}]
     """
     _require.instance("listing", listing, Listing, "what runs.find returns")
-    of: dict[str, list[dict[str, JSON]]] = {}
-    for _, record in listing.runs:
-        of.setdefault(str(record["experiment"]), []).append(_mapping(record.get("arguments")))
-    vary = {experiment: _vary(arguments) for experiment, arguments in of.items()}
-    return tuple(
-        Row(
-            number,
-            str(path),
-            (experiment := str(record["experiment"])),
-            str(record.get("started", "")),
-            record.get("seed"),
-            record.get("wall_seconds"),
-            {
-                name: value
-                for name, value in _mapping(record.get("arguments")).items()
-                if name in vary[experiment]
-            },
-            {
-                name: result.get("value") if isinstance(result, dict) else result
-                for name, result in _mapping(record.get("results")).items()
-            },
-        )
-        for number, (path, record) in enumerate(listing.runs, 1)
-    )
+    settings = [_mapping(record.get("arguments")) for _, record in listing.runs]
+    alike: dict[str, list[dict[str, JSON]]] = {}
+    for (_, record), given in zip(listing.runs, settings, strict=True):
+        alike.setdefault(str(record["experiment"]), []).append(given)
+    vary = {experiment: _vary(some) for experiment, some in alike.items()}
+    made = []
+    for number, ((path, record), given) in enumerate(zip(listing.runs, settings, strict=True), 1):
+        experiment = str(record["experiment"])
+        differing = {name: given[name] for name in given if name in vary[experiment]}
+        results = {name: _value(one) for name, one in _mapping(record.get("results")).items()}
+        started, seconds = str(record.get("started", "")), record.get("wall_seconds")
+        made.append(
+            Row(number, str(path), experiment, started, record.get("seed"), seconds, differing,
+                results)
+        )  # fmt: skip
+    return tuple(made)
+
+
+def _value(result: JSON) -> JSON:
+    return result.get("value") if isinstance(result, dict) else result
 
 
 def listed(listing: Listing, *, results: int = 3, width: int = 80) -> str:
