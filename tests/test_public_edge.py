@@ -248,22 +248,14 @@ def fuzz(examples):
     spoil()
 
 
-def invalid(names):
-    return {name: found for name in names if (found := attempt(name, {}))}
-
-
-def test_valid_calls_are_valid(furnished):
-    assert invalid(sorted(calls())[::5]) == {}  # all of them compile whatever there is
-
-
-@pytest.mark.bars
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(600)  # compiles whatever there is
 def test_every_valid_call_is_one(furnished):
-    assert invalid(calls()) == {}
+    wrong = {name: found for name in calls() if (found := attempt(name, {}))}
+    assert wrong == {}
 
 
 def test_wrong_arguments_are_named(furnished):
-    fuzz(100)
+    fuzz(200)
 
 
 @pytest.mark.bars
