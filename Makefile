@@ -64,7 +64,7 @@ zoo: $(VENV)/tested
 # of code.
 house: $(VENV)/tested
 	$(BIN)/python tests/test_house.py
-	$(BIN)/python tests/test_contributing.py
+	$(BIN)/python -m tests.test_contributing
 
 # Plant errors in the package, one at a time, and count those that the tests see. SEED and COUNT
 # choose them.
