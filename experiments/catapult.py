@@ -22,6 +22,7 @@ from settings import Count, Positive, Repeated, command
 
 from chainrule import descent
 from chainrule.plots import descent as plots
+from chainrule.runs.wording import spread
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,7 @@ def main(config: Config) -> pathlib.Path:
             for name, values in columns.items():
                 run.result(f"eta lambda {factor:g}: {name}, median", np.median(values))
                 run.result(f"eta lambda {factor:g}: {name}, range", [values.min(), values.max()])
-            table.add_row(f"{factor:g}", *map(_spread, columns.values()))
+            table.add_row(f"{factor:g}", *(spread(values.tolist()) for values in columns.values()))
         lanes = {
             f"$\\eta\\lambda_0$ = {f:g}": one for f, one in zip(config.factors, loss, strict=True)
         }
@@ -78,10 +79,6 @@ def _descend(config: Config, seed: int) -> descent.Trace:
 
     etas = jnp.asarray(config.factors) / curvature(start)
     return descent.sweep(loss, start, etas, config.steps, observe=curvature)
-
-
-def _spread(values: np.ndarray) -> str:
-    return f"{np.median(values):.3g} ({values.min():.3g} to {values.max():.3g})"
 
 
 if __name__ == "__main__":

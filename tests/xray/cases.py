@@ -102,12 +102,6 @@ def report(name: str) -> xray.Report:
         return xray.xray(loss, *args)
 
 
-def first(found: Any) -> Any:
-    """Return what comes first: a birth that matters, bad data, a harmless birth, or None."""
-    matter = [birth for birth in found.births if not birth.harmless]
-    return next(iter((*matter, *found.data, *found.births)), None)
-
-
 def kind(one: Any) -> str:
     """Return the kind of a birth, or of bad data, as a header says it."""
     if isinstance(one, Datum):
@@ -123,7 +117,7 @@ def first_line(text: str) -> str:
 def row(name: str) -> list[str]:
     """Return the first cells: the report it was made after, what is said first, its line."""
     case, found = CASES[name], report(name).nonfinite()
-    one, line = first(found), first_line(str(found))
+    one, line = next(iter(found.ordered), None), first_line(str(found))
     made_after = case.source.partition(":")[0]
     if one is None:
         return [made_after, f"nothing: its gradient is 0 from `{case.born[0]}` on", ""]
@@ -138,7 +132,7 @@ def cured(name: str) -> list[str]:
         return ["", ""]
     with as_others_run():
         cures = report(name).nonfinite().cures()
-    code = [line.partition(": ")[2] for cure in cures[:1] for line in cure.text.splitlines()]
+    code = [line for cure in cures[:1] for line in cure.code.splitlines()]
     tried = len(cures) + len(cures.tried)
     return ["<br>".join(f"`{line}`" for line in code) or "none", f"{tried}, {len(cures)} hold"]
 

@@ -43,7 +43,7 @@ def test_the_first_line_is_the_marked_one_with_its_kind_and_its_reason(case):
     text = str(found)
     assert cases.first_line(text) == case.born[0]
     assert set(case.born) <= set(re.findall(r"[\w.]+\.py:\d+", text))
-    first = cases.first(found)
+    first = found.ordered[0]
     assert cases.kind(first) == case.kind
     if not isinstance(first, Datum):
         assert re.search(case.why, first.cause.reason)
