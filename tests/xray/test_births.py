@@ -115,7 +115,7 @@ def root(a):
 
 def root_backward(a, g):
     slope = 2 * (a - a)
-    return (g / slope,)
+    return (g / slope,)  # divides
 
 
 root.defvjp(lambda a: (a, a), root_backward)
@@ -123,12 +123,13 @@ root.defvjp(lambda a: (a, a), root_backward)
 
 def test_a_birth_in_a_backward_rule_is_named_by_its_operator():
     def f(a):
-        return root(a) ** 2  # calls
+        return root(a) ** 2
 
     (birth,) = found(f, 2.0).births
     assert (birth.op, birth.kind, birth.phase) == ("div", "Inf", "backward")
     assert (birth.inputs, birth.cause.reason) == (("4", "0"), "division by 0")
-    assert f"test_births.py:{line(f, '# calls')} " in birth.line
+    assert f"test_births.py:{line(root_backward, '# divides')} (root_backward)" in birth.line
+    assert not birth.in_gradient
 
 
 # --- what becomes of them -------------------------------------------------------------------------
@@ -279,7 +280,8 @@ def test_the_line_of_a_function_that_a_library_calls_is_its_own():
         return jnp.sum(jax.lax.map(body, x))
 
     (birth,) = [b for b in found(f, jnp.array([1.0, 0.0])).births if b.phase == "forward"]
-    assert f"test_births.py:{line(body, '# in the body')} (body)" in birth.line
+    assert f"test_births.py:{line(body, '# in the body')} " in birth.line
+    assert birth.line.endswith(".body)")
 
 
 def test_what_was_in_the_data_stands_before_what_is_harmless():

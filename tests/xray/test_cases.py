@@ -10,9 +10,7 @@ from chainrule.xray.births import Datum
 from tests.xray import cases
 
 OPEN = {
-    "17c_diffrax_backward": "the operator of the derivative is named, a division, and not sqrt",
     "26_shard_map_log": "the body of a shard_map is not looked into",
-    "38b_custom_root_rule": "of a rule the line of the call is named, not that of the rule",
 }
 """What the x-ray does not say yet, and why."""
 

@@ -1,7 +1,7 @@
 # SOURCE: jax-ml/jax#9087, google/jaxopt#141 family: custom_vjp of a root (implicit derivative),
 #   df/dx = 0 at the root
 # EXPECT: division by 0 in the user's backward rule (double root)
-# KIND: NaN backward in a gradient
+# KIND: NaN backward
 # WHY: 0 / 0
 import jax
 import jax.numpy as jnp

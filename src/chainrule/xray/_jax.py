@@ -5,7 +5,7 @@ import functools
 import os
 import sysconfig
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ _PACKAGES = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-
 _STANDARD = sysconfig.get_path("stdlib") + os.sep
 _HERE = os.path.dirname(__file__) + os.sep
 _OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_INSIDE_JAX = os.path.dirname(jax.__file__) + os.sep
 
 Literal = core.Literal
 if TYPE_CHECKING:
@@ -160,6 +161,12 @@ def in_library(file: str) -> bool:
     return file.startswith((_STANDARD, "<frozen")) or any(name in file for name in _PACKAGES)
 
 
+def _is_inner(file: str) -> bool:
+    """Tell whether a file belongs to JAX or to Python."""
+    packages = any(name in file for name in _PACKAGES)
+    return file.startswith(_INSIDE_JAX) or (in_library(file) and not packages)
+
+
 def _origin(body: ClosedJaxpr) -> tuple[str, str]:
     info = body.jaxpr.debug_info.func_src_info or "unknown"
     function, _, place = info.partition(" at ")
@@ -177,66 +184,102 @@ def transforms(eqn: Any) -> tuple[str, ...]:
     return tuple(part.name for part in stack if type(part).__name__ == "Transform")
 
 
-def lines(eqn: Any) -> tuple[str, str]:
-    """Return the line of the user's code and the innermost line outside JAX.
+class _Frame(NamedTuple):
+    """One call on the way to an equation: the code of a function, and what ran in it."""
 
-    Each is ``file:line (function)``, "" when nothing is known or when it is ours. They differ
-    when the equation stands in another installed library.
+    code: Any
+    place: int
+    traceback: Any
+
+    @property
+    def file(self) -> str:
+        """The file of the function."""
+        name: str = self.code.co_filename
+        return name
+
+    @property
+    def function(self) -> str:
+        """Its name, after those of the functions and classes around it."""
+        name: str = self.code.co_qualname.replace(".<locals>", "")
+        return name
+
+    @property
+    def at(self) -> str:
+        """What ran, as ``file:line``."""
+        line = type(self.traceback).code_addr2location(self.code, self.place)[0]
+        return printable(f"{self.file}:{line}")
+
+    def __str__(self) -> str:
+        return f"{self.at} ({printable(self.function)})"
+
+
+@functools.lru_cache(256)  # every equation is asked for its line and for its functions
+def _frames(traceback: Any) -> tuple[_Frame, ...]:
+    """Return the calls on the way to an equation, outermost first, below those of the x-ray.
+
+    They begin with the function that JAX traced: who called that is not among them, so that a
+    jitted function, which JAX traces once, never has the lines of its first caller.
     """
-    text = source_info_util.summarize(eqn.source_info, num_frames=64)  # outermost call first
-    frames = [_without_column(frame) for frame in text.split("\n") if ":" in frame]
-    if not frames or frames[-1].startswith(_HERE):
-        return "", ""
-    own = [frame for frame in frames if not in_library(frame) and not frame.startswith(_HERE)]
-    return printable((own or frames)[-1]), printable(frames[-1])
-
-
-def inner_line(eqn: Any, body: ClosedJaxpr) -> str:
-    """Return the line of the user's function that a library's body called, as `jax.lax.map` does.
-
-    JAX traces a jitted function once: only what stands inside the body's own frame is certain.
-    """
-    name, place = _origin(body)
-    file = place.rpartition(":")[0]
-    for frame in eqn.source_info.traceback.frames if eqn.source_info.traceback else ():
-        if frame.file_name == file and frame.function_name.rpartition(".")[2] == name:
+    codes, places = traceback.raw_frames() if traceback else ((), ())
+    frames = []
+    for code, place in zip(codes, places, strict=True):  # innermost first
+        if code.co_filename.startswith(_HERE):
             break
-        if not in_library(frame.file_name) and not frame.file_name.startswith(_HERE):
-            function = frame.function_name.rpartition(".")[2]
-            return printable(f"{frame.file_name}:{frame.line_num} ({function})")
-    return ""
+        frames.append(_Frame(code, place, traceback))
+    return tuple(reversed(frames))
+
+
+def lines(eqn: Any) -> tuple[str, str]:
+    """Return the innermost line of the user's code and the innermost one outside JAX.
+
+    Each is ``file:line (function)``, "" when none is known. They differ when the equation stands
+    in another installed library.
+    """
+    frames = [f for f in _frames(eqn.source_info.traceback) if not _is_inner(f.file)]
+    own = [frame for frame in frames if not in_library(frame.file)]
+    return str(own[-1]) if own else "", str(frames[-1]) if frames else ""
 
 
 def functions(eqn: Any) -> tuple[tuple[str, str], ...]:
     """Return the user's functions around an equation, outermost first, with the call of each.
 
-    They begin with the function that is recorded, if it is still known who called whom.
+    They begin with the function that JAX traced.
     """
-    text = source_info_util.summarize(eqn.source_info, num_frames=64)
-    frames = [_without_column(frame) for frame in text.split("\n") if ":" in frame]
-    ours = [k for k, frame in enumerate(frames) if frame.startswith(_HERE)]
-    frames = frames[ours[-1] + 1 :] if ours else frames[-1:]
-    own = [printable(frame) for frame in frames if not in_library(frame)]
-    calls = ["", *(frame.partition(" (")[0] for frame in own)]
-    names = [frame.partition(" (")[2].removesuffix(")").rpartition(".")[2] for frame in own]
+    own = [f for f in _frames(eqn.source_info.traceback) if not in_library(f.file)]
+    calls = ["", *(frame.at for frame in own)]
+    names = [printable(frame.function.rpartition(".")[2]) for frame in own]
     return tuple(zip(names, calls, strict=False))
 
 
-def _without_column(frame: str) -> str:
-    place, _, function = frame.strip().partition(" (")
-    file, line, *_ = place.rsplit(":", 2) if place.count(":") > 1 else place.rsplit(":", 1)
-    return f"{file}:{line} ({function}"
+class _Unknown:
+    """A traceback that JAX replaces by that of the Python code which runs."""
+
+    def __bool__(self) -> bool:
+        return False
+
+    def as_python_traceback(self) -> None:
+        """Return that nothing is known of the Python code."""
+
+
+def _anew(f: Callable[..., Any], *args: Any) -> Any:
+    """Run a rule, so that what it computes has the lines of the rule."""
+    with source_info_util.user_context(_Unknown()):
+        return f(*args)
 
 
 def function(eqn: Any) -> Callable[..., list[Any]]:
     """Return one equation as a function of its inputs, custom rules kept.
 
     Literals and repeated inputs become arguments of their own, so that the gradient of each use
-    can be told apart.
+    can be told apart. What a custom rule computes has its lines in the rule; JAX by itself would
+    give it the line of the equation.
     """
     invars = [core.Var(v.aval) for v in eqn.invars]
     outvars = [core.Var(v.aval) for v in eqn.outvars]
-    alone = eqn.replace(invars=invars, outvars=outvars)
+    params, nowhere = eqn.params, source_info_util.new_source_info()
+    if (rule := params.get("bwd")) is not None:
+        params = params | {"bwd": rule.wrap(_anew, (), None)}
+    alone = eqn.replace(invars=invars, outvars=outvars, params=params, source_info=nowhere)
     names = tuple(f"input{i}" for i in range(len(invars)))
     paths = tuple(f"output{i}" for i in range(len(outvars)))
     debug = core.DebugInfo("xray", eqn.primitive.name, names, paths)

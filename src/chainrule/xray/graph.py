@@ -115,10 +115,9 @@ class Graph:
 class _Place(NamedTuple):
     calls: tuple[str, ...] = ()
     scope: str = ""
-    line: str = ""  # the call of a library's function, in whose body all lines are the library's
+    line: str = ""  # of the call, or of the operator whose body this is: for what has none
     within: str = ""
-    body: Any = None  # of that function, or what it calls
-    around: str = ""  # the scan whose steps stand here, for what only unrolling adds
+    library: bool = False  # whether this is the body of a library's function
     path: tuple[tuple[str, str], ...] = ()
 
 
@@ -163,7 +162,7 @@ class _Builder:
             body = _jax.group(eqn)
             steps = _jax.unrolled(eqn) if self.unroll else None
             if steps is not None:
-                into = place._replace(scope=here.scope, around=here.line, path=path)
+                into = place._replace(scope=here.scope, line=here.line, path=path)
                 outputs = self.walk(steps, inputs, into)
             elif body is None:
                 node = Vertex(
@@ -194,23 +193,19 @@ def _at(eqn: Any, place: _Place) -> _Place:
     scope = "/".join(part for part in (place.scope, own) if part)
     path = place.path + tuple((part, "scope") for part in own.split("/") if part)
     line, within = _jax.lines(eqn)
-    own = _jax.inner_line(eqn, place.body) if place.body is not None else ""
-    line = own or place.line or line or place.around
-    within = own or place.within or within or place.around
-    return _Place(place.calls, scope, line, within, around=place.around, path=path)
+    within = within or place.within or place.line
+    return _Place(place.calls, scope, line or place.line or within, within, path=path)
 
 
 def _into(body: _jax.ClosedJaxpr, here: _Place, place: _Place, path: Any) -> _Place:
     calls = (*place.calls, _jax.function_name(body))
-    if place.line or _jax.is_library(body):
-        # JAX traces a jitted function once: lines in its body would name its first caller.
-        return _Place(calls, here.scope, here.line, here.within, body, here.around, path)
-    return _Place(calls, here.scope, around=here.around, path=path)
+    library = place.library or _jax.is_library(body)
+    return _Place(calls, here.scope, here.line, here.within, library, path)
 
 
 def _functions(eqn: Any, place: _Place) -> tuple[tuple[str, str], ...]:
     """Return the plain Python functions below the last jitted one, each with its call."""
-    if place.line:
+    if place.library:
         return ()
     functions = _jax.functions(eqn)
     if place.calls:
@@ -230,7 +225,7 @@ def build(
       closed: the function, traced.
       names: what to call each of its arguments.
       unroll: whether every step of a scan shows its operators.
-      line: the line of a library's function that it is the body of, "" of anything else.
+      line: the line of the operator that it is the body of, "" of anything else.
 
     Returns:
       The graph; jit and remat are looked into, everything else is one node.
@@ -240,7 +235,8 @@ def build(
         Slot(builder.add(Vertex(kind="input", op="input", name=name, avals=(v.aval,))), 0)
         for name, v in zip(names, closed.jaxpr.invars, strict=True)
     ]
-    outputs = builder.walk(closed, arguments, _Place(line=line, body=closed if line else None))
+    library = bool(line) and _jax.is_library(closed)
+    outputs = builder.walk(closed, arguments, _Place(line=line, library=library))
     return Graph(nodes=tuple(builder.nodes), outputs=tuple(outputs))
 
 

@@ -221,7 +221,7 @@ def branch(record: Record, node: Entry, step: int | None = None) -> int:
 def body_graph(body: _jax.ClosedJaxpr, node: Vertex) -> Graph:
     """Return the graph of a body of a node."""
     names = [f"input {k}" for k in range(len(body.in_avals))]
-    return build(body, names, node.line if _jax.is_library(body) else "")
+    return build(body, names, node.line)
 
 
 def _once(

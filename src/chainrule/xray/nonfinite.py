@@ -137,7 +137,6 @@ def _birth(whole: Record, one: Found, verdict: Verdict) -> Birth:
     root = whole.nodes[one.outer]
     index: tuple[int, ...] = ()
     shape = tuple(one.array.shape)
-    taken = record.taken(node)
     # What a custom rule computes backward are values, too.
     valued = one.phase == "forward" or one.number is None
     g = None if valued else node.cotangents[0]
@@ -149,9 +148,8 @@ def _birth(whole: Record, one: Found, verdict: Verdict) -> Birth:
     step: tuple[int, ...] = ()
     if record.steps is not None:
         step, index, shape = index[:1], index[1:], shape[1:]
-        fixed = [record.nodes[s.node].kind == "constant" for s in node.inputs]
-        taken = [x if c else x[step] for x, c in zip(taken, fixed, strict=True)]
         g = None if g is None else g[step]
+    taken = _taken(record, node, step)
     elements = [element_at(x, shape, index) for x in taken]
     g_element = element_at(g, shape, index)
     op = "add" if one.total else node.op
@@ -175,12 +173,19 @@ def _birth(whole: Record, one: Found, verdict: Verdict) -> Birth:
     scene = Scene(record, node, step, index, one.array, one.number, backward, nan, matrix)
     if not one.total:
         event = event._replace(seen=reason(scene), before=addition(scene), size=size(scene))
+    made = node  # what is named
+    if (of := one.search.paths.derived(node)) is not None and record.keep == "values":
+        around = _taken(record, of, step)
+        there = [element_at(x, shape, index) for x in around]
+        its = event._replace(op=of.op, cases=of.known.backward, inputs=there, backward=True)
+        if any(case.applies(its) for case in its.cases):
+            event, made, taken, elements = its._replace(seen="", g=None), of, around, there
     if event.hidden or (backward and nan and g_element is not None and not np.any(g_element)):
         event = event._replace(choice=_choice(one))
     harmless = not (verdict.in_result or verdict.in_gradient)
     return Birth(
         node=one.outer,
-        op=f"the sum of the gradients of {node.label}" if one.total else node.op,
+        op=f"the sum of the gradients of {node.label}" if one.total else made.op,
         phase=one.phase,
         kind="NaN" if nan else "Inf",
         line=node.line or one.search.first_use(node),
@@ -194,8 +199,16 @@ def _birth(whole: Record, one: Found, verdict: Verdict) -> Birth:
         harmless=harmless and record.keep == "values",
         lost=verdict.lost,
         steps=one.steps,
-        in_gradient=one.search.in_gradient(node),
+        in_gradient=one.search.in_gradient(node) and not (valued and one.phase == "backward"),
     )
+
+
+def _taken(record: Record, node: Entry, step: tuple[int, ...]) -> list[Any]:
+    """Return what a node took, inside a loop at one of its steps."""
+    if not step:
+        return record.taken(node)
+    fixed = [record.nodes[s.node].kind == "constant" for s in node.inputs]
+    return [x if c else x[step] for x, c in zip(record.taken(node), fixed, strict=True)]
 
 
 def _choice(one: Found) -> str:

@@ -72,7 +72,8 @@ def run(
         if node.is_argument:
             values.append((next(given),))
         elif node.kind == "constant":
-            values.append((node.constant,))
+            # As JAX would have it: a rule may index a constant with what is being traced.
+            values.append((jnp.asarray(node.constant),))
         elif i not in around:
             values.append(old.values[i])
         else:

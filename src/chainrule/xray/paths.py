@@ -45,6 +45,20 @@ class Paths:
                 return node.op == "dot_general"
         return False
 
+    def derived(self, node: Entry) -> Entry | None:
+        """Return the operator whose derivative a node computes, None if that is not known.
+
+        It stands on the same line, and a derivative reads what its operator took or made.
+        """
+        if not set(node.transforms) & {"jvp", "transpose"}:
+            return None
+        near = {k for s in node.inputs for k in (s.node, *self._users(s)) if k < node.index}
+        for other in (self.nodes[k] for k in sorted(near)):
+            before = len(other.transforms) <= len(node.transforms)
+            if before and other.known.backward and other.line == node.line:
+                return other
+        return None
+
     def choice(self, start: int) -> Entry | None:
         """Return a choice between two arrays that is made downstream, None if there is none."""
         seen, todo = {start}, [start]
@@ -95,6 +109,7 @@ class Paths:
 
     def _readers(self, i: int) -> Iterator[int]:
         for output in range(len(self.nodes[i].avals)):
-            for use in self.record.readers[Slot(i, output)]:
-                if use.node is not None:
-                    yield use.node
+            yield from self._users(Slot(i, output))
+
+    def _users(self, slot: Slot) -> Iterator[int]:
+        return (use.node for use in self.record.readers[slot] if use.node is not None)

@@ -318,7 +318,7 @@ def _body(
             if vertex.is_argument:
                 values.append((next(given),))
             elif vertex.kind == "constant":
-                values.append((vertex.constant,))
+                values.append((jnp.asarray(vertex.constant),))
             else:
                 inputs = [values[slot.node][slot.output] for slot in vertex.inputs]
                 operator = operators.get(i) or _jax.function(vertex.equation)
