@@ -1,5 +1,7 @@
 """What every test runs under: checked signatures, strict promotion, no silent warnings."""
 
+import ast
+import gc
 import os
 import pathlib
 import shutil
@@ -14,14 +16,25 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # What is printed is as wide as in a pipe, wherever the tests run.
 os.environ["COLUMNS"] = "120"
 
-from jaxtyping import install_import_hook
+from jaxtyping import _import_hook, install_import_hook
 
 # Scripts that make stored cases need what the tests do not; those that plant errors run the tests;
 # and what the x-ray is tried on may need packages that are not there.
 collect_ignore_glob = ["*/make_*.py", "mutants/*", "xray_cases/*"]
 
-# Shapes and dtypes in the signatures are checked at run time here, and only here.
-install_import_hook("chainrule", "beartype.beartype")
+# Shapes and dtypes in the signatures are checked at run time here, and only here. A function inside
+# a function would get its checks compiled anew at every call, which takes a sixth of all the time.
+_checked = _import_hook.JaxtypingTransformer.visit_FunctionDef
+
+
+def _checked_outside(self, node):
+    inside = any(isinstance(parent, ast.FunctionDef) for parent in self._parents)
+    return node if inside else _checked(self, node)
+
+
+_import_hook.JaxtypingTransformer.visit_FunctionDef = _checked_outside
+# With a space, for bytecode is kept by this name: that of the usual hook is another.
+install_import_hook("chainrule", "beartype.beartype ")
 
 import jax
 import jaxtyping
@@ -34,6 +47,13 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", os.path.join(sys.prefix, "compiled-for-tests"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+def pytest_collection_finish():
+    """Leave what is there before the first test out of every later search for garbage."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
 
 
 COLLECTED = pytest.StashKey[dict[str, bool]]()

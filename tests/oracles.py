@@ -307,6 +307,7 @@ def window_taps(space, size, stride, pads, dilation, outputs=None):
 
 def conv(inputs, kernel, bias, stride, pads, dilation, groups=1):
     """Cross-correlation with one number an axis, and pairs of padding."""
+    inputs, kernel = np.asarray(inputs), np.asarray(kernel)
     space, size = inputs.shape[1:-1], kernel.shape[:-2]
     per_group, features = kernel.shape[-2:]
     found = {}
@@ -324,6 +325,7 @@ def conv(inputs, kernel, bias, stride, pads, dilation, groups=1):
 
 
 def conv_backward(g, inputs, kernel, bias, stride, pads, dilation, groups=1):
+    g, inputs, kernel = np.asarray(g), np.asarray(inputs), np.asarray(kernel)
     space, size = inputs.shape[1:-1], kernel.shape[:-2]
     per_group, features = kernel.shape[-2:]
     by_inputs, by_kernel = np.zeros(inputs.shape), np.zeros(kernel.shape)

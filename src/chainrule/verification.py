@@ -251,7 +251,8 @@ def spread(
     .. math::
       \text{dimensions} = \frac{(\sum_k \lambda_k)^2}{\sum_k \lambda_k^2}
 
-    with the eigenvalues of the covariance.
+    with the eigenvalues of the covariance, whose sum is its trace, and the sum of whose squares is
+    that of its squared elements.
 
     Args:
       embeddings: of two inputs or more of different classes, one a row.
@@ -272,11 +273,12 @@ def spread(
         raise ValueError(f"embeddings {e.shape}: they must be [samples, dim], two samples or more")
     _require.within("embeddings", e)
     centred = e - e.mean(axis=0)
-    variances = np.linalg.svd(centred, compute_uv=False) ** 2
-    length = np.square(e).sum()
-    ratio = float(np.sqrt(variances.sum() / length)) if length else 0.0
-    squares = np.square(variances).sum()
-    dimensions = float(variances.sum() ** 2 / squares) if squares else 0.0
+    variance, length = np.square(centred).sum(), np.square(e).sum()
+    ratio = float(np.sqrt(variance / length)) if length else 0.0
+    # Of the two products with the transpose the smaller: both have these eigenvalues.
+    tall = len(e) > e.shape[1]
+    squares = np.square(centred.T @ centred if tall else centred @ centred.T).sum()
+    dimensions = float(variance**2 / squares) if squares else 0.0
     return Spread(ratio, dimensions, ratio < limit)
 
 

@@ -60,7 +60,8 @@ def walked(optimizer, steps=5, params=START, loss=LOSS):
     ids=["plain", "heavy ball", "nesterov", "decay", "schedule", "clipped", "injected"],
 )
 def test_the_critical_sharpness_is_the_closed_form(optimizer, critical):
-    found = descent.stability(LOSS, *walked(optimizer)[:1], optimizer, walked(optimizer)[1])
+    params, state = walked(optimizer)
+    found = descent.stability(LOSS, params, optimizer, state)
     np.testing.assert_allclose(found.sharpness, 7, rtol=1e-5)
     np.testing.assert_allclose(found.critical, critical, rtol=1e-5)
     np.testing.assert_allclose(found.ratio, 7 / critical, rtol=1e-5)
@@ -153,7 +154,8 @@ def test_at_one_over_the_ratio_the_spectral_radius_of_a_step_passes_one(make, x6
 @pytest.mark.parametrize("make", [optax.sign_sgd, optax.lion, optax.polyak_sgd])
 def test_a_step_without_a_derivative_at_zero_gradient_has_no_ratio(make):
     optimizer = make(ETA)
-    found = descent.stability(LOSS, *walked(optimizer)[:1], optimizer, walked(optimizer)[1])
+    params, state = walked(optimizer)
+    found = descent.stability(LOSS, params, optimizer, state)
     np.testing.assert_allclose(found.sharpness, 7, rtol=1e-5)
     assert math.isnan(found.ratio)
     assert math.isnan(found.critical)
@@ -162,10 +164,8 @@ def test_a_step_without_a_derivative_at_zero_gradient_has_no_ratio(make):
 def test_adam_has_a_ratio_from_its_second_step_on():
     optimizer = optax.adam(ETA)
     assert math.isnan(descent.stability(LOSS, START, optimizer, optimizer.init(START)).ratio)
-    assert (
-        descent.stability(LOSS, *walked(optimizer, 1)[:1], optimizer, walked(optimizer, 1)[1]).ratio
-        > 0
-    )
+    params, state = walked(optimizer, 1)
+    assert descent.stability(LOSS, params, optimizer, state).ratio > 0
 
 
 def test_a_parameter_without_a_gradient_hides_nothing_of_the_others():

@@ -13,10 +13,10 @@ from experiments import siamese
 def loaded(tmp_path_factory):
     config = siamese.Config(
         only=("pairs", "pairs, not shared", "batch", "batch, distorted"),
-        samples=2400,
+        samples=1200,
         epochs=4,
         batch=64,
-        pairs=600,
+        pairs=300,
         plane_steps=50,
         seeds=1,
         source="embedded",
@@ -65,7 +65,7 @@ def test_the_run_folder_holds_the_figures_and_names_what_was_expected(loaded):
         path.name for path in loaded.path.iterdir()
     }
     assert loaded.record["results"]["unseen, HOG: accuracy, mean"]["expected"] == 0.685
-    assert json.loads((loaded.path / "run.json").read_text())["arguments"]["pairs"] == 600
+    assert json.loads((loaded.path / "run.json").read_text())["arguments"]["pairs"] == 300
 
 
 def test_more_digits_than_there_are_are_refused(tmp_path):

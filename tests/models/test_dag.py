@@ -1,5 +1,6 @@
 import functools
 import itertools
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -518,8 +519,9 @@ def chain(length):
     }
 
 
-def test_ten_thousand_nodes_in_a_row(unchecked):
-    graph, length = chain(10_000), 10_000
+def test_more_nodes_in_a_row_than_calls_can_be_nested(unchecked):
+    length = 3 * sys.getrecursionlimit()
+    graph = chain(length)
     # From 0 nothing bends: the slope is w to the number of its uses.
     w = jnp.array([1.0001, 0.9999])
     _, grads = run(graph, {"w": w}, {"x": jnp.zeros(2)}, f"n{length - 1}")

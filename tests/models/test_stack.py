@@ -346,8 +346,9 @@ def test_kernels_are_drawn_as_matrices_and_are_those_that_four_axes_would_give()
         stack.init(jax.random.key(3), rows, (5, 6, 3), kernel_init=kernel_init)
         for kernel_init in (None, he)
     )
-    # Two programs: one of them may round its last bit the other way.
-    np.testing.assert_array_max_ulp(*(np.asarray(one["conv"]["kernel"]) for one in (drawn, plain)))
+    # Two programs: one of them may round its last bits the other way.
+    kernels = (np.asarray(one["conv"]["kernel"]) for one in (drawn, plain))
+    np.testing.assert_array_max_ulp(*kernels, maxulp=4)
 
 
 def test_the_same_key_draws_the_same_and_no_two_layers_are_alike():
