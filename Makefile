@@ -57,7 +57,7 @@ test-oldest:
 zoo: $(VENV)/tested
 	@if $(BIN)/python -c "import sys; sys.exit(sys.version_info < (3, 12))"; then \
 	    $(BIN)/python -m pip install --quiet --editable ".[zoo]" --constraint constraints.txt && \
-	    $(BIN)/python -m pytest -m zoo tests/zoo tests/xray; \
+	    $(BIN)/python -m pytest -m zoo -s tests/zoo tests/xray; \
 	else echo "zoo: Python 3.12 or newer is needed, nothing tested"; fi
 
 # Write the map of the package and the cases of its faults into CONTRIBUTING.md, and count its lines
