@@ -53,7 +53,7 @@ def cnn():
 
     def loss(model, x):
         predicted = jax.vmap(model)(x)
-        return cross_entropy(jnp.array([1, 3]), predicted)  # OPERATOR
+        return cross_entropy(jnp.array([1, 3]), predicted)  # PERHAPS
 
     return loss, CNN(KEY), jax.random.normal(KEY, (2, 1, 10, 10))
 
@@ -123,7 +123,7 @@ def transformer():
     return loss, Block(KEY), jax.random.normal(KEY, (2, 3, 4))
 
 
-@program(layers=("hidden",), shared=("embedding/weight",), grad=eqx.filter_grad)
+@program(layers=("hidden",), shared=("pytree/0/weight",), grad=eqx.filter_grad)
 def tied_embedding():
     class Language(eqx.Module):
         ends: eqx.nn.Shared
