@@ -10,10 +10,12 @@ stops with the name of the notebook, the cell and the error, and writes nothing.
 """
 
 import contextlib
+import os
 import pathlib
 import re
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import jupytext
 import nbformat
@@ -80,11 +82,17 @@ def main(prefixes: list[str]) -> None:
     chosen = [text for text in texts if not prefixes or text.name.startswith(tuple(prefixes))]
     if not chosen:
         raise SystemExit(f"no notebook starts with {prefixes}: there are {[t.name for t in texts]}")
-    for text in chosen:
-        clock = time.perf_counter()
-        target = execute(text)
-        seconds, size = time.perf_counter() - clock, target.stat().st_size // 1024
-        print(f"{target.name}: {seconds:.1f} s, {size} kB")
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for line in pool.map(timed, chosen):
+            print(line, flush=True)
+
+
+def timed(text: pathlib.Path) -> str:
+    """Run one notebook, and say how long it took and how large it is."""
+    clock = time.perf_counter()
+    target = execute(text)
+    seconds, size = time.perf_counter() - clock, target.stat().st_size // 1024
+    return f"{target.name}: {seconds:.1f} s, {size} kB"
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def pytest_collection_finish():
     """Leave what is there before the first test out of every later search for garbage."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
+    gc.set_threshold(50_000)
 
 
 COLLECTED = pytest.StashKey[dict[str, bool]]()
