@@ -4,8 +4,8 @@
 
 The errors are drawn by the seed from all that `mutations.py` can make in all modules of ``src``.
 Each is planted in a copy of the package, on which the tests that run its line are run, the fastest
-first, until one fails or their time is over: an error that makes a test hang is seen too. What
-survives is listed. Which tests run a line is found once, by running all of them, and kept until a
+first, until one fails or their processor time is over: an error that makes a test hang is seen too,
+and counted apart. What survives is listed. Which tests run a line is found once, by running all of them, and kept until a
 file changes.
 """
 
@@ -15,6 +15,7 @@ import json
 import os
 import pathlib
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -37,7 +38,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=200)
-    parser.add_argument("--seconds", type=float, default=120.0, help="for the tests of one error")
+    parser.add_argument("--seconds", type=int, default=120, help="processor time for one error")
     parser.add_argument("--only", default="", help="files with this in their path")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     options = parser.parse_args()
@@ -49,20 +50,23 @@ def main() -> int:
     begun = time.monotonic()
     with ThreadPoolExecutor(options.jobs) as pool:
         results = list(pool.map(lambda one: judge(one, covered, options.seconds), chosen))
-    survivors = [one for one, seen in zip(chosen, results, strict=True) if not seen]
+    survivors = [one for one, how in zip(chosen, results, strict=True) if how == "survived"]
     for one in sorted(survivors, key=str):
         print(f"survived: {one}")
     seen = len(chosen) - len(survivors)
     minutes = (time.monotonic() - begun) / 60
-    print(f"{seen} of {len(chosen)} seen, {100 * seen / len(chosen):.1f} %, in {minutes:.1f} min")
+    print(
+        f"{seen} of {len(chosen)} seen, {100 * seen / len(chosen):.1f} %, "
+        f"{results.count('out of time')} of them by running out of time, in {minutes:.1f} min"
+    )
     return int(seen < 0.95 * len(chosen))
 
 
-def judge(mutation: Mutation, covered: dict, seconds: float) -> bool:
-    """Tell whether the tests see one error."""
+def judge(mutation: Mutation, covered: dict, seconds: int) -> str:
+    """Tell what becomes of one error: "seen", "survived", or "out of time", which is seen too."""
     tests = tests_of(mutation, covered)
     if not tests:
-        return False
+        return "survived"
     with tempfile.TemporaryDirectory() as folder:
         copy = pathlib.Path(folder) / "src"
         shutil.copytree(SRC, copy, ignore=shutil.ignore_patterns("__pycache__"))
@@ -75,13 +79,16 @@ def judge(mutation: Mutation, covered: dict, seconds: float) -> bool:
             command, cwd=ROOT, start_new_session=True,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             env=os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds)),
         )  # fmt: skip
         try:
-            return process.wait(timeout=seconds) != 0
+            code = process.wait(timeout=10 * seconds)  # a test may hang without computing
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            return True
+            code = process.wait()
+        if code in (-signal.SIGKILL, -signal.SIGXCPU):
+            return "out of time"
+        return "seen" if code else "survived"
 
 
 def tests_of(mutation: Mutation, covered: dict) -> list[str]:
