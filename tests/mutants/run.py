@@ -5,8 +5,8 @@
 The errors are drawn by the seed from all that `mutations.py` can make in all modules of ``src``.
 Each is planted in a copy of the package, on which the tests that run its line are run, the fastest
 first, until one fails or their processor time is over: an error that makes a test hang is seen too,
-and counted apart. What survives is listed. Which tests run a line is found once, by running all of them, and kept until a
-file changes.
+and counted apart. What survives is listed. Which tests run a line is found once, by running all of
+them, and kept until a file changes.
 """
 
 import argparse
