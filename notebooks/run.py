@@ -9,6 +9,7 @@ stops with the name of the notebook, the cell and the error, and writes nothing.
     python notebooks/run.py 03 04      # those whose names start so
 """
 
+import asyncio
 import contextlib
 import os
 import pathlib
@@ -57,7 +58,7 @@ def execute(text: pathlib.Path) -> pathlib.Path:
         coalesce_streams=True,  # in how many pieces a text arrives is chance
     )
     with contextlib.suppress(CellExecutionError):  # found again below, in its cell
-        client.execute()
+        asyncio.run(client.async_execute())  # in a loop of its own, which is closed again
     for index, cell in enumerate(notebook.cells):
         if wrong := complaint(cell):
             kind = "check cell" if "check" in cell.metadata.get("tags", ()) else "cell"
