@@ -181,6 +181,24 @@ def test_a_parameter_without_a_gradient_hides_nothing_of_the_others():
     np.testing.assert_allclose(found.ratio, 6 / root * ETA / 38 / correction, rtol=1e-4)
 
 
+def test_a_weight_that_gets_its_first_gradient_is_divided_by_epsilon_alone():
+    # As between a pixel that was black, or a unit that was off, and is so no more.
+    def loss(w):
+        return 3 * w[0] ** 2 + 1e-6 * jnp.where(w[0] < 0.95, w[0] + w[1], 0.0) ** 2 / 2
+
+    optimizer = optax.adam(ETA)
+    params, state = walked(optimizer, 3, params=jnp.ones(2), loss=loss)
+    slopes = jax.grad(loss)(params)
+    assert state[0].nu[1] == 0 < abs(slopes[1])
+    found = descent.stability(loss, params, optimizer, state)
+    root = np.sqrt(0.999 * np.asarray(state[0].nu, float) / (1 - 0.999**4)) + 1e-8
+    hessian = np.array([[6 + 1e-6, 1e-6], [1e-6, 1e-6]])
+    preconditioned = np.linalg.eigvals(hessian / root[:, None]).real.max()
+    edge = 38 / ETA * (1 - 0.9**4)
+    assert preconditioned > 10 * 6 / root[0]  # it is the second weight that decides
+    np.testing.assert_allclose(found.ratio, preconditioned / edge, rtol=1e-3)
+
+
 def test_frozen_parameters_are_stable_at_any_curvature():
     found = descent.stability(LOSS, START, optax.set_to_zero(), optax.set_to_zero().init(START))
     assert float(found.ratio) == 0

@@ -84,18 +84,17 @@ def response(
         )  # fmt: skip
         return params, [jax.tree.leaves(after)[i] for i in moving]
 
-    at = (params, [leaves[i] for i in moving])
+    fresh = jax.tree.leaves(updates.init(optimizer, params))
+    begun = _any(lambda a, b: a != b, [leaves[i] for i in moving], [fresh[i] for i in moving])
+    at = (params, [_off_zero(leaves[i], begun) for i in moving])
     _, linear = jax.linearize(step, *at, jax.tree.map(jnp.zeros_like, params))
     eps = min(jnp.finfo(leaf.dtype).eps for leaf in jax.tree.leaves(params))
     rounds = math.ceil(-math.log(eps) / math.log(3))
 
     def answer(g: PyTree) -> PyTree:
         def closer(_: Array, z: Any) -> Any:
-            moved, floats = linear(*jax.tree.map(jnp.negative, z), g)  # B g - A z
-            # The root of a mean of squares has no slope at 0: but where no gradient flows in, as
-            # from a pixel that is always black, nothing moves.
-            still = jax.tree.map(lambda m, g: jnp.where((g == 0) & jnp.isnan(m), 0, m), moved, g)
-            return jax.tree.map(lambda z, to: z + 2 / 3 * (to - z), z, (still, floats))
+            to = linear(*jax.tree.map(jnp.negative, z), g)  # B g - A z
+            return jax.tree.map(lambda z, to: z + 2 / 3 * (to - z), z, to)
 
         # The eigenvalues of A are those of averages, within [0, 1]: each round leaves a third of
         # the error at most.
@@ -109,6 +108,17 @@ def response(
     return lambda g: jax.tree.map(lambda a: a * known.astype(a.dtype), answer(g))
 
 
+def _off_zero(leaf: Array, begun: Array) -> Array:
+    """Return a leaf of a state that has begun with the smallest of numbers in place of its zeros.
+
+    A mean of squares is 0 until its parameter gets a gradient, as that of a weight between a pixel
+    that is nearly always black and a ReLU. It stands still, but the slope of its root at 0 is
+    infinite, and 0 times that is NaN.
+    """
+    numbers = jnp.finfo(leaf.dtype)  # one that still is no zero when it fades
+    return jnp.where((leaf == 0) & begun, (numbers.tiny / numbers.eps).astype(leaf.dtype), leaf)
+
+
 def _any(of: Callable[..., Array], *trees: PyTree) -> Array:
     found = jax.tree.map(lambda *leaves: jnp.any(of(*leaves)), *trees)
-    return jnp.any(jnp.stack(jax.tree.leaves(found)))
+    return jnp.any(jnp.array(jax.tree.leaves(found), bool))
