@@ -81,6 +81,18 @@ def test_a_sweep_draws_its_edge_where_it_is_predicted_and_leaves_out_what_is_not
     np.testing.assert_array_equal(ax.lines[0].get_ydata(), [1.0, 1.0, 0.5, 1.5])
 
 
+@pytest.mark.parametrize("edges", [{"a": 0.4, "b": np.nan}, {"a": np.inf}, {"a": np.nan}])
+def test_a_sweep_says_so_where_no_edge_is_predicted_for_its_optimizer(edges):
+    etas, lanes = np.asarray([0.1, 0.5]), np.asarray([[0.1, 0.2]])
+    drawn = (
+        figures.final_against_rate(etas, np.ones((2, 1)), edges=edges),
+        figures.outcomes(etas, lanes, lanes, np.asarray([*edges.values()])),
+    )
+    for (ax,) in (figure.axes for figure in drawn):
+        said = [text.get_text() for text in ax.texts if "no edge is predicted" in text.get_text()]
+        assert len(said) == (len(edges) == 1 and np.isnan(edges["a"]))
+
+
 def test_losses_to_compare_with_are_drawn_at_their_steps():
     printed = {"the notes": {0: 0.9, 2: 0.3}}
     (ax,) = figures.losses({"a": np.array([[1.0, 0.5, 0.25]])}, points=printed).axes

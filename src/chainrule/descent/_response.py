@@ -72,21 +72,18 @@ def response(
       grads: the gradient there, which tells a step that answers it without a derivative.
     """
     leaves, tree = jax.tree.flatten(opt_state)
-    moving = [i for i, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    moving = {i: x for i, x in enumerate(leaves) if jnp.issubdtype(x.dtype, jnp.floating)}
 
-    def step(params: PyTree, floats: list[Array], grads: PyTree) -> tuple[PyTree, list[Array]]:
-        state = list(leaves)
-        for i, leaf in zip(moving, floats, strict=True):
-            state[i] = leaf
+    def step(params: PyTree, floats: dict[int, Array], grads: PyTree) -> tuple[PyTree, PyTree]:
+        state = jax.tree.unflatten(tree, [floats.get(i, x) for i, x in enumerate(leaves)])
         params, after = updates.update(
-            optimizer, grads, jax.tree.unflatten(tree, state), params,
-            value=value, value_fn=lambda _: value,
-        )  # fmt: skip
-        return params, [jax.tree.leaves(after)[i] for i in moving]
+            optimizer, grads, state, params, value=value, value_fn=lambda _: value
+        )
+        return params, {i: jax.tree.leaves(after)[i] for i in floats}
 
     fresh = jax.tree.leaves(updates.init(optimizer, params))
-    begun = _any(lambda a, b: a != b, [leaves[i] for i in moving], [fresh[i] for i in moving])
-    at = (params, [_off_zero(leaves[i], begun) for i in moving])
+    begun = _any(jnp.not_equal, moving, {i: fresh[i] for i in moving})
+    at = (params, jax.tree.map(lambda x: jnp.where((x == 0) & begun, _small(x.dtype), x), moving))
     _, linear = jax.linearize(step, *at, jax.tree.map(jnp.zeros_like, params))
     eps = min(jnp.finfo(leaf.dtype).eps for leaf in jax.tree.leaves(params))
     rounds = math.ceil(-math.log(eps) / math.log(3))
@@ -102,21 +99,20 @@ def response(
         return jax.tree.map(jnp.negative, jax.lax.fori_loop(0, rounds, closer, start)[0])
 
     # A step that takes the gradient's sign has the derivative 0, and moves all the same.
-    moves = _any(lambda a, b: a != b, step(*at, grads)[0], params)
+    moves = _any(jnp.not_equal, step(*at, grads)[0], params)
     felt = _any(lambda a: a != 0, answer(grads))
     known = jnp.where(moves & ~felt, jnp.nan, 1)
     return lambda g: jax.tree.map(lambda a: a * known.astype(a.dtype), answer(g))
 
 
-def _off_zero(leaf: Array, begun: Array) -> Array:
-    """Return a leaf of a state that has begun with the smallest of numbers in place of its zeros.
+def _small(dtype: jnp.dtype) -> Array:
+    """Return what stands in for the zeros of a state, so small that nothing else changes.
 
     A mean of squares is 0 until its parameter gets a gradient, as that of a weight between a pixel
     that is nearly always black and a ReLU. It stands still, but the slope of its root at 0 is
     infinite, and 0 times that is NaN.
     """
-    numbers = jnp.finfo(leaf.dtype)  # one that still is no zero when it fades
-    return jnp.where((leaf == 0) & begun, (numbers.tiny / numbers.eps).astype(leaf.dtype), leaf)
+    return jnp.array(jnp.finfo(dtype).tiny / jnp.finfo(dtype).eps, dtype)  # no zero once it fades
 
 
 def _any(of: Callable[..., Array], *trees: PyTree) -> Array:

@@ -166,7 +166,8 @@ def stability(
     :math:`38 / \eta` at 0.9.
 
     There is no ratio, but NaN, for an optimizer whose step has no derivative at zero gradient:
-    one that takes the gradient's sign or divides by its norm, and Adam before its first step.
+    one that takes the gradient's sign or divides by its norm, and Adam before its first step. A
+    weight that had no gradient yet has the preconditioner :math:`\epsilon`.
 
     Args:
       loss: ``loss(params) -> scalar``, or ``loss(params, batch)`` when ``batch`` is given; twice

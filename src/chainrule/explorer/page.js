@@ -113,6 +113,17 @@ function edgesText(edges) {
   return `Predicted ${texts.join("; ")}.`;
 }
 
+/* What the dashed lines are, and whose edge is not among them: that of an optimizer which adapts to
+   its gradients depends on its state, not on the sharpness alone. */
+function dashes(sweeps) {
+  const unknown = sweeps.filter((sweep) => sweep.factor === null);
+  const names = [...new Set(unknown.map((sweep) => sweep.optimizer))].join(" and ");
+  return (
+    (unknown.length < sweeps.length ? "A dashed line is a predicted edge. " : "") +
+    (names && `No edge is predicted for ${names}. `)
+  );
+}
+
 function edgeHere(d, t) {
   if (d.factor === null) return "no prediction";
   const s = d.sharpness[t];
@@ -135,7 +146,7 @@ function rows() {
   made.push(["next", "next loss, as it came", next]);
   if (p.sweeps[0].sharpness !== null) {
     made.push(["sharpness", "sharpness (largest curvature)", (d, t) => show(d.sharpness[t], 3)]);
-    made.push(["edge", "edge here, 2 / sharpness", edgeHere]);
+    made.push(["edge", "edge here, from the sharpness", edgeHere]);
     made.push(["over", "η over this edge", overEdge]);
   }
   return made;
@@ -476,6 +487,9 @@ function drawRates(svg) {
       }),
     );
   });
+  $("#rates-caption").textContent =
+    `Where each of the ${p.count} rates ends after ${p.steps} steps; a cross diverged. ` +
+    `${dashes(sweeps)}Drag A or B to another rate.`;
   // The predicted edges of A's sweep, and of B's where it is another one.
   const said = new Map();
   for (const lane of shownLanes()) {
@@ -599,9 +613,6 @@ function choose(problem) {
       "Level lines of the loss, spaced evenly in its logarithm, and the steps so far. The circle is the quadratic model's level line through the current point; its centre is where plain descent steps next. The cross is the minimum.",
     network: `After every step: ${problem.counts[0]}. The other numbers stand in the table.`,
   }[problem.kind];
-  $("#rates-caption").textContent =
-    `Where each of the ${problem.count} rates ends after ${problem.steps} steps; a cross diverged. ` +
-    "The dashed line is the predicted edge. Drag A or B to another rate.";
   draw();
 }
 

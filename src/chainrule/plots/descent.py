@@ -33,7 +33,8 @@ def final_against_rate(
     Args:
       etas: ``[lanes]``, the rates.
       iterates: ``[lanes, last]``, the last iterates of each; what is not finite is left out.
-      edges: predicted edges, drawn as vertical lines, by what they are called.
+      edges: predicted edges, drawn as vertical lines, by what they are called; if all are NaN, a
+        note says that there is no prediction.
       marked: rates to mark on the axis.
       stationary: stationary points to draw as horizontal lines, by name.
 
@@ -152,7 +153,8 @@ def outcomes(
       etas: ``[lanes]``, the rates.
       final: ``[seeds, lanes]``, final losses; what is not finite is left out.
       peak: ``[seeds, lanes]``, largest losses on the way.
-      edges: ``[seeds]``, the predicted edges; not finite where there is none.
+      edges: ``[seeds]``, the predicted edges; infinite where there is none, NaN without a
+        prediction, which a note says.
       floors: horizontal lines to compare with, by name.
       ylabel: what the loss is.
 
@@ -178,7 +180,7 @@ def outcomes(
     finite = edges[np.isfinite(edges)]
     if finite.size:
         ax.axvspan(finite.min(), finite.max(), color=COLORS["model"], alpha=0.5, lw=0)
-        draw_edges(ax, {"edge 2 / sharpness": float(np.median(finite))})
+    draw_edges(ax, {"predicted edge": float(np.median(finite if finite.size else edges))})
     ax.set_xlabel("learning rate $\\eta$")
     ax.set_ylabel(ylabel)
     ax.legend(loc="center left")
@@ -270,7 +272,13 @@ def readings(
 
 
 def draw_edges(ax: Axes, edges: Mapping[str, float]) -> None:
-    """Draw predicted edges as vertical lines; one that is not finite is left out."""
+    """Draw predicted edges as vertical lines; one that is not finite is left out.
+
+    If all of them are NaN, a note says that there is no prediction.
+    """
+    if edges and np.isnan([*edges.values()]).all():
+        said = "no edge is predicted for this optimizer"
+        ax.text(0.99, 0.97, said, transform=ax.transAxes, ha="right", va="top", size=7)
     for name, eta in edges.items():
         if np.isfinite(eta):
             ax.axvline(eta, color=COLORS["reference"], lw=0.9, ls="--")
