@@ -27,7 +27,7 @@
 #
 # **It takes** school algebra and a little Python. **Afterwards you can** build any Boolean function of threshold units, find a unit's weights by Rosenblatt's rule, and show that no line computes XOR.
 #
-# The same [signs and colours](index.md#signs-and-colours) serve in all eight notebooks.
+# The same [signs and colours](index.md#signs-and-colours) serve in all nine notebooks.
 #
 # *After: [2. Features made by hand](02_features.ipynb).*
 #

@@ -24,7 +24,7 @@
 #
 # **It takes** derivatives. **Afterwards you can** predict from one number beyond which learning rate a descent no longer settles, and tell the ways in which it fails.
 #
-# *Before: [2. Features made by hand](02_features.ipynb). After: [4. Backpropagation by hand](04_backpropagation.ipynb).*
+# *Before: [2. Features made by hand](02_features.ipynb). After: [3b. The edge](03b_the_edge.ipynb), or at once [4. Backpropagation by hand](04_backpropagation.ipynb).*
 #
 # *The notes*: François Fleuret, "Deep Learning #3: MLP, backprop, autograd" (IfI Summer School 2018, [fleuret.org/ifi](https://fleuret.org/ifi)), and "Deep Learning Tutorials, Chapter 4: Graphs of operators, autograd, and convolutional layers". *The course*: "CS231n, Lecture 4 notes" (Stanford, spring 2017, [cs231n.stanford.edu](https://cs231n.stanford.edu)), and "Lesson 3". All of this follows them.
 

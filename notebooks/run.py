@@ -1,4 +1,5 @@
-"""Execute the notebooks: every ``NN_name.py`` beside this file becomes ``NN_name.ipynb``.
+"""Execute the notebooks: every ``NN_name.py`` beside this file becomes ``NN_name.ipynb``,
+and so does ``03b_name.py``, which is read after the third.
 
 The text is what is written and reviewed, the notebook with its outputs is what is read. The hidden
 solutions of the exercises run after the last cell and leave nothing on the page; cells tagged ``check``
@@ -79,7 +80,7 @@ def execute(text: pathlib.Path) -> pathlib.Path:
 
 def main(prefixes: list[str]) -> None:
     """Run the notebooks whose names start with one of the prefixes, or all."""
-    texts = sorted(HERE.glob("[0-9][0-9]_*.py"))
+    texts = sorted(HERE.glob("[0-9][0-9]*_*.py"))
     chosen = [text for text in texts if not prefixes or text.name.startswith(tuple(prefixes))]
     if not chosen:
         raise SystemExit(f"no notebook starts with {prefixes}: there are {[t.name for t in texts]}")

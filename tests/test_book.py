@@ -150,7 +150,7 @@ def test_the_pictures_page_names_every_drawing_function_and_where_it_is_called()
         scripts = [*re.findall(r"\w+\.py", places), *re.findall(r"\d", places)]
         for place in scripts:
             found = BOOK.parent / "experiments" / place
-            paths = [found] if found.suffix else list(BOOK.glob(f"0{place}_*.py"))
+            paths = [found] if found.suffix else list(BOOK.glob(f"0{place}*_*.py"))
             call = rf"\b(draw_)?{name.rpartition('.')[2]}\("
             assert any(re.search(call, p.read_text(encoding="utf-8")) for p in paths), (name, place)
 
@@ -182,7 +182,7 @@ def test_every_notebook_and_experiment_has_a_subject_on_the_page_for_readers_of_
     makefile = (BOOK.parent / "Makefile").read_text(encoding="utf-8")
     (course,) = re.findall(r"COURSE := (.*?)\nexperiments:", makefile, re.DOTALL)
     assert named == {f"{name}.py" for name in course.replace("\\", " ").split()}
-    linked = set(re.findall(r"\]\((\d\d_\w+)\.ipynb\)", page))
+    linked = set(re.findall(r"\]\((\d\d\w+)\.ipynb\)", page))
     assert linked == {path.stem for path in BOOK.glob("[0-9]*.py")}
 
 

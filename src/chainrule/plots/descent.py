@@ -267,7 +267,7 @@ def readings(
     drawn = np.concatenate([lane[np.isfinite(lane)] for lane in lanes.values()])
     top = min(2.5, 1.1 * max(1.0, drawn.max(initial=0)))
     ax.set(xlabel="step", ylabel=ylabel, xlim=(0, max(1, at[-1])), ylim=(0, top))
-    ax.legend(title="thin: seeds, bold: median")
+    ax.legend(title="thin: seeds, bold: median" if max(map(len, lanes.values())) > 1 else None)
     return figure
 
 
