@@ -67,6 +67,7 @@ def test_after_the_block_jax_is_as_it_was_also_when_it_raises(tmp_path, fresh):
     def interrupted():
         with compiling.keep(tmp_path):
             assert jax.config.jax_compilation_cache_dir == str(tmp_path)
+            assert jax.config.jax_compilation_cache_max_size == 268_435_456  # bytes, a quarter GiB
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -349,6 +349,7 @@ def trace_of(loss, grad_norm=None):
         ("diverged", [1.0, 0.5, 1.01], [1.0, 1.0, 0.0]),  # before "converged"
         ("converged", [1.0, 0.5, 0.1], [1.0, 1.0, 1e-3]),
         ("converged", [1.0, 0.5, 0.6], [1.0, 1.0, 0.0]),  # before "oscillating"
+        ("converged", [1.0, 0.5, 0.1], [100.0, 1.0, 0.05]),  # the first norm is the measure
         ("oscillating", [1.0, 0.5, 0.6], [1.0, 1.0, 1.1e-3]),
         ("descending", [1.0, 0.5, 0.50004], None),
         ("oscillating", [-1.0, -1.6, -1.5], None),

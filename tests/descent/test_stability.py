@@ -199,6 +199,13 @@ def test_a_weight_that_gets_its_first_gradient_is_divided_by_epsilon_alone():
     np.testing.assert_allclose(found.ratio, preconditioned / edge, rtol=1e-3)
 
 
+def test_the_products_of_both_searches_are_counted():
+    # A map of one dimension is known after one product, that of the step and that of the loss.
+    optimizer = optax.sgd(ETA)
+    found = descent.stability(jnp.square, jnp.array(1.0), optimizer, optimizer.init(jnp.array(1.0)))
+    assert "iteration, 2 products with the Hessian" in found.method
+
+
 def test_frozen_parameters_are_stable_at_any_curvature():
     found = descent.stability(LOSS, START, optax.set_to_zero(), optax.set_to_zero().init(START))
     assert float(found.ratio) == 0

@@ -164,6 +164,7 @@ def test_one_of_two_is_harmless():
 
     nonfinite = found(f, jnp.zeros(3))
     assert flags(nonfinite) == [("div", True, False), ("log", False, False)]
+    assert ["masked, harmless" in str(birth) for birth in nonfinite.births] == [True, False]
     assert "the result" in nonfinite.reaches
     assert str(nonfinite).startswith(nonfinite.births[1].line)
 

@@ -1,5 +1,7 @@
 """Cures: what is printed was run on the program, and what does not hold is not offered."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from chainrule import xray
 from chainrule.xray import cures as module
 from chainrule.xray import slopes
-from chainrule.xray.births import Cures, Datum
+from chainrule.xray.births import Cure, Cures, Datum
 
 HALF = jnp.float16
 
@@ -244,3 +246,10 @@ def test_a_gradient_that_is_wrong_is_seen_by_the_slopes():
     error, n = slopes.Slopes(record).error(record, slopes.wide(record, {}), None, {}, np.inf)
     assert n == 10
     assert error > 0.5
+
+
+def test_errors_that_differ_in_the_fourth_place_are_one_and_the_first_that_was_tried_stays_first():
+    cure = Cure(Datum("x", "NaN", (), 1, "", True), "", True, True, 0.0, 1e-4, 1, ())
+    other = dataclasses.replace(cure, gradient_error=4e-4)
+    assert module._order(cure) == module._order(other)
+    assert module._order(cure) < module._order(dataclasses.replace(cure, gradient_error=4e-3))

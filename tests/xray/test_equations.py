@@ -128,3 +128,18 @@ def test_what_is_taken_by_index_gets_its_gradient_back_there():
     (node,) = (n for n in report.nodes if n.op in ("gather", "dynamic_slice"))
     (line,) = equation(report.record, node).backward
     assert " elsewhere" in line
+
+
+def test_the_products_are_all_of_vectors_and_matrices_over_one_axis():
+    ranks = [(1, 1), (2, 1), (1, 2), (2, 2)]
+    assert set(_PRODUCTS) == {(a, b, i, j) for a, b in ranks for i in range(a) for j in range(b)}
+
+
+def test_a_constant_number_is_written_out_and_an_array_goes_by_its_name():
+    both = jnp.array([2.0, 3.0])
+    report = xray.xray(lambda x: jnp.sum(x * both * 4.0), jnp.ones(2))
+    written = [equation(report.record, node).forward for node in report.nodes if node.op == "mul"]
+    (name,) = (node.label for node in report.nodes if np.shape(node.value) == (2,) and not node.name
+               and node.kind == "constant")  # fmt: skip
+    assert name in written[0]
+    assert "4" in written[1]

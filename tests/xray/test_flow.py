@@ -189,3 +189,13 @@ def test_the_limits_are_a_thousand_times_and_a_thousandth(scale, flags):
     params = {"first": {"kernel": jnp.eye(1)}, "last": {"kernel": jnp.full((1, 1), scale)}}
     first, last = xray.xray(f, params, jnp.ones((1, 1)), argnums=0).flow().layers
     assert (first.flags, last.flags) == (flags, ())
+
+
+def test_weights_of_zero_have_no_ratio():
+    def f(params, x):
+        return jnp.sum(network(params, x, jnp.tanh))
+
+    zeros = jax.tree.map(jnp.zeros_like, PARAMS)
+    flow = xray.xray(f, zeros, INPUTS, argnums=0).flow()
+    assert {row.weight_norm for row in flow.layers} == {0}
+    assert not {"inf", "nan"} & set(str(flow).split())

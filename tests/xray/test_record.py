@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from chainrule import xray
+from chainrule.xray import program
 
 
 def assert_same(report, f, *args, argnums=0, rtol=1e-5):
@@ -302,3 +303,24 @@ def test_a_long_chain_needs_no_recursion():
     report = xray.xray(f, 1.0, compiled=True, keep="stats")
     assert len(report.nodes) == 2001
     assert report.grads[0].mean == pytest.approx(1.001**1000, rel=1e-3)
+
+
+def test_a_second_call_of_a_function_with_constants_compiles_nothing():
+    both = jnp.array([2.0, 3.0])
+
+    def f(x):
+        return jnp.sum(x * both)
+
+    xray.xray(f, jnp.ones(2))
+    xray.xray(f, jnp.zeros(2))
+    assert len(program._programs[f]) == 1
+
+
+def test_only_operators_have_a_rule_of_their_own():
+    @jax.custom_vjp
+    def half(x):
+        return x / 2
+
+    half.defvjp(lambda x: (x / 2, None), lambda _, g: (g / 2,))
+    report = xray.xray(lambda x: half(x) * 3.0, 1.0)
+    assert [node.kind for node in report.nodes if node.custom] == ["operator"]

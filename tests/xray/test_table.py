@@ -11,6 +11,7 @@ import pytest
 from flax import nnx
 
 from chainrule import xray
+from chainrule.xray import primitives
 
 X = jnp.array([0.5, -1.5, 2.0, 0.25])
 Y = jnp.array([1.5, 0.75, -0.5, 3.0])
@@ -298,3 +299,20 @@ def test_the_cotangents_are_those_of_jax_grad(case):
 
 def test_the_table_covers_what_it_promises():
     assert len(CASES) >= 60
+
+
+@pytest.mark.parametrize(
+    "op", ["sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh",
+           "atanh", "exp", "exp2", "expm1", "log", "log1p", "sqrt", "rsqrt", "cbrt", "square",
+           "logistic", "erf", "abs", "neg", "add", "sub", "mul", "div", "pow", "max", "min",
+           "atan2", "integer_pow", "convert_element_type"],
+)  # fmt: skip
+def test_what_works_element_by_element_is_known_to(op):
+    assert primitives.known(op).elementwise
+
+
+@pytest.mark.parametrize(
+    "op", ["dot_general", "reduce_sum", "cumsum", "sort", "gather", "transpose", "reshape"]
+)
+def test_what_does_not_is_not_taken_for_it(op):
+    assert not primitives.known(op).elementwise

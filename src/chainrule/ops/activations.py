@@ -285,7 +285,7 @@ def maxout(inputs: Float[Array, "*batch units"], *, pieces: int = 2) -> Float[Ar
     groups = _pieces(inputs, pieces)
     # A plain maximum would split the gradient at a tie.
     winner = jnp.argmax(groups, axis=-1, keepdims=True)
-    return jnp.take_along_axis(groups, winner, axis=-1)[..., 0]
+    return jnp.take_along_axis(groups, winner, axis=-1).squeeze(-1)
 
 
 def maxout_backward(
