@@ -28,8 +28,8 @@ types: $(VENV)/tested
 	$(BIN)/mypy
 
 # All of them on the embedded digits, in the order of the course.
-COURSE := xor perceptron eight_vs_rest hog descent edge_of_stability catapult mlp_digits worked_examples \
-	graphs universal_approximation batch_processing backward_cost gradient_flow convolution lenet_mnist \
+COURSE := xor perceptron eight_vs_rest hog known_results descent edge_of_stability catapult mlp_digits \
+	worked_examples graphs universal_approximation batch_processing backward_cost gradient_flow convolution lenet_mnist \
 	vgg_digits siamese xray_gallery
 experiments: $(VENV)/installed
 	for name in $(COURSE); do $(BIN)/python experiments/$$name.py || exit 1; done

@@ -51,10 +51,10 @@ FUNCTIONS = {  # of the distance from the origin
     "kink": lambda r: jnp.exp(-6 * jnp.abs(r - 0.6)),
     "oscillating": lambda r: jnp.sin(6 * jnp.pi * r),
 }
-FORMULAS = {
-    "smooth": r"$e^{-4 r^2}$",
-    "kink": r"$e^{-6 |r - 0.6|}$",
-    "oscillating": r"$\sin\, 6 \pi r$",
+FORMULAS = {  # of x on the interval, of the distance r on the square
+    "smooth": r"$e^{-4 %s^2}$",
+    "kink": r"$e^{-6 |%s - 0.6|}$",
+    "oscillating": r"$\sin\, 6 \pi %s$",
 }
 ACTIVATIONS = {"tanh": activations.tanh, "ReLU": activations.relu}
 POINTS = {1: (257, 1001), 2: (25, 65)}  # a side of the grid that is fitted, and of the finer one
@@ -218,11 +218,12 @@ def _domain(config: Config, run: runs.Run, dimension: int) -> list[plots.Errors]
         )
 
     panels = []
+    variable, power = ("x", "") if dimension == 1 else ("r", "^2")
     for i, (name, formula) in enumerate(FORMULAS.items()):
         written, affine = jax.device_get(references(name, targets[i], truth[i]))
         panels.append(
             plots.Errors(
-                title=f"{formula} on $[0, 1]{'^2' if dimension == 2 else ''}$",
+                title=f"{formula % variable} on $[0, 1]{power}$",
                 drawn={label: numbers[:, i, :, 0, 0] for label, numbers in found.items()},
                 trained={label: numbers[:, i, :, 1, 0] for label, numbers in found.items()},
                 written=np.asarray(written) if written else None,
@@ -240,7 +241,7 @@ def _draw_fits(config: Config, run: runs.Run, dimension: int, fine, truth, fits)
         label: {units: found[units] for units in config.shown} for label, found in fits.items()
     }
     if dimension == 1:
-        targets = dict(zip(FORMULAS.values(), truth, strict=True))
+        targets = dict(zip((formula % "x" for formula in FORMULAS.values()), truth, strict=True))
         run.save_figure("fits_interval", plots.fits(fine[:, 0], targets, shown))
         return
     kink = list(FUNCTIONS).index("kink")
@@ -249,7 +250,8 @@ def _draw_fits(config: Config, run: runs.Run, dimension: int, fine, truth, fits)
         label: {units: values[kink].reshape(side, side) for units, values in found.items()}
         for label, found in shown.items()
     }
-    figure = plots.surfaces(truth[kink].reshape(side, side), squares, title=FORMULAS["kink"])
+    title = FORMULAS["kink"] % "r" + "\n" + r"$r^2 = x^2 + y^2$"
+    figure = plots.surfaces(truth[kink].reshape(side, side), squares, title=title)
     run.save_figure("fits_square", figure)
 
 

@@ -25,6 +25,11 @@
 # perceptron (1957) gave it real inputs and a weight each, and, what is more, a rule that finds the
 # weights. This notebook goes from the one to the other, and to the first thing that neither can do.
 #
+# Both had nerve cells in mind: inputs as signals at the *dendrites*, weights as the strength of *synapses*, the sum in
+# the cell body, and the output as the rate of impulses along the *axon*. Take it as a metaphor, and with care; the
+# course warns of it. There are many kinds of neurons, dendrites compute non-linear functions of their own, a synapse
+# changes with time where a weight is one number, and when the impulses come may matter beside their rate. Nothing below rests on the likeness.
+#
 # **It takes** school algebra and a little Python. **Afterwards you can** build any Boolean function of threshold units, find a unit's weights by Rosenblatt's rule, and show that no line computes XOR.
 #
 # The same [signs and colours](index.md#signs-and-colours) serve in all nine notebooks.

@@ -27,16 +27,21 @@
 
 # %%
 # %matplotlib inline
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
-from chainrule import data, losses
+from chainrule import data, descent, losses
 from chainrule.check import check_gradients
 from chainrule.models import mlp
+from chainrule.ops import activations as functions
 from chainrule.ops.activations import relu, relu_backward, sigmoid, sigmoid_backward
 from chainrule.ops.elementary import add, add_backward, multiply, multiply_backward
 from chainrule.ops.linear import linear, linear_backward
+from chainrule.plots import COLORS, capacity, grid, styled
 from chainrule.plots import backpropagation as figures
 
 # %% [markdown]
@@ -319,6 +324,265 @@ print(f"the hidden activations, and their gradient: {4 * batch * units / 1e6:.1f
 print(f"the Jacobian of the ReLU between them: {4 * (batch * units) ** 2 / 1e9:.0f} GB")
 
 # %% [markdown]
+# ## Activations, and where their gradients die
+#
+# Every gradient that goes back through an activation is multiplied by its slope. Six of them, in blue their value
+# and in vermillion their slope; grey is where the slope is below 0.01, so that next to nothing comes back. The *leaky*
+# ReLU keeps a tenth of what is below 0, the *ELU* is $e^x - 1$ there, and *maxout* takes the largest of several linear
+# functions, here $x$ and $-\frac12 x$:
+
+
+# %%
+def maxout(x):
+    return functions.maxout(jnp.stack([x, -x / 2]), pieces=2)[0]
+
+
+curves = {
+    "sigmoid": sigmoid,
+    "tanh": functions.tanh,
+    "ReLU": relu,
+    "leaky ReLU": functools.partial(functions.leaky_relu, slope=0.1),
+    "ELU": functions.elu,
+    "maxout": maxout,
+}
+
+
+@styled
+def draw(x, curves):
+    figure, axes = grid(2, 3, width=7.0, height=3.6, sharex=True)
+    for ax, (name, (values, slopes)) in zip(axes.flat, curves.items(), strict=True):
+        ax.plot(x, values, color=COLORS["value"], label="value")
+        ax.plot(x, slopes, color=COLORS["gradient"], label="slope")
+        flat, whole = np.abs(slopes) < 0.01, ax.get_xaxis_transform()
+        ax.fill_between(x, 0, 1, where=flat, transform=whole, color="0.5", alpha=0.2, lw=0)
+        ax.set(title=name, ylim=(-1.2, 2.2))
+    axes[0, 0].legend()
+    return figure
+
+
+axis = jnp.arange(-300, 301) / 50.0
+found = {name: jax.vmap(jax.value_and_grad(f))(axis) for name, f in curves.items()}
+print("slope below 0.01:")
+for name, (_, slopes) in found.items():
+    dead = np.asarray(axis)[np.abs(slopes) < 0.01]
+    below, above = dead[dead < 0.01], dead[dead > 0.01]
+    sides = [f"x up to {side.max():.1f}" for side in (below,) if len(side)]
+    sides += [f"x from {side.min():.1f} on" for side in (above,) if len(side)]
+    print(f"{name:10}", " and ".join(sides) or "nowhere")
+draw(np.asarray(axis), {name: tuple(map(np.asarray, pair)) for name, pair in found.items()})
+
+# %% tags=["check"]
+# The numbers of the text: where one no longer holds, the notebook stops.
+least = {name: float(jnp.abs(slopes).min()) for name, (_, slopes) in found.items()}
+assert least["leaky ReLU"] > 0.09 and least["maxout"] > 0.4 and least["ReLU"] == 0
+assert abs(float(found["sigmoid"][1].max()) - 0.25) < 1e-6 and 4**10 > 1_000_000
+
+# %% [markdown]
+# The sigmoid's slope is a quarter at most: ten of them in a row shrink a gradient by $4^{10}$, more than a million
+# times, wherever they stand. A ReLU is 1 or nothing. A unit that is below 0 for every sample gets nothing at all and
+# stays there: it is *dead*, as most units of notebook 3 were after the spike. The last row keeps a slope on both
+# sides, the ELU only as far as its grey.
+#
+# ## Without a bend
+#
+# What is an activation for? Without one, or with an affine one, the layers collapse: $W_2 (W_1 x + b_1) + b_2$ is the
+# one affine map $(W_2 W_1) x + (W_2 b_1 + b_2)$, however many layers there are. `mlp.collapse` multiplies them out:
+
+# %%
+flat = mlp.collapse(params)
+for name, activation in (("no activation", functions.affine), ("ReLU", relu)):
+    gap = mlp.apply(params, inputs, activation=activation) - linear(inputs, **flat)
+    print(f"{name:13}: largest difference from one affine map {jnp.max(jnp.abs(gap)):.1g}")
+
+# %% tags=["check"]
+# The numbers of the text: where one no longer holds, the notebook stops.
+bent, straight = (mlp.apply(params, inputs, activation=f) for f in (relu, functions.affine))
+assert jnp.allclose(straight, linear(inputs, **flat), atol=1e-4)
+assert jnp.max(jnp.abs(bent - straight)) > 1
+
+# %% [markdown]
+# ## What one hidden layer can do
+#
+# With an activation that is no polynomial, one hidden layer comes as near as you please to any continuous function on
+# a bounded domain, if it has enough units: the *universal approximation theorem* (Cybenko 1989; Leshno and others
+# 1993). For ReLU on $[0, 1]$ the network can be written down without any search. Cut the interval into as many pieces
+# as there are units, and let each unit add the change of slope at the start of its piece:
+
+
+# %%
+def written(function, units):
+    knots = jnp.linspace(0, 1, units + 1)
+    slopes = jnp.diff(function(knots)) * units
+    return {
+        "layer1": {"kernel": jnp.ones((1, units)), "bias": -knots[:-1]},
+        "layer2": {
+            "kernel": jnp.diff(slopes, prepend=0)[:, None],
+            "bias": function(knots[:1]),
+        },
+    }
+
+
+def wave(x, waves=3):
+    return jnp.sin(2 * jnp.pi * waves * x)
+
+
+def bell(x):
+    return jnp.exp(-4 * x**2)
+
+
+points = jnp.linspace(0, 1, 1001)
+
+
+def answer(function, units):
+    return mlp.apply(written(function, units), points[:, None])[:, 0]
+
+
+def off(function, units):
+    return float(jnp.sqrt(jnp.mean((answer(function, units) - function(points)) ** 2)))
+
+
+capacity.fits(
+    np.asarray(points),
+    {"$e^{-4 x^2}$": np.asarray(bell(points)), r"$\sin\, 6 \pi x$": np.asarray(wave(points))},
+    {
+        "ReLU": {
+            units: np.stack([answer(bell, units), answer(wave, units)]) for units in (4, 8, 16, 32)
+        }
+    },
+)
+
+# %% [markdown]
+# The theorem promises less than it seems to. It says nothing about three things that one would like to know.
+#
+# **How many units.** For waves that are four times as many, four times as many units (and in more dimensions it is
+# worse: as many pieces along every axis, multiplied):
+
+# %%
+needed = {}
+for waves in (1, 4, 16):
+    function = functools.partial(wave, waves=waves)
+    needed[waves] = next(n for n in (4, 8, 16, 32, 64, 128, 256) if off(function, n) < 0.01)
+    print(f"{waves:2} waves: {needed[waves]:3} units for an error below 0.01")
+
+# %% [markdown]
+# **What lies between the samples.** Twelve samples of one wave, with noise. Hidden tanh units are drawn at random, and
+# the output weights that fit best are found by least squares. Two hundred units go through every sample, and miss the
+# wave by more than ten times as much as four:
+
+# %%
+random = np.random.default_rng(0)
+seen = np.sort(random.random(12))
+heard = np.sin(2 * np.pi * seen) + 0.3 * random.normal(size=12)
+steep = random.uniform(-20, 20, 200)
+places = random.random(200)
+between, misses = np.linspace(0, 1, 1001), {}
+for units in (4, 200):
+    rows, grid_rows = (
+        np.hstack([np.tanh(steep[:units] * (x[:, None] - places[:units])), np.ones((len(x), 1))])
+        for x in (seen, between)
+    )
+    best, *_ = np.linalg.lstsq(rows, heard, rcond=None)
+    misses[units] = [
+        float(np.sqrt(np.mean(error**2)))
+        for error in (rows @ best - heard, grid_rows @ best - np.sin(2 * np.pi * between))
+    ]
+    at, apart = misses[units]
+    print(f"{units:3} units: error at the samples {at:.1g}, on the whole interval {apart:.2f}")
+
+# %% [markdown]
+# **Whether a descent finds them.** One hundred ReLU, spread over $[-1, 1]$, are to make $x^2$, and only their output
+# weights move, from 0, at one over the sharpness. Good weights exist. A thousand steps are not there yet:
+
+# %%
+axis = np.linspace(-1, 1, 201)[:, None]
+hidden = np.hstack([np.maximum(axis - np.linspace(-1, 1, 100), 0), np.ones_like(axis)])
+best, *_ = np.linalg.lstsq(hidden, axis**2, rcond=1e-5)
+errors, v = {}, np.zeros_like(best)
+eta = 1 / np.linalg.eigvalsh(hidden.T @ hidden)[-1]
+for step in range(1, 1001):
+    v = v - eta * hidden.T @ (hidden @ v - axis**2)
+    if step in (10, 100, 1000):
+        errors[f"after {step} steps"] = v
+for name, weights in (errors | {"the best weights": best}).items():
+    errors[name] = float(np.sqrt(np.mean((hidden @ weights - axis**2) ** 2)))
+    print(f"{name:17}: error {errors[name]:.2g}")
+
+# %% tags=["check"]
+# The numbers of the text: where one no longer holds, the notebook stops.
+assert needed == {1: 16, 4: 64, 16: 256}
+assert misses[200][0] < 1e-6 and misses[200][1] > 10 * misses[4][1]
+assert errors["after 1000 steps"] > 100 * errors["the best weights"]
+
+# %% [markdown]
+# So other kinds of layers are worth having, which make what one looks for easier to find: convolutions, in
+# [notebook 7](07_convolution_to_lenet.ipynb). `experiments/universal_approximation.py` measures all of this over seeds,
+# and on a square.
+#
+# ## Templates
+#
+# A linear predictor has one *template*: an image of weights that is laid over the input. The course asks what a second
+# layer makes of several, with horses that face left or right. Here are threes that do, against eights. Half of the
+# digits are mirrored. A three laid over its mirror image is an eight, which is just what one template cannot afford:
+
+# %%
+train, test = (data.mnist(split, source="embedded") for split in ("train", "test"))
+
+
+def both_ways(digits):
+    chosen = np.isin(digits.labels, (3, 8))
+    pictures = digits.images[chosen].astype(np.float32) / 255
+    threes = (digits.labels[chosen] == 3).astype(np.int32)
+    pictures = np.concatenate([pictures, pictures[:, :, ::-1]]).reshape(-1, 784)
+    return pictures, np.concatenate([threes, threes])
+
+
+pictures, threes = both_ways(train)
+pictures_test, threes_test = both_ways(test)
+middle = pictures.mean(axis=0)
+
+
+def descend(sizes):
+    def loss(params):
+        scores = mlp.apply(params, jnp.asarray(pictures - middle))[:, 0]
+        return losses.binary_cross_entropy(scores, jnp.asarray(threes))
+
+    small = jax.tree.map(lambda leaf: 0.1 * leaf, mlp.init(jax.random.key(1), sizes))
+    trace = descent.gradient_descent(loss, small, optax.adam(0.01), 200, record_params=False)
+    scores = mlp.apply(trace.final_params, jnp.asarray(pictures_test - middle))[:, 0]
+    return trace.final_params, float(jnp.mean((scores > 0) != threes_test))
+
+
+(alone, by_one), (several, by_four) = descend((784, 1)), descend((784, 4, 1))
+print(f"test error: one template {by_one:.1%}, four {by_four:.1%}")
+kernel, weights = (np.asarray(several[name]["kernel"]) for name in ("layer1", "layer2"))
+half = len(threes_test) // 2
+h = np.asarray(relu(linear(jnp.asarray(pictures_test - middle), **several["layer1"])))
+scores = {
+    "3": h[:half][threes_test[:half] == 1].mean(axis=0),
+    "mirrored 3": h[half:][threes_test[half:] == 1].mean(axis=0),
+    "8, both ways": h[threes_test == 0].mean(axis=0),
+}
+print("unit           ", *(f"{unit:6d}" for unit in range(4)))
+for name, row in scores.items():
+    print(f"mean h, {name:12}", *(f"{value:6.2f}" for value in row))
+print("weight in W2   ", *(f"{value:+6.2f}" for value in weights[:, 0]))
+capacity.templates({"W1": kernel}, weights[:, 0])
+
+# %% tags=["check"]
+# The numbers of the text: where one no longer holds, the notebook stops.
+one = np.asarray(alone["layer1"]["kernel"]).reshape(28, 28)
+assert np.abs(one - one[:, ::-1]).max() < 0.03 * np.abs(one).max()
+left, right, eight = scores.values()
+assert left[1] > 10 * right[1] and right[2] > 3 * left[2] and (weights[1:3] > 0).all()
+assert (weights[[0, 3]] < 0).all() and (eight[[0, 3]] > 5 * left[[0, 3]]).all()
+assert by_four < by_one
+
+# %% [markdown]
+# W1 holds the templates: unit 1 answers to threes, unit 2 to mirrored ones, 0 and 3 to eights. $h$ is how much of
+# each is in this image, $\max(0, W_1 x)$ and a bias, and W2 does the weighing. A three of either kind gets a high score
+# from a high score of *one* of its templates. The single template had to serve both ways: trained, it is its own mirror
+# image, but for about a hundredth that is left of its start.
+#
 # ## Sums of gradients
 #
 # Three sums look alike and are the same: a value that is used twice, a loss that is a sum over samples,
@@ -339,6 +603,93 @@ gaps = jax.tree.map(lambda a, b: float(jnp.max(jnp.abs(a - b))), together, whole
 print(f"largest difference of any parameter's gradient: {max(jax.tree.leaves(gaps)):.0e}")
 
 # %% [markdown]
+# ## What the forward pass keeps
+#
+# A rule needs numbers from the way forward, and an operator either keeps them or computes them again. Here is one that
+# keeps: a layer of tanh units, whose slope $1 - y^2$ is found from its output. `jax.custom_vjp` is how JAX is told of a
+# rule: `forward` returns the output and what is kept, `backward` takes what was kept and the incoming $g$.
+
+
+# %%
+def product_of(x, w):
+    return jnp.tanh(x @ w)
+
+
+def rule_of_layer(x, w, y, g):
+    g_s = g * (1 - y**2)
+    return g_s @ w.T, x.T @ g_s
+
+
+keeping, computing = jax.custom_vjp(product_of), jax.custom_vjp(product_of)
+keeping.defvjp(
+    lambda x, w: ((y := product_of(x, w)), (x, w, y)),
+    lambda kept, g: rule_of_layer(*kept, g),
+)
+computing.defvjp(
+    lambda x, w: (product_of(x, w), (x, w)),  # y is forgotten,
+    lambda kept, g: rule_of_layer(*kept, product_of(*kept), g),  # and computed again
+)
+
+kernels, batch = [jnp.eye(64)] * 8, jnp.ones((1000, 64))
+costs = {}
+for name, operator in (("keeps y", keeping), ("forgets y", computing)):
+
+    def deep(kernels, operator=operator):
+        return jnp.sum(functools.reduce(operator, kernels, batch))
+
+    _, pull = jax.vjp(deep, kernels)
+    held = sum(leaf.nbytes for leaf in jax.tree.leaves(pull)) / 1e6
+    products = str(jax.make_jaxpr(jax.grad(deep))(kernels)).count("dot_general")
+    costs[name] = products, held
+    print(f"{name:9}: {products} products of matrices for the gradient")
+
+
+@jax.checkpoint
+def eight(kernels):
+    return functools.reduce(product_of, kernels, batch)
+
+
+def held_by(function):
+    _, pull = jax.vjp(lambda kernels: jnp.sum(function(kernels)), kernels)
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(pull)) / 1e6
+
+
+plain = held_by(lambda kernels: functools.reduce(product_of, kernels, batch))
+print(f"kept between the two passes: {plain:.2f} MB, under jax.checkpoint {held_by(eight):.2f} MB")
+
+# %% tags=["check"]
+# The numbers of the text: where one no longer holds, the notebook stops.
+assert (costs["keeps y"][0], costs["forgets y"][0]) == (24, 32)
+assert held_by(eight) < plain / 4
+
+# %% [markdown]
+# Eight layers are 8 products forward and 16 backward. Computing every $y$ again makes 32 of the 24: a third more work,
+# to keep less. `jax.checkpoint` does the same for any function: what is inside keeps its inputs only. (Compiled for one
+# CPU, XLA may notice that it computes the same twice and keep it after all; on an accelerator it is told not to.)
+#
+# ## Batches
+#
+# The same parameters serve all samples of a batch. For one sample, a layer of 1,024 units on 1,024 inputs reads four
+# million bytes of weights, and multiplies and adds each weight once. For a batch they are read once:
+
+# %%
+matrix = jax.ShapeDtypeStruct((1024, 1024), jnp.float32)
+per_byte = {}
+for size in (1, 8, 64, 512):
+    rows = jax.ShapeDtypeStruct((size, 1024), jnp.float32)
+    counted = jax.jit(jnp.matmul).lower(rows, matrix).compile().cost_analysis()
+    per_byte[size] = counted["flops"] / counted["bytes accessed"]
+    print(f"batch of {size:3}: {per_byte[size]:6.1f} operations a byte")
+
+# %% tags=["check"]
+# The numbers of the text: where one no longer holds, the notebook stops.
+assert abs(per_byte[1] - 0.5) < 0.01 and per_byte[512] > 100 and 4 * 1024**2 > 4e6
+
+# %% [markdown]
+# Half an operation a byte leaves a machine waiting for its memory, which is slower than its arithmetic by far more than
+# that. `experiments/batch_processing.py` takes the time: [a sample of a batch of 64 costs a small part](experiments.md)
+# of one that comes alone.
+#
 # ## A descent without autodiff
 #
 # Forward, backward, a step, and again: no derivative in this loop is JAX's. On 1,000 digits, is it a 5 or not:
@@ -402,6 +753,9 @@ assert np.abs(curves[0] - curves[1]).max() < 1e-4 and abs(curves[0][-1] - 0.025)
 # | `x.detach()` | `jax.lax.stop_gradient(x)` |
 # | `with torch.no_grad():` | nothing to switch off: what nobody differentiates is not recorded |
 # | `create_graph=True` | `jax.grad(jax.grad(f))` |
+# | `retain_graph=True` | `_, pull = jax.vjp(f, x)`: call `pull` as often as you like |
+# | `y.register_hook(print)` | `probes`, as above: the gradient with respect to a zero that is added to `y` |
+# | `F.relu(x, inplace=True)` | `jax.jit(step, donate_argnums=0)` hands over the memory of an argument |
 # | `nn.Module`, `nn.ModuleList` register parameters | a dict or list *is* the parameters, nothing registers |
 # | an integer cannot require a gradient | nor has it one: `TypeError` |
 # | `y *= y` after `y` was saved: an error | cannot happen: `y = y * y` is a new array |
@@ -420,6 +774,29 @@ print(
     "by jax.grad:                ",
     jax.grad(lambda t: jnp.sum(jnp.sin(t) ** 2))(jnp.asarray(t, jnp.float32)),
 )
+
+# %% [markdown]
+# A gradient is a function like others, so that it has a gradient of its own; and a pullback may be called twice. For
+# $\sum x^3$ at $(-3, 2, 5)$ the gradient is $3 x^2$, and the gradient of its sum $6 x$:
+
+# %%
+cubes = jnp.array([-3.0, 2.0, 5.0])
+
+
+def gradient(x):
+    return jax.grad(lambda x: jnp.sum(x**3))(x)
+
+
+second = jax.grad(lambda x: jnp.sum(gradient(x)))(cubes)
+_, pull = jax.vjp(lambda x: jnp.sum(x**3), cubes)
+once, twice = (pull(jnp.array(g))[0] for g in (1.0, 2.0))
+print("gradient", gradient(cubes), "  second", second)
+print("pulled back: 1 gives", once, "  2 gives", twice)
+
+# %% tags=["check"]
+# The numbers of the text: where one no longer holds, the notebook stops.
+assert gradient(cubes).tolist() == [27, 12, 75] and second.tolist() == [-18, 12, 30]
+assert once.tolist() == [27, 12, 75] and twice.tolist() == [54, 24, 150]
 
 # %% [markdown]
 # The notes have slips, a transpose left out among them: [the errata](README.md) list each, with what comes

@@ -38,7 +38,7 @@ from chainrule.data.batches import Batches
 from chainrule.models import lenet, stack
 from chainrule.models.stack import Conv, Dense
 from chainrule.ops.convolution import conv, conv_backward
-from chainrule.ops.pooling import max_pool, max_pool_backward
+from chainrule.ops.pooling import avg_pool, avg_pool_backward, max_pool, max_pool_backward
 from chainrule.plots import classification, convolution, network
 
 train, test = (data.mnist(split, source="embedded") for split in ("train", "test"))
@@ -119,10 +119,17 @@ convolution.filtered(
 # for every pair of values; a convolution has one for every pair of channels and every place in its window.
 
 # %%
+weights = {}
 for row in (Dense("dense", 256 * 256 * 3), Conv("conv", 3, kernel=3, padding=1)):
     (layer,) = stack.describe((row,), (256, 256, 3)).layers
-    weights = layer.parameters - row.features  # without the biases
-    print(f"{row.name}: {weights:,} weights, {4 * weights / 1e9:.3g} GB in float32")
+    weights[row.name] = layer.parameters - row.features  # without the biases
+    gigabytes = 4 * weights[row.name] / 1e9
+    print(f"{row.name}: {weights[row.name]:,} weights, {gigabytes:.3g} GB in float32")
+
+# %% tags=["check"]
+# The numbers of the text: where one no longer holds, the notebook stops.
+assert weights == {"dense": (256 * 256 * 3) ** 2, "conv": 81}
+assert round(weights["dense"] / 1e10, 2) == 3.87 and round(4 * weights["dense"] / 1e9) == 155
 
 # %% [markdown]
 # And because of what is true of images. A digit that is moved should give the same features, moved. That
@@ -186,7 +193,39 @@ g = jnp.array([[1.0, 2.0], [3.0, 4.0]])[None, ..., None]
 print(max_pool_backward(g, square, window=2)[0, ..., 0])
 
 # %% [markdown]
-# Inside a cell the order does not matter. So a pool forgives a shift, as long as everything stays in its
+# An *average* pool keeps the mean of each cell, and its gradient goes to all values of the cell in equal parts:
+
+# %%
+print(avg_pool(square, 2)[0, ..., 0])
+print(avg_pool_backward(g, square, window=2)[0, ..., 0])
+
+# %% [markdown]
+# Inside a cell the order does not matter, to either pool: sort the values of every cell from large to small, and
+# nothing changes behind it. Move the whole image by one pixel, and values cross from one cell to the next:
+
+
+# %%
+def within_cells(images, order):
+    cells = images.reshape(1, 2, 2, 2, 2, 1).transpose(0, 1, 3, 2, 4, 5).reshape(1, 2, 2, 4, 1)
+    cells = cells[:, :, :, order].reshape(1, 2, 2, 2, 2, 1)
+    return cells.transpose(0, 1, 3, 2, 4, 5).reshape(1, 4, 4, 1)
+
+
+sorted_cells, rolled = within_cells(square, jnp.array([3, 2, 1, 0])), jnp.roll(square, 1, axis=2)
+for name, pool in (("max", max_pool), ("average", avg_pool)):
+    here, inside, along = (pool(x, 2).ravel() for x in (square, sorted_cells, rolled))
+    print(f"{name:7}", here, "sorted", inside, "moved", along)
+
+# %% tags=["check"]
+# The numbers of the text: where one no longer holds, the notebook stops.
+assert sorted_cells[0, :2, :2, 0].tolist() == [[5, 4], [1, 0]]
+for pool in (max_pool, avg_pool):
+    assert (pool(sorted_cells, 2) == pool(square, 2)).all()
+    assert (pool(rolled, 2) != pool(square, 2)).any()
+assert avg_pool(square, 2).ravel().tolist() == [2.5, 4.5, 10.5, 12.5]
+
+# %% [markdown]
+# So a pool forgives a shift, as long as everything stays in its
 # cell, and that is all: it is not invariant to shifts, only less sensitive. How far do the edges of a digit
 # move when the digit does, in units of the distance between two different digits?
 

@@ -21,17 +21,19 @@ def test_the_sizes_of_a_network_are_drawn_to_scale():
     boxes, parameters, *_ = drawn(network.sizes(*described.columns()))
     assert [box.get_height() for box in boxes.patches] == [28, 24, 8, 4, 2, 1, 1]
     assert [text.get_text() for text in boxes.texts][:2] == ["28 x 28 x 1", "24 x 24 x 32"]
-    bars = {
-        round(bar.get_x() + bar.get_width() / 2): bar.get_height() for bar in parameters.patches
-    }
-    assert bars == {1: 832, 3: 51_264, 5: 51_400, 6: 2_010}
+    # A bar is as long as its share: a logarithm has no length.
+    assert parameters.get_yscale() == "linear"
+    assert parameters.get_ylim()[0] == 0
+    shares = 100 * np.array([0, 832, 0, 51_264, 0, 51_400, 2_010]) / 105_506
+    np.testing.assert_allclose([bar.get_height() for bar in parameters.patches], shares)
     assert parameters.get_title("left") == "parameters: 105,506"
-    assert [text.get_text() for text in parameters.texts] == ["49%"]
+    texts = [text.get_text() for text in parameters.texts]
+    assert texts == ["", "1 %", "", "49 %", "", "49 %", "2 %"]
 
 
 def test_the_picture_of_a_single_layer():
     _, bars = drawn(network.sizes({"dense": (3,)}, ["dense"], {"parameters": [12]}))
-    assert [text.get_text() for text in bars.texts] == ["100%"]
+    assert [text.get_text() for text in bars.texts] == ["100 %"]
 
 
 def test_filters_show_their_weights_as_fractions():
@@ -84,6 +86,14 @@ def test_errors_by_epoch():
     means = [line.get_ydata() for line in ax.lines if line.get_linewidth() == 1.8]
     np.testing.assert_allclose(means, [[30, 10], [30, 20]])
     assert [text.get_text() for text in ax.texts] == ["aim"]
+
+
+def test_an_axis_of_errors_has_a_label_at_both_ends():
+    errors = {"train": np.array([[0.33, 0.03]]), "test": np.array([[0.066, 0.026]])}
+    (ax,) = drawn(classification.learning(np.array([1, 2]), errors))
+    labels = [text.get_text() for text in ax.get_yticklabels()]
+    assert labels == ["2", "5", "10", "20", "50"]
+    assert ax.get_ylim() == (2, 50)
 
 
 def test_one_epoch_is_a_point():

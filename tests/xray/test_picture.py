@@ -100,6 +100,32 @@ def test_each_branch_of_a_fan_out_shows_its_part_and_the_node_their_sum():
     assert ">−3 + 1 = −2<" in svg
 
 
+def test_a_part_stands_on_a_plate_as_wide_as_its_text_so_that_its_line_is_no_minus():
+    svg = xray.xray(lambda x: -3 * x + x, 1.0).to_svg()
+    plates = re.findall(
+        r'<rect class="plate" x="([-\d.]+)" y="([-\d.]+)" width="([-\d.]+)" height="([-\d.]+)"'
+        r' rx="7"/><text class="part" x="([-\d.]+)" y="([-\d.]+)">([^<]*)<',
+        svg,
+    )
+    assert sorted(plate[-1] for plate in plates) == ["1", "−3"]
+    for *numbers, text in plates:
+        left, top, width, height, x, y = map(float, numbers)
+        assert left + width / 2 == pytest.approx(x, abs=0.2)
+        assert top < y < top + height
+        assert width > 5 * len(text)
+
+
+def plus(x):
+    return jnp.tanh(x) + 1
+
+
+def test_two_calls_of_a_function_on_one_line_are_two_groups():
+    root, _ = tree(xray.xray(lambda x: plus(plus(x)), 0.5).record)
+    calls = [child for child in root.children if isinstance(child, Group)]
+    assert [call.name for call in calls] == ["plus", "plus"]
+    assert not set(calls[0].nodes()) & set(calls[1].nodes())
+
+
 def test_arguments_parameters_and_constants_are_told_apart():
     report = xray.xray(lambda p, x: jnp.sum(p["w"] * x + 3.0), {"w": jnp.ones(3)}, jnp.ones(3))
     svg = ET.fromstring(report.to_svg())

@@ -12,6 +12,8 @@ from chainrule.plots.style import COLORS, CYCLE, GREY, VERMILLION, grid, styled
 __all__ = ["confusion", "learning", "mistakes"]
 __dir__ = __all__.copy
 
+_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)  # of an axis of errors, in %
+
 
 @styled
 def learning(
@@ -49,8 +51,11 @@ def learning(
         ax.text(epochs[-1], 100 * error, name, ha="right", va="bottom")
     ax.set_yscale("log")
     low, high = ax.get_ylim()
-    ticks = [t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50) if low <= t <= high]
-    ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
+    low = max((tick for tick in _TICKS if tick <= low), default=low)  # a label at both ends
+    high = min((tick for tick in _TICKS if tick >= high), default=high)
+    ticks = [tick for tick in _TICKS if low <= tick <= high]
+    ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.set_ylim(low, high)
     ax.minorticks_off()
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     ax.set_xlabel("epochs")

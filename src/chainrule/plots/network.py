@@ -27,7 +27,8 @@ def sizes(
       outputs: the name of every layer to the shape of what it hands on, ``(rows, ..., channels)``;
         the first one is the input.
       kinds: what each of them is, the layers of a kind have one colour.
-      costs: what is counted to its number for each of them; 0 is left out.
+      costs: what is counted to its number for each of them; drawn is each one's share of the sum,
+        with its number from half a per cent on.
 
     Returns:
       The figure.
@@ -78,16 +79,12 @@ def sizes(
     for ax in axes[:, 0]:
         ax.tick_params(axis="x", length=0)
     for ax, (name, numbers) in zip(axes[1:, 0], costs.items(), strict=True):
-        seen = [(x, n) for x, n in enumerate(numbers) if n > 0]
-        ax.bar(*zip(*seen, strict=True), color=[colors[kinds[x]] for x, _ in seen], width=0.7)
-        ax.set_yscale("log")
-        # Room for the bar that costs least, and above the one that costs most for its share.
-        least, most = min(n for _, n in seen), max(n for _, n in seen)
-        ax.set_ylim(least / 4, 4 * most * (most / least) ** 0.25)
-        ax.minorticks_off()
-        ax.set_title(f"{name}: {sum(numbers):,}")
-        x = next(x for x, n in seen if n == most)
-        ax.text(x, most, f"{most / sum(numbers):.0%}", ha="center", va="bottom")
+        shares = 100 * np.asarray(numbers) / (sum(numbers) or 1)
+        bars = ax.bar(range(count), shares, color=[colors[kind] for kind in kinds], width=0.7)
+        ax.bar_label(bars, [f"{share:.0f} %" if share >= 0.5 else "" for share in shares], size=7)
+        top = 1.3 * max(shares.max(), 1)
+        ax.set(ylim=(0, top), yticks=[], title=f"{name}: {sum(numbers):,}")
+        ax.spines["left"].set_visible(False)  # the numbers stand at the bars
     axes[-1, 0].set_xticks(range(count), list(outputs), rotation=90)
     handles = [Patch(color=color, label=kind) for kind, color in colors.items()]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))

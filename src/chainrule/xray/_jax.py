@@ -246,7 +246,7 @@ def functions(eqn: Any) -> tuple[tuple[str, str], ...]:
     They begin with the function that JAX traced.
     """
     own = [f for f in _frames(eqn.source_info.traceback) if not in_library(f.file)]
-    calls = ["", *(frame.at for frame in own)]
+    calls = ["", *(f"{frame.at}:{frame.place}" for frame in own)]  # two may share a line
     names = [printable(frame.function.rpartition(".")[2]) for frame in own]
     return tuple(zip(names, calls, strict=False))
 

@@ -94,9 +94,13 @@ globalThis.draw = (() => {
       const arrow = active // a gradient goes against the arrow of the value
         ? first ? ' marker-start="url(#against)"' : "" : last ? ' marker-end="url(#arrow)"' : "";
       edges.push(`<path class="${kind}" d="${curve(points, down)}"${arrow}/>`);
-      if (label && uses.every(known.edge))
-        labels.push(`<text class="part${bad ? " bad" : ""}" x="${round(label.x)}" y="${round(label.y + 3.5)}">` +
+      if (label && uses.every(known.edge)) { // on a plate, or a line beside it reads as a minus
+        const wide = cards.width(label.text, cards.SIZE.label) + 6;
+        labels.push(`<rect class="plate" x="${round(label.x - wide / 2)}" y="${round(label.y - 7)}" ` +
+          `width="${round(wide)}" height="14" rx="7"/>` +
+          `<text class="part${bad ? " bad" : ""}" x="${round(label.x)}" y="${round(label.y + 3.5)}">` +
           `${escape(label.text)}</text>`);
+      }
     }
     const boxes = drawing.items.filter((item) => item.box).map((item) => card(item, state, known));
     return {
