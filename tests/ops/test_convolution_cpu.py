@@ -262,3 +262,25 @@ def test_the_error_of_minimal_filtering_is_what_is_stated():
         rough = conv(inputs, kernel, padding=1)
     error = float(jnp.abs(rough - exact).max() / jnp.abs(exact).max())
     assert 1e-7 < error < _convolution_cpu._winograd.ERROR
+
+
+@pytest.mark.parametrize(
+    ("wins", "size", "kernel", "settings"),
+    [
+        (True, 48, (3, 3, 128, 128), {"padding": 1}),
+        (False, 48, (5, 5, 128, 128), {"padding": 2}),
+        (False, 48, (3, 3, 128, 128), {"padding": 1, "stride": 2}),
+        (False, 48, (3, 3, 128, 128), {"padding": 1, "dilation": 2}),
+        (False, 48, (3, 3, 64, 128), {"padding": 1}),  # few channels
+        (False, 48, (3, 3, 128, 64), {"padding": 1}),  # few features
+        (False, 12, (3, 3, 128, 128), {"padding": 1}),  # little more than a tile
+    ],
+)
+def test_minimal_filtering_is_for_large_ordinary_convolutions_only(wins, size, kernel, settings):
+    window = windows.place(
+        "conv", (size, size), kernel[:2], **{"stride": 1, "padding": 0, "dilation": 1, **settings}
+    )
+    weights = jax.ShapeDtypeStruct(kernel, jnp.float32)
+    with jax.default_matmul_precision("tensorfloat32"):
+        chosen = _convolution_cpu._minimal_wins.__wrapped__(8, window.outputs, weights, window)
+    assert chosen == wins

@@ -253,3 +253,12 @@ def test_errors_that_differ_in_the_fourth_place_are_one_and_the_first_that_was_t
     other = dataclasses.replace(cure, gradient_error=4e-4)
     assert module._order(cure) == module._order(other)
     assert module._order(cure) < module._order(dataclasses.replace(cure, gradient_error=4e-3))
+
+
+def test_an_index_out_of_range_is_clipped_to_the_last_one():
+    def lookup(table):
+        ids = jnp.array([1, 7])
+        return jnp.sum(jnp.take(table, ids, axis=0) ** 2)
+
+    found = xray.xray(lookup, jnp.ones((5, 2))).nonfinite().cures()
+    assert any("jnp.clip(ids, 0, 4)" in cure.text for cure in found)

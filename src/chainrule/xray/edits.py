@@ -219,7 +219,7 @@ def _numbers(graph: Graph, node: Vertex) -> dict[str, Any]:
     found = {"eps": float(about.eps), "tiny": 1.01 * float(about.smallest_normal), "small": small}
     found |= {
         "low": float(about.min),
-        "top": math.log(float(about.max)) - 1,
+        "top": math.log(about.max) - 1,
         "ridge": float(about.eps) ** 0.5,
     }
     if node.op == "integer_pow":
