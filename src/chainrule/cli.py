@@ -134,7 +134,7 @@ COMMANDS: Mapping[str, Command | tuple[str, Mapping[str, Command]]] = {
         },
     ),
     "xray": Command(
-        "where the NaNs of a JAX function are born; its values and gradients as a page",
+        "where NaNs are born in a JAX function and gradients die; both on a page",
         "chainrule.runs.command:xray",
         (
             _argument(

@@ -40,6 +40,25 @@ def test_the_table_comes_after_the_births_when_it_is_asked_for(file, capsys, mon
     assert max(map(len, table.splitlines())) == 60
 
 
+def test_where_gradients_die_comes_after_the_births(tmp_path, capsys):
+    path = tmp_path / "steps.py"
+    path.write_text(
+        "import jax.numpy as jnp\n"
+        "def loss(w, v):\n"
+        "    return jnp.sum(jnp.sqrt(v) + jnp.round(w))\n"
+        "def example_args():\n    return jnp.ones(3), jnp.zeros(3)\n"
+    )
+    report = command.run(f"{path}:loss")
+    births, _, deaths = capsys.readouterr().out.partition("\n\nwrite instead:")
+    assert "Inf born backward in sqrt" in births
+    assert "dies" not in births
+    assert f"\n\n{path}:3 (loss)\n  the gradient dies in round (3 elements)\n" in deaths
+    assert deaths.endswith("\n\nexactly 0 is the gradient of w\n")
+    kept = command.files(report)
+    assert "\n\nsteps.py:3 (loss)\n  the gradient dies in round" in kept["report.txt"]
+    assert str(tmp_path) not in kept["xray.html"]
+
+
 def test_something_bad_fails_where_it_reaches_the_end_or_is_lost_on_the_way(tmp_path, capsys):
     path = tmp_path / "three.py"
     path.write_text(

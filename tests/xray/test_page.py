@@ -153,6 +153,22 @@ def test_the_panel_holds_the_uses_their_sum_and_the_births(visit):
     assert 0 in [slot.node for slot in found.node(page.inner_text("#panel h2")).inputs]
 
 
+def test_where_gradients_die_is_marked_and_listed(visit):
+    report = xray.xray(lambda w, v: jnp.sum(jnp.round(w) * v), jnp.ones(2), jnp.ones(2))
+    assert "gradient dies in" not in report.to_html()  # it was not asked
+    report.deaths()
+    page = visit(report.to_html())
+    (mark,) = page.locator("#view .died").all()
+    assert mark.get_attribute("data-id") == f"n{report.node('round_2').index}"
+    assert "gradient dies" in mark.text_content()
+    (said,) = page.locator("#panel section.died .row").all_inner_texts()[:1]
+    assert said == "the gradient dies in round (2 elements)"
+    page.click("#panel section.died .link")
+    assert page.inner_text("#panel h2") == "round_2"
+    assert "no gradient gets to: w (all of 2)" in page.inner_text("#panel")
+    assert page.locator("#view .died").count() == 1
+
+
 def test_births_stand_in_the_order_of_the_text_each_beside_its_node(visit):
     def f(x, y):
         masked = jax.lax.stop_gradient(jnp.where(x > 0, 1 / x, 2.0))
@@ -167,8 +183,8 @@ def test_births_stand_in_the_order_of_the_text_each_beside_its_node(visit):
     shown = page.locator("#panel .place, #panel .row, #panel .end").all_inner_texts()
     told = [line.strip() for line in said.splitlines() if line]
     assert told.pop() == "cures() tries what to write instead"  # which a page cannot
-    assert shown == told
-    links = page.locator("#panel section.birth button")
+    assert shown[: len(told)] == told  # the deaths of gradients come below
+    links = page.locator("#panel section.bad button")
     named = [found.node(text).op for text in links.all_inner_texts()]
     assert named == ["log", *(b.op for b in births if b.phase == "backward"), "input", "div"]
     links.nth(links.count() - 2).click()

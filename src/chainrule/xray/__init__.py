@@ -1,4 +1,4 @@
-"""X-ray: any JAX program as values and gradients, in tables and pictures; where NaNs are born."""
+"""X-ray: any JAX program as values and gradients; where NaNs are born and gradients die."""
 
 from chainrule.xray.probing import probe
 from chainrule.xray.record import Edge, Entry, Record

@@ -1,4 +1,4 @@
-"""``chainrule xray FILE.py:FUNCTION``: where NaNs are born in a function, and its pictures."""
+"""``chainrule xray FILE.py:FUNCTION``: where NaNs are born, where gradients die, and pictures."""
 
 import dataclasses
 import inspect
@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from chainrule.xray import lookup
-from chainrule.xray.picture import shareable
+from chainrule.xray.picture import shareable, shareable_deaths
 from chainrule.xray.report import Report, xray
 from chainrule.xray.words import shortened
 
@@ -33,7 +33,7 @@ def run(
     keep: Literal["values", "stats"] = "values",
     table: bool = False,
 ) -> Report:
-    """Record a function and print where its NaNs and infinities are born, and what cures them.
+    """Record a function and print where NaNs are born, what cures them, and where gradients die.
 
     Args:
       spec: ``FILE.py:FUNCTION`` or ``package.module:FUNCTION``; see `lookup.function`.
@@ -66,6 +66,8 @@ def run(
     print(dataclasses.replace(report.nonfinite(), attempt=None))  # the cures follow
     if cures := _cures(report):
         print(f"\n{cures}")
+    if deaths := _deaths(report):
+        print(f"\n{deaths}")
     if table:
         Console().print("", report, sep="\n")
     return report
@@ -79,13 +81,21 @@ def failed(report: Report) -> bool:
 
 def files(report: Report) -> dict[str, str]:
     """Return the files that keep a report, without the folders of this machine: name to text."""
-    said = str(shareable(report.nonfinite()))
+    parts = str(shareable(report.nonfinite())), _cures(report), _deaths(report, True), str(report)
     return {
         "xray.html": report.to_html(),
         "graph.svg": report.to_svg(),
         "graph.dot": report.to_dot(),
-        "report.txt": "\n\n".join(filter(None, (said, _cures(report), str(report)))) + "\n",
+        "report.txt": "\n\n".join(filter(None, parts)) + "\n",
     }
+
+
+def _deaths(report: Report, shared: bool = False) -> str:
+    """Return where gradients die; "" where no argument lacks one."""
+    if not report.record.wanted:
+        return ""
+    found = report.deaths()
+    return str(shareable_deaths(found) if shared else found) if found.matter else ""
 
 
 def _cures(report: Report) -> str:

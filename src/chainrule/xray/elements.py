@@ -6,7 +6,7 @@ import numpy as np
 
 from chainrule.xray.stats import Stats
 
-__all__ = ["Bad", "element_at", "fits", "numbers", "text"]
+__all__ = ["Bad", "element_at", "fits", "numbers", "plain", "text"]
 __dir__ = __all__.copy
 
 
@@ -31,8 +31,11 @@ class Bad:
 
 def numbers(x: Any) -> np.ndarray | None:
     """Return the array as NumPy knows it, floats unknown to it widened; None for keys."""
-    if "key<" in str(getattr(x, "dtype", "")):
-        return None
+    return None if "key<" in str(getattr(x, "dtype", "")) else plain(x)
+
+
+def plain(x: Any) -> np.ndarray:
+    """Return an array of numbers as NumPy knows it, floats unknown to it widened."""
     array = np.asarray(x)
     return array if array.dtype.kind in "fcbiu" else array.astype(np.float32)
 

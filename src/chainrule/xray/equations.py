@@ -118,7 +118,8 @@ def _scalar(x: object) -> float | None:
     if isinstance(x, Stats):
         return float(x.mean) if x.shape == () and not x.nans + x.infs else None
     shape = getattr(x, "shape", ()) if x is not None else None
-    if shape != () or isinstance(x, complex) or "key" in str(getattr(x, "dtype", "")):
+    kind = str(getattr(x, "dtype", type(x).__name__))
+    if shape != () or "complex" in kind or "key" in kind:
         return None
     return float(x)  # type: ignore[arg-type]
 

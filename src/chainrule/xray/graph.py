@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -245,9 +245,9 @@ def differentiable(aval: Any) -> bool:
     return bool(jnp.issubdtype(aval.dtype, jnp.inexact))
 
 
-def active(graph: Graph, wanted: Sequence[int]) -> set[Slot]:
-    """Return the slots between the wanted inputs and the results, where gradients flow."""
-    forward = {Slot(i, 0) for i in wanted}
+def active(graph: Graph, wanted: Sequence[int], also: Collection[Slot] = ()) -> set[Slot]:
+    """Return the slots between the wanted inputs, and others, and the results."""
+    forward = {Slot(i, 0) for i in wanted} | set(also)
     for i, node in enumerate(graph.nodes):
         # jax.grad stops there, and so never asks what lies before for a derivative.
         if not node.known.flat and any(slot in forward for slot in node.inputs):

@@ -1,6 +1,6 @@
 """Forward values and backward cotangents of a graph, in one traceable sweep each."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -44,6 +44,7 @@ def run(
     *,
     operators: Mapping[int, Operator] | None = None,
     before: Numbers | None = None,
+    also: Collection[Slot] = (),
 ) -> Numbers:
     """Run a graph forward and backward.
 
@@ -56,11 +57,12 @@ def run(
       operators: what stands in for the operators of some nodes, by their numbers.
       before: the numbers of a run without stand-ins on the same arguments, every contribution
         included: what the stand-ins cannot change is taken from there. None computes everything.
+      also: what else to differentiate with respect to, where JAX has no reason to.
 
     Returns:
       Values, cotangents and contributions per node.
     """
-    flowing = active(graph, wanted)
+    flowing = active(graph, wanted, also)
     operators = operators or {}
     everything = set(range(len(graph.nodes)))
     below, around = (everything, everything) if before is None else _affected(graph, operators)

@@ -6,6 +6,7 @@ from typing import Any, Literal, TypedDict
 
 from chainrule.xray.births import Birth, Cures, Datum, Nonfinite
 from chainrule.xray.cells import Cell, cell
+from chainrule.xray.deaths import Deaths
 from chainrule.xray.equations import Equation, equation
 from chainrule.xray.graph import Slot
 from chainrule.xray.groups import Group, tree
@@ -25,7 +26,9 @@ __all__ = [
     "Wire",
     "picture",
     "shareable",
+    "shareable_deaths",
     "with_cures",
+    "with_deaths",
 ]
 __dir__ = __all__.copy
 
@@ -72,6 +75,7 @@ class Box(TypedDict):
       group: the number of the group that it stands in, None outside all of them.
       scope: the name of a scope that it has for itself.
       births: of NaN and Inf.
+      deaths: of gradients.
     """
 
     id: int
@@ -94,6 +98,7 @@ class Box(TypedDict):
     group: int | None
     scope: str
     births: list[Mark]
+    deaths: list[str]
 
 
 class Wire(TypedDict):
@@ -137,11 +142,11 @@ class Frame(TypedDict):
 
 
 class Paragraph(TypedDict):
-    """A part of what is said of NaN and Inf.
+    """A part of what is said of NaN and Inf, or of gradients that die.
 
     Attributes:
       text: the part.
-      node: the number of the node that it is about: of a birth, or of bad data; else None.
+      node: the number of the node that it is about: of a birth, a death or bad data; else None.
     """
 
     text: str
@@ -160,6 +165,7 @@ class Picture(TypedDict):
       steps: the numbers of the operators in the order of the backward pass.
       nonfinite: what is said of NaN and Inf, in the order of the text; empty without one.
       cures: what was tried against them, the best first; empty before.
+      deaths: what is said of gradients that die; empty where no argument lacks one.
     """
 
     title: str
@@ -170,6 +176,7 @@ class Picture(TypedDict):
     steps: list[int]
     nonfinite: list[Paragraph]
     cures: list[Paragraph]
+    deaths: list[Paragraph]
 
 
 def picture(record: Record, found: Nonfinite | None = None) -> Picture:
@@ -213,6 +220,7 @@ def picture(record: Record, found: Nonfinite | None = None) -> Picture:
         "steps": [node["id"] for node in reversed(nodes) if node["backward"]],
         "nonfinite": _paragraphs(record, found) if found else [],
         "cures": [],
+        "deaths": [],
     }
 
 
@@ -222,6 +230,31 @@ def with_cures(data: Picture, record: Record, cures: Cures) -> Picture:
         {"text": str(cure), "node": _node(record, cure.birth)} for cure in cures
     ]
     return {**data, "cures": rows or [{"text": str(cures), "node": None}]}
+
+
+def with_deaths(data: Picture, deaths: Deaths) -> Picture:
+    """Return a picture whose nodes are marked where the gradient of an argument dies."""
+    if not deaths.matter:
+        return data
+    deaths = shareable_deaths(deaths)
+    rows: list[Paragraph] = [
+        {"text": text, "node": None if one is None else one.node} for text, one in deaths.paragraphs
+    ]
+    marks: dict[int, list[str]] = {}
+    for death in deaths.found:
+        if not death.harmless:
+            marks.setdefault(death.node, []).append(str(death))
+    nodes: list[Box] = [{**box, "deaths": marks.get(box["id"], [])} for box in data["nodes"]]
+    return {**data, "nodes": nodes, "deaths": rows}
+
+
+def shareable_deaths(deaths: Deaths) -> Deaths:
+    """Return deaths as they are passed on: no line names a folder of this machine."""
+    found = [
+        dataclasses.replace(one, line=nearby(one.line), within=nearby(one.within))
+        for one in deaths.found
+    ]
+    return dataclasses.replace(deaths, found=tuple(found))
 
 
 def shareable(found: Nonfinite) -> Nonfinite:
@@ -273,6 +306,7 @@ def _box(record: Record, node: Entry, group: int | None, scope: str, births: lis
         "group": group,
         "scope": scope,
         "births": births,
+        "deaths": [],
     }
 
 

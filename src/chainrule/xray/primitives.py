@@ -43,6 +43,7 @@ class Primitive:
       ends: the smallest and the largest value of a squashing activation function.
       singular: whether there are points where it is infinite or undefined.
       of_matrix: whether it is infinite or undefined for a singular matrix, its first input.
+      stops: why no gradient passes it, whatever its inputs are.
       forward: the known cases in which its value becomes NaN or Inf.
       backward: the known cases in which its gradient does.
     """
@@ -61,6 +62,7 @@ class Primitive:
     ends: tuple[float, float] | None = None
     singular: bool = False
     of_matrix: bool = False
+    stops: str = ""
     forward: tuple[Case, ...] = ()
     backward: tuple[Case, ...] = ()
 
@@ -98,6 +100,9 @@ _BEYOND_ENDS = Case(always, "the argument {x} is at or beyond the ends of [-1, 1
 _AT_ENDS = Case(
     first(-1, 1), "at the ends of [-1, 1] the derivative 1 / sqrt(1 - x**2) is inf (x = {x})"
 )
+_STEP = "it jumps from step to step: between them its derivative is 0"
+_POSITION = "a position only jumps when the numbers change: its derivative is 0"
+_COMPARISON = "a comparison is true or false, and only jumps: its derivative is 0"
 _EQUAL_EIGENVALUES = Case(
     always, "equal eigenvalues: the derivative of the vectors divides by their difference"
 )
@@ -118,7 +123,7 @@ PRIMITIVES: dict[str, Primitive] = {
     "rem": Primitive(elementwise=True, singular=True, forward=(_DIVISION,)),
     "neg": Primitive("−a", ("−g",), "−x", elementwise=True),
     "abs": Primitive("|a|", ("g · sign a",), "|x|", elementwise=True),
-    "sign": Primitive("sign a", ("0",), elementwise=True, flat=True),
+    "sign": Primitive("sign a", ("0",), elementwise=True, flat=True, stops=_STEP),
     "max": Primitive("max(a, b)", ("g where a > b, g/2 where equal",
         "g where b > a, g/2 where equal"), elementwise=True),
     "min": Primitive("min(a, b)", ("g where a < b, g/2 where equal",
@@ -129,9 +134,9 @@ PRIMITIVES: dict[str, Primitive] = {
         ("0", "g where a is False", "g where a is True"), "where", keeps_squares=True,
         forward=(
             Case(born_nan, "jnp.where chose a NaN that the program writes out"),)),
-    "floor": Primitive("⌊a⌋", ("0",), elementwise=True, flat=True),
-    "ceil": Primitive("⌈a⌉", ("0",), elementwise=True, flat=True),
-    "round": Primitive("a, rounded", ("0",), elementwise=True, flat=True),
+    "floor": Primitive("⌊a⌋", ("0",), elementwise=True, flat=True, stops=_STEP),
+    "ceil": Primitive("⌈a⌉", ("0",), elementwise=True, flat=True, stops=_STEP),
+    "round": Primitive("a, rounded", ("0",), elementwise=True, flat=True, stops=_STEP),
     "nextafter": Primitive(elementwise=True),
 
     # powers, roots, exponentials, logarithms
@@ -201,7 +206,8 @@ PRIMITIVES: dict[str, Primitive] = {
     "convert_element_type": Primitive("a, as another type", ("g",), "as type", elementwise=True,
         part=True, keeps_squares=True),
     "reduce_precision": Primitive(elementwise=True),
-    "stop_gradient": Primitive("a, its gradient stopped", ("0",), elementwise=True, flat=True),
+    "stop_gradient": Primitive("a, its gradient stopped", ("0",), elementwise=True, flat=True,
+        stops="stop_gradient lets none through"),
     "slice": Primitive("some of a", ("g in that part, 0 elsewhere",), part=True),
     "dynamic_slice": Primitive("some of a", ("g in that part, 0 elsewhere",), part=True),
     "gather": Primitive("elements of a, at b",
@@ -231,6 +237,11 @@ PRIMITIVES: dict[str, Primitive] = {
     "eigh": Primitive(backward=(_EQUAL_EIGENVALUES,)),
     "eig": Primitive(backward=(_EQUAL_EIGENVALUES,)),
     "svd": Primitive(backward=(_EQUAL_EIGENVALUES,)),
+} | {
+    name: Primitive(stops=_COMPARISON)
+    for name in ("eq", "ne", "lt", "le", "gt", "ge", "is_finite")
+} | {
+    name: Primitive(stops=_POSITION) for name in ("argmax", "argmin")
 } | {
     name: Primitive(groups=True)
     for name in ("jit", "pjit", "closed_call", "core_call", "core_closed_call", "remat", "remat2",

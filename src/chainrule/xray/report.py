@@ -13,12 +13,13 @@ from typing import Any, Literal
 from rich.console import Console, ConsoleOptions
 
 from chainrule import _files, _require
-from chainrule.xray import call, draw, flow, inside, nonfinite, shared, table
+from chainrule.xray import call, deaths, draw, flow, inside, nonfinite, shared, table
 from chainrule.xray.births import Nonfinite
+from chainrule.xray.deaths import Deaths
 from chainrule.xray.dot import dot
 from chainrule.xray.flow import Flow
 from chainrule.xray.graph import Slot
-from chainrule.xray.picture import Picture, picture, with_cures
+from chainrule.xray.picture import Picture, picture, with_cures, with_deaths
 from chainrule.xray.record import Edge, Entry, Record
 from chainrule.xray.shared import AllShared
 from chainrule.xray.words import rendered
@@ -147,6 +148,23 @@ class Report:
     def _nonfinite(self) -> Nonfinite:
         return nonfinite.find(self.record)
 
+    def deaths(self) -> Deaths:
+        """Return where gradients die: operators into which one comes and out of which none goes.
+
+        Steps, positions and comparisons, dead ReLUs, saturated tanhs, rejected branches,
+        stop_gradient; each with its line, the share of its elements, why, and which arguments get
+        no gradient because of it. What takes most comes first. What the first call found, the next
+        ones return.
+
+        Raises:
+          ValueError: the record holds no gradients.
+        """
+        return self._deaths
+
+    @functools.cached_property
+    def _deaths(self) -> Deaths:
+        return deaths.find(self.record)
+
     def flow(self) -> Flow:
         """Return per layer and per named scope what goes forward and what comes back.
 
@@ -202,7 +220,8 @@ class Report:
     ) -> str:
         """Return the picture as a page that zooms, opens groups, searches and goes backward.
 
-        Beside it stands what `nonfinite` says, and what its ``cures()`` found if they were tried.
+        Beside it stands what `nonfinite` says; what its ``cures()`` and `deaths` found, if they
+        were called.
 
         Args:
           open: the groups that are open at first, as for `to_svg`.
@@ -214,6 +233,8 @@ class Report:
         data, cures = self._picture, self.nonfinite().known_cures
         if cures is not None:
             data = with_cures(data, self.record, cures)
+        if "_deaths" in self.__dict__:
+            data = with_deaths(data, self.deaths())
         return draw.html(data, open, direction)
 
     def to_dot(self) -> str:

@@ -2,7 +2,7 @@
 // The card of a box: its lines of text and heat-maps, from the value above to the gradient below,
 // and its size. Widths of letters are Helvetica's, as there may be no document to measure them.
 globalThis.cards = (() => {
-  const SIZE = { value: 11, name: 13, small: 9.5, gradient: 11, birth: 10.5, title: 11, label: 10 };
+  const SIZE = { value: 11, name: 13, small: 9.5, gradient: 11, birth: 10.5, death: 10.5, title: 11, label: 10 };
   const PAD = 9, LEAD = 1.32, PIXELS = [90, 150];
 
   // Helvetica's widths in thousandths of the size; any other letter gets an average width.
@@ -46,6 +46,7 @@ globalThis.cards = (() => {
     else cell(main?.gradient, "gradient", main);
     const born = new Set(box.members.flatMap((n) => n.births.map((b) => `${b.kind} born ${b.phase}`)));
     for (const text of born) row(text, "birth");
+    if (box.members.some((n) => n.deaths.length)) row("gradient dies", "death");
     return rows;
   }
 
@@ -76,7 +77,7 @@ globalThis.cards = (() => {
       } else {
         const kind = row.kind.split(" ")[0];
         row.size = SIZE[kind];
-        row.width = width(row.text, row.size, kind === "name" || kind === "birth");
+        row.width = width(row.text, row.size, ["name", "birth", "death"].includes(kind));
         row.high = row.size * LEAD;
       }
       wide = Math.max(wide, row.width);

@@ -39,6 +39,7 @@ globalThis.draw = (() => {
     const classes = ["box", kind];
     if (box.members.some((n) => n.result)) classes.push("result");
     if (box.members.some((n) => n.births.length)) classes.push("born");
+    else if (box.members.some((n) => n.deaths.length)) classes.push("died");
     if (state.selected === box.id) classes.push("selected");
     if (box.members.some((n) => n.id === known.current)) classes.push("current");
     if (state.found && !box.members.some((n) => state.found.includes(n.id))) classes.push("dim");

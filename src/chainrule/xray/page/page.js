@@ -246,6 +246,7 @@
       n.line ? make("p", "line", n.line) : null,
       n.within ? make("p", "line", `inside ${n.within}`) : null,
       ...n.births.map((b) => birth(b.text)),
+      ...n.deaths.map((text) => birth(text)),
       n.forward ? make("p", "equation", n.forward) : null,
       ...n.backward.map((text) => make("p", "equation gradient", text)),
       inputs.length ? from : null,
@@ -260,7 +261,10 @@
   function births() {
     const list = (title, kind, rows) =>
       rows.length ? [make("h3", kind, title), ...rows.map((row) => paragraph(row, kind))] : [];
-    return [...list("not finite", "bad", data.nonfinite), ...list("write instead", "good", data.cures)];
+    return [
+      ...list("not finite", "bad", data.nonfinite), ...list("write instead", "good", data.cures),
+      ...list("where the gradient dies", "died", data.deaths),
+    ];
   }
 
   // Beside a birth, and beside what cures it, stands its node.
