@@ -171,6 +171,45 @@ def test_the_figure_shows_the_numbers():
     assert [tick.get_text() for tick in shares.get_xticklabels()] == ["first", "second"]
 
 
+def test_without_layers_and_scopes_every_operator_has_a_row():
+    flow = xray.xray(lambda w: jnp.sum(jnp.round(w) ** 2), INPUTS).flow()
+    assert [row.name for row in flow.operators] == ["round_1", "integer_pow_2", "reduce_sum_3"]
+    assert flow.zero
+    assert "every gradient is exactly 0: deaths() says where they die" in str(flow)
+    assert str(xray.xray(lambda x: x, 1.0).flow()).strip() == "no operator makes a number"
+    scoped = jax.named_scope("a")(lambda w: jnp.sum(w * 2))
+    flow = xray.xray(scoped, INPUTS).flow()
+    assert ([row.name for row in flow.scopes], flow.operators, flow.zero) == (["a"], (), False)
+
+
+def test_parameters_may_be_plain_arrays():
+    def f(first, bias, second, x):
+        return jnp.sum(jax.nn.relu(x @ first + bias[None, :]) @ second)
+
+    first, second = (PARAMS[name]["kernel"] for name in ("first", "second"))
+    flow = xray.xray(f, first, jnp.array([-9.0, 0.0, 0.0]), second, INPUTS).flow()
+    assert [(row.name, row.samples) for row in flow.layers] == [("first", 3), ("second", None)]
+    assert flow.layers[0].dead == pytest.approx(1 / 3)
+    assert "33 % of 3" in str(flow)
+
+
+def test_a_gradient_explodes_if_it_is_large_and_not_because_the_last_one_is_0():
+    params = {"first": jnp.eye(2), "second": jnp.eye(2), "last": jnp.eye(2)}
+
+    def f(params, scale):
+        h = jnp.ones((1, 2)) @ params["first"]
+        return jnp.sum(h @ params["second"]) * scale + 0.0 * jnp.sum(h @ params["last"])
+
+    flags = lambda scale: [  # noqa: E731
+        row.flags for row in xray.xray(f, params, scale, argnums=0).flow().layers
+    ]
+    assert flags(1.0) == [(), (), ("zero",)]
+    chain = lambda p: jnp.sum(1e-6 * (jnp.ones((1, 2)) @ p["a"] @ p["b"]))  # noqa: E731
+    rows = xray.xray(chain, {"a": jnp.eye(2), "b": 2000 * jnp.eye(2)}).flow().layers
+    assert rows[0].gradient_norm > 1000 * rows[1].gradient_norm
+    assert rows[0].flags == ()  # grown, but not large
+
+
 def test_without_a_layer_there_is_nothing_to_draw():
     flow = xray.xray(lambda x: jnp.sum(x**2), INPUTS).flow()
     assert flow.layers == ()

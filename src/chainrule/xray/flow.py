@@ -9,6 +9,7 @@ from rich.console import Console, ConsoleOptions
 from rich.markup import escape
 from rich.table import Table
 
+from chainrule.xray.arrivals import is_zero
 from chainrule.xray.graph import Slot
 from chainrule.xray.record import Entry, Record
 from chainrule.xray.stats import Stats, is_number
@@ -19,6 +20,7 @@ __dir__ = __all__.copy
 
 VANISHING, EXPLODING = 1e-3, 1e3  #: of the gradient of the last layer
 MANY = 0.5  #: of the units
+LARGE = 1.0  #: the norm of a gradient that explodes, at least
 SATURATED = 0.01  #: so close to the end of its range that at most 4 % of a gradient passes
 
 
@@ -35,13 +37,14 @@ class LayerFlow(NamedTuple):
       weight_norm: Euclidean norm of the parameters that it multiplies with; None of a scope.
       weight_gradient_norm: that of their gradient; None where none flows, and of a scope.
       zeros: share of exact zeros in its output.
-      dead: share of ReLU units (along the last axis) that are 0 on everything in this call; None of
-        other activation functions, and where only statistics are kept.
+      dead: share of ReLU units (along the last axis) that are 0 on all samples of this call; None
+        of other activation functions, and where only statistics are kept.
       saturated: share of the elements of a tanh or sigmoid within a hundredth of an end; None of
         other activation functions, and where only statistics are kept.
-      flags: "vanishing" or "exploding" where the norm of the gradient is below a thousandth or
-        above a thousand times that of the last layer, "not finite", "dead" or "saturated" where
-        half of the units are.
+      flags: "zero" where the gradient is exactly 0, "vanishing" or "exploding" where its norm is
+        below a thousandth or above a thousand times that of the last layer that has one (and above
+        1), "not finite", "dead" or "saturated" where half of the units are.
+      samples: over how many samples a unit is counted as dead; None where none is counted.
     """
 
     name: str
@@ -56,6 +59,7 @@ class LayerFlow(NamedTuple):
     dead: float | None
     saturated: float | None
     flags: tuple[str, ...]
+    samples: int | None = None
 
 
 class Flow(NamedTuple):
@@ -65,10 +69,14 @@ class Flow(NamedTuple):
       layers: in the order of execution, one for every product with a matrix of parameters. A
         layer that is used twice has two rows, one inside a scan has none (record it unrolled).
       scopes: one for every `jax.named_scope`, in the order of their first operators.
+      operators: where there is neither, one for every operator that makes numbers.
+      zero: whether the gradient of every argument is exactly 0.
     """
 
     layers: tuple[LayerFlow, ...]
     scopes: tuple[LayerFlow, ...]
+    operators: tuple[LayerFlow, ...] = ()
+    zero: bool = False
 
     def numbers(self) -> dict[str, float]:
         """Return the layers as one flat record, ``{"gradient_norm/layer1": ..., ...}``."""
@@ -77,9 +85,14 @@ class Flow(NamedTuple):
         return {name: float(value) for name, value in found.items() if value is not None}
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
-        for what, rows in (("layer", self.layers), ("scope", self.scopes)):
+        tables = {"layer": self.layers, "scope": self.scopes, "operator": self.operators}
+        for what, rows in tables.items():
             if rows:
                 yield _table(what, rows)
+        if self.zero:
+            yield "every gradient is exactly 0: deaths() says where they die"
+        elif not any(tables.values()):
+            yield "no operator makes a number"
 
     def __str__(self) -> str:
         return rendered(self)
@@ -97,11 +110,13 @@ class _Search:
         self.whole = record.keep == "values"
 
     def run(self) -> Flow:
-        products = {n.index: w for n in self.nodes if (w := self._weights(n))}
+        products: dict[int, list[Entry]] = {}
         latest: list[int | None] = []  # the layer that a node comes after
         ends: dict[int, Entry] = {}
         for node in self.nodes:
             before = [k for s in node.inputs if (k := latest[s.node]) is not None]
+            if weights := self._weights(node, bool(before)):
+                products[node.index] = weights
             latest.append(node.index if node.index in products else max(before, default=None))
             start = latest[-1]
             if start is not None and start not in ends and self._activates(node, self.nodes[start]):
@@ -114,16 +129,29 @@ class _Search:
             label = f"{name} ({names.count(name)})" if names.count(name) > 1 else name
             end = ends.get(index) or self._biased(node)
             layers.append(self._layer(label, end, weights))
-        return Flow(_flagged(layers), _flagged([self._layer(*s) for s in self._scopes()]))
+        scopes = [self._layer(*scope) for scope in self._scopes()]
+        operators: list[LayerFlow] = []
+        if not layers and not scopes:
+            made = [n for n in self.nodes if n.kind == "operator" and n.avals]
+            operators = [self._layer(n.label, n) for n in made if is_number(n.avals[0])]
+        wanted = [self.nodes[i] for i in self.record.wanted]
+        zero = bool(wanted) and all(not n.note and is_zero(n.cotangent) for n in wanted)
+        return Flow(_flagged(layers), _flagged(scopes), _flagged(operators), zero)
 
-    def _weights(self, node: Entry) -> list[Entry]:
-        """Return the matrices of parameters that a node multiplies with, else nothing."""
+    def _weights(self, node: Entry, later: bool) -> list[Entry]:
+        """Return the matrices of parameters that a node multiplies with, else nothing.
+
+        Args:
+          node: the node.
+          later: whether it comes after another layer.
+        """
         if not (node.known.product or node.custom):
             return []
         sources = [self._source(slot) for slot in node.inputs]
         found = [n for n in sources if n is not None and len(n.avals[0].shape) > 1]
         return [n for n in found if n.kind == "parameter"] or (
-            found[-1:] if node.known.product and len(found) == len(node.inputs) else []
+            # An argument by itself: the second of two, or the one that meets the layer before.
+            found[-1:] if node.known.product and (later or len(found) == len(node.inputs)) else []
         )
 
     def _source(self, slot: Slot) -> Entry | None:
@@ -162,11 +190,10 @@ class _Search:
     def _layer(self, name: str, end: Entry, weights: Sequence[Entry] = ()) -> LayerFlow:
         value, gradient = end.stats(), end.cotangent_stats()
         array = np.asarray(end.value) if self.whole else None
-        dead = saturated = None
+        dead = saturated = samples = None
         if array is not None and array.size and (end.op == "relu" or self._is_maximum(end)):
-            dead = float(
-                (array == 0).reshape(-1, array.shape[-1] if array.ndim else 1).all(0).mean()
-            )
+            units = (array == 0).reshape(-1, array.shape[-1] if array.ndim else 1)
+            dead, samples = float(units.all(0).mean()), len(units)
         if array is not None and array.size and end.known.ends is not None:
             low, high = end.known.ends
             x = array.astype(np.float32)
@@ -189,6 +216,7 @@ class _Search:
             dead=dead,
             saturated=saturated,
             flags=tuple(flags),
+            samples=samples,
         )
 
     def _scopes(self) -> Iterator[tuple[str, Entry]]:
@@ -210,9 +238,9 @@ class _Search:
 
 
 def _flagged(layers: Sequence[LayerFlow]) -> tuple[LayerFlow, ...]:
-    norms = [layer.gradient_norm for layer in layers if layer.gradient_norm is not None]
+    last = next((layer.gradient_norm for layer in reversed(layers) if layer.gradient_norm), 0.0)
     return tuple(
-        layer._replace(flags=(*_course(layer.gradient_norm, norms[-1]), *layer.flags))
+        layer._replace(flags=(*_course(layer.gradient_norm, last), *layer.flags))
         if layer.gradient_norm is not None
         else layer
         for layer in layers
@@ -220,9 +248,9 @@ def _flagged(layers: Sequence[LayerFlow]) -> tuple[LayerFlow, ...]:
 
 
 def _course(norm: float, last: float) -> tuple[str, ...]:
-    if norm <= VANISHING * last:
-        return ("vanishing",)
-    return ("exploding",) if norm > EXPLODING * last else ()
+    if norm <= VANISHING * last or not norm:
+        return ("vanishing",) if norm else ("zero",)
+    return ("exploding",) if norm > max(EXPLODING * last, LARGE) else ()
 
 
 def _zero(x: Any) -> bool:
@@ -245,6 +273,10 @@ def _parent(path: str) -> str:
     return "/".join(names[:-1] or [name for name in names if not name.isdigit()]) or path
 
 
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.0f} %"
+
+
 def _table(what: str, rows: Sequence[LayerFlow]) -> Table:
     table = Table(title=f"flow, per {what}", title_justify="left")
     table.add_column(what, overflow="fold")
@@ -265,10 +297,9 @@ def _table(what: str, rows: Sequence[LayerFlow]) -> Table:
             f"{row.activation_rms:.3g}",
             "" if row.gradient_norm is None else f"{row.gradient_norm:.2e}",
             *([ratio] * weights),
-            *(
-                "" if x is None else f"{100 * x:.0f} %"
-                for x in (row.zeros, row.dead, row.saturated)
-            ),
+            _percent(row.zeros),
+            _percent(row.dead) + (f" of {row.samples} samples" if row.samples else ""),
+            _percent(row.saturated),
             ", ".join(row.flags),
             style="red" if row.flags else None,
         )
