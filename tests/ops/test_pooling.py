@@ -387,7 +387,7 @@ def test_a_window_may_be_as_wide_as_a_long_signal_without_a_table_of_its_taps():
 
 
 def test_the_index_of_minus_infinity_is_that_of_an_input_and_never_of_the_padding():
-    inputs = jnp.full((1, 3, 1), -jnp.inf)
-    _, indices = pooling.max_pool_with_indices(inputs, window=4, stride=1, padding=2)
-    # The windows see inputs 0 and 1, 0 to 2, 0 to 2, 1 and 2: the first of them is named.
-    np.testing.assert_array_equal(indices[0, :, 0], [0, 0, 0, 1])
+    inputs = jnp.full((1, 2, 3, 1), -jnp.inf)
+    _, indices = pooling.max_pool_with_indices(inputs, window=(1, 4), stride=1, padding=(0, 2))
+    # In each row the windows see inputs 0 and 1, 0 to 2, 0 to 2, 1 and 2: the first is named.
+    np.testing.assert_array_equal(indices[0, ..., 0], [[0, 0, 0, 1], [3, 3, 3, 4]])

@@ -212,6 +212,7 @@ def test_the_where_that_rejects_the_element_is_named():
     def f(x):
         root = jnp.sqrt(x)
         other = jnp.where(x < 5, x, 7.0)
+        root = 2 * root + 1
         return jnp.sum(jnp.where(x > 1, root, 0.0)) + jnp.sum(other)  # the trap
 
     (birth,) = found(f, jnp.array([4.0, 0.0])).births

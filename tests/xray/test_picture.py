@@ -339,12 +339,3 @@ def test_what_is_inside_a_node_is_a_picture_too():
     assert ">tanh<" in svg
     steps = picture(inside.record)["nodes"][-1]["value"]["text"]
     assert len(numbers(" ".join(steps))) == 3  # one number a step
-
-
-def test_a_graph_that_is_walked_deeper_than_a_small_stack_is_drawn():
-    def chain(x):
-        for _ in range(120):
-            x = jnp.sin(x)
-        return x
-
-    assert xray.xray(chain, 1.0).to_svg(open="all").count(">sin_") >= 120
