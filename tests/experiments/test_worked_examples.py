@@ -17,6 +17,7 @@ from worked.shapes import SHAPES
 
 from chainrule import runs
 from chainrule.ops.elementary import add, multiply, square
+from tests.experiments import sources
 
 
 def named(attribute):
@@ -120,6 +121,49 @@ def test_what_the_notes_printed_is_as_long_as_there_and_hangs_together():
     for epoch in PERCEPTRON:
         for share, digits in ((epoch.train, 12_665), (epoch.test, 2_115)):
             assert abs(100 * round(share * digits / 100) / digits - share) < 0.005
+
+
+# The page of the book that lists all of the sources.
+
+
+@pytest.fixture(scope="module")
+def listed():
+    return (sources.BOOK / "notes.md").read_text(encoding="utf-8")
+
+
+def test_everything_that_the_page_of_the_sources_names_is_there_with_its_numbers(ran, listed):
+    assert sources.complaints(listed, ran[0].record["results"]) == []
+    assert len(list(sources.table(listed))) > 80
+
+
+def test_every_row_and_erratum_stands_on_the_page_of_the_sources(listed):
+    named = {kind: set() for kind in sources.KINDS}
+    for *_, where in sources.table(listed):
+        for kind, names in sources.places(where):
+            named[kind].add(names[0].replace("\\|", "|"))
+    assert set(sources.ROWS) - {sources.only(name, sources.ROWS) for name in named["row"]} == set()
+    errata_named = {sources.only(name, sources.SLIPS) for name in named["erratum"]}
+    assert set(sources.SLIPS) - errata_named == set()
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "complaint"),
+    [
+        ("0.4246, -0.4246", "0.4246, -0.4264", "nothing gives -0.4264"),
+        ("309 and 333 errors", "308 and 333 errors", "nothing gives 308"),
+        ("1, 4, 16 waves: 16, 64, 256", "1, 4, 16 waves: 16, 64, 258", "nothing gives 258"),
+        ("-0.93 -2.23", "-0.93 2.23", "nothing gives 2.23"),
+        ("row `sum t^2", "row `sum t^3", "0 begin with sum t^3 + sum log u"),
+        ("picture `xor.png`", "picture `xnor.png`", "there is no xnor.png"),
+        ("[4, Templates]", "[4, Stencils]", "Stencils"),
+        ("[8, The table](08_vgg16", "[7, The table](08_vgg16", "is not notebook 7, The table"),
+    ],
+)
+def test_a_planted_error_on_the_page_of_the_sources_is_found(ran, listed, right, wrong, complaint):
+    assert listed.count(right) == 1
+    found = sources.complaints(listed.replace(right, wrong), ran[0].record["results"])
+    assert len(found) == 1
+    assert found[0].endswith(complaint)
 
 
 # Those of the slips whose right numbers nobody printed.
