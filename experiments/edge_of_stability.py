@@ -9,12 +9,17 @@ the largest eigenvalue of the Hessian is 2 / eta, and stays there while the loss
 
     python experiments/edge_of_stability.py
     python experiments/edge_of_stability.py --steps 4000 --seeds 1
+    python experiments/edge_of_stability.py --samples 1000 --etas 0.02 0.05 --steps 3000 --every 50
+
+The last one descends on digits instead: 784-200-200-10, tanh, half the squared distance from the
+class's unit vector, mean over the digits, drawn as PyTorch draws.
 """
 
 import dataclasses
 import functools
 import pathlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +27,9 @@ import numpy as np
 import optax
 from rich.console import Console
 from rich.table import Table
-from settings import Count, Positive, Repeated, command
+from settings import Count, OnDigits, Positive, Repeated, Some, command
 
-from chainrule import descent, losses, runs
+from chainrule import data, descent, losses, runs
 from chainrule.models import mlp
 from chainrule.plots import descent as plots
 
@@ -32,7 +37,7 @@ GAIN = 1.9  # of the first layer's kernel
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(Repeated):
+class Config(OnDigits, Repeated):
     """The settings of the run."""
 
     degrees: tuple[Count, ...] = (4, 5)
@@ -53,25 +58,48 @@ class Config(Repeated):
     """Points on [-1, 1], both ends among them."""
     hidden: Count = 100
     """Hidden units."""
+    samples: Some = 0
+    """Take so many digits, the first ones, in place of the polynomials, and plain descent alone."""
+
+
+class Problem(NamedTuple):
+    """What is descended on.
+
+    Attributes:
+      name: for tables.
+      loss: of the parameters.
+      draw: from a seed to the start.
+    """
+
+    name: str
+    loss: Callable[[Any], jax.Array]
+    draw: Callable[[int], mlp.Params]
 
 
 def main(config: Config) -> pathlib.Path:
     """Run the experiment and return its run folder."""
     table = Table(title="sharpness over its critical value, mean of the second half")
-    for column in ("polynomial", "optimizer", "ratio of each seed", "final loss, median"):
+    for column in ("problem", "optimizer", "ratio of each seed", "final loss, median"):
         table.add_column(column)
     with config.start("edge_of_stability", about=__doc__) as run:
-        plain = [(k, "plain", eta) for k in config.degrees for eta in config.etas]
-        adam = [(config.degrees[-1], "Adam", eta) for eta in config.adam_etas]
-        for name, lanes in (("plain", plain), ("adam", adam)):
+        if config.samples:
+            problems = [digits(config, run)]
+        else:
+            draw = functools.partial(init, config)
+            problems = [Problem(f"T{k}", problem(config, k), draw) for k in config.degrees]
+        lanes = {"plain": [(one, "plain", eta) for one in problems for eta in config.etas]}
+        if not config.samples:
+            lanes["adam"] = [(problems[-1], "Adam", eta) for eta in config.adam_etas]
+        for name, kind in lanes.items():
             found = {
-                f"T{k}, $\\eta$ = {eta:g}": _lane(config, run, table, k, optimizer, eta)
-                for k, optimizer, eta in lanes
+                f"{lane[0].name}, $\\eta$ = {lane[2]:g}": _lane(config, run, table, *lane)
+                for lane in kind
             }
             at = np.arange(0, config.steps + 1, config.every)
             label = "sharpness / critical" if name == "plain" else "preconditioned / critical"
             run.save_figure(name, plots.readings(at, found, ylabel=label))
-        _count_divergences(config, run)
+        if not config.samples:
+            _count_divergences(config, run)
     Console().print(table)
     return run.path
 
@@ -100,23 +128,43 @@ def init(config: Config, seed: int) -> mlp.Params:
     return params
 
 
+def digits(config: Config, run: runs.Run) -> Problem:
+    """Return the network of ten classes on the first digits."""
+    chosen = data.first(config.digits("train"), config.samples)
+    run.note(data=chosen.provenance.to_dict())
+    inputs = jnp.asarray(data.standardize(chosen.images).inputs)
+    targets = jax.nn.one_hot(jnp.asarray(chosen.labels), 10)
+
+    def loss(params: Any) -> jax.Array:
+        outputs = mlp.apply(params, inputs, activation=jnp.tanh)
+        return 10 * losses.squared_error(outputs, targets) / 2
+
+    sizes = (inputs.shape[1], 200, 200, 10)
+    return Problem(
+        f"{config.samples} digits", loss, lambda seed: mlp.init(jax.random.key(seed), sizes)
+    )
+
+
 def _lane(
-    config: Config, run: runs.Run, table: Table, degree: int, optimizer: str, eta: float
+    config: Config, run: runs.Run, table: Table, one: Problem, optimizer: str, eta: float
 ) -> np.ndarray:
     """Watch a descent from every seed; return the ratios, ``[seeds, readings]``."""
-    loss = problem(config, degree)
     made = optax.sgd(eta) if optimizer == "plain" else optax.adam(eta)
-    watch = functools.partial(descent.watch, loss, every=config.every)
-    found = [watch(init(config, seed), made, config.steps) for seed in config.every_seed]
-    ratios = np.stack([np.asarray(one.ratio) for one in found])
+    watch = functools.partial(descent.watch, one.loss, every=config.every)
+    found = [watch(one.draw(seed), made, config.steps) for seed in config.every_seed]
+    ratios = np.stack([np.asarray(watched.ratio) for watched in found])
     means = ratios[:, ratios.shape[1] // 2 :].mean(axis=1)
-    final = float(np.median([one.trace.loss[-1] for one in found]))
-    name = f"T{degree}, {optimizer}, eta {eta:g}"
+    final = float(np.median([watched.trace.loss[-1] for watched in found]))
+    name = f"{one.name}, {optimizer}, eta {eta:g}"
     run.result(f"{name}: ratio in the second half, median", np.median(means), 1.0)
     run.result(f"{name}: ratio in the second half, range", [means.min(), means.max()])
+    if optimizer == "plain":
+        run.result(f"{name}: ratio at the start, of each seed", ratios[:, 0], per="seed")
+    first = [int(np.argmax(row >= 1)) * config.every if (row >= 1).any() else -1 for row in ratios]
+    run.result(f"{name}: steps to a ratio of 1, of each seed", first, per="seed")
     run.result(f"{name}: final loss, median", final)
     table.add_row(
-        f"T{degree}", f"{optimizer}, {eta:g}", ", ".join(f"{m:.3f}" for m in means), f"{final:.2g}"
+        one.name, f"{optimizer}, {eta:g}", ", ".join(f"{m:.3f}" for m in means), f"{final:.2g}"
     )
     return ratios
 

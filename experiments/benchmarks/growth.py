@@ -16,9 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import timing
 from descents import notes
 from harness import Scale, child, operations
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
+import timing
 
 from chainrule import descent, landscapes, losses, training, xray
 from chainrule.data.batches import Batches

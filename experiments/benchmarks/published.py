@@ -29,6 +29,9 @@ GROWTH = (
     "work, by theory and as XLA counts it."
 )
 
+SURROUNDINGS = ("machine", "threads", "load", "limits", "versions", "commit")
+"""What of a run says where its rows were measured."""
+
 NAMES = {
     "small": "small sweep: 1000 rates, two wells, 1000 steps",
     "sweep": "sweep: 64 rates of the 784-200-1 network, 100 steps",
@@ -63,20 +66,48 @@ def table(results: Mapping[str, Any]) -> str:
             share(row, limits),
         )
         lines.append(f"| {' | '.join(cells)} |")
-    machine, versions = results["machine"], results["versions"]
-    about = ", ".join(f"{name} {number}" for name, number in versions.items())
     lines += [
         "",
-        f"{ROWS} "
-        f"{machine['processor']}, {results['threads']} threads on both sides, load "
-        f"{results['load']:.1f} at the start; products of matrices {limits['gflops']:.0f} GFLOP/s, "
-        f"copying {limits['gigabytes_per_second']:.1f} GB/s, measured in the same run; {about}; "
-        f"commit {results['commit']}.",
+        f"{ROWS} {_surroundings(results)}",
+        *_later(results["rows"]),
         *(line for row in results["rows"] for line in _shown(row)),
         *_where_missed(results["rows"]),
         *_growths(results["growth"]),
     ]
     return "\n".join(lines)
+
+
+def beside(stored: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the results of a whole run with the rows of a later run of some of them.
+
+    Each such row keeps the surroundings that it was measured in.
+    """
+    where = {name: found[name] for name in SURROUNDINGS}
+    new = [row | {"where": where} for row in found["rows"]]
+    names = {row["name"] for row in new}
+    kept = [row for row in stored["rows"] if row["name"] not in names]
+    return {**stored, "rows": kept + new, "growth": found["growth"] or stored["growth"]}
+
+
+def _surroundings(found: Mapping[str, Any]) -> str:
+    limits = found["limits"]
+    about = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
+    return (
+        f"{found['machine']['processor']}, {found['threads']} threads on both sides, load "
+        f"{found['load']:.1f} at the start; products of matrices {limits['gflops']:.0f} GFLOP/s, "
+        f"copying {limits['gigabytes_per_second']:.1f} GB/s, measured in the same run; {about}; "
+        f"commit {found['commit']}."
+    )
+
+
+def _later(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    runs: dict[str, list[str]] = {}
+    for row in rows:
+        if "where" in row:
+            names = runs.setdefault(_surroundings(row["where"]), [])
+            names += [row["name"]] if row["name"] not in names else []
+    for surroundings, names in runs.items():
+        yield from ("", f"In a run of their own: {'; '.join(names)}. {surroundings}")
 
 
 def _head(columns: Sequence[str]) -> list[str]:

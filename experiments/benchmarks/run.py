@@ -3,6 +3,7 @@
     python experiments/benchmarks/run.py
     python experiments/benchmarks/run.py --quick --only LeNet     # or growth
     python experiments/benchmarks/run.py --publish     # into results.json, the book, the README
+    python experiments/benchmarks/run.py --only watch --publish  # these rows, beside the others
 
 Both sides of a row do the same work to the same answer, which is checked first, and alternate; a
 ratio below 1 means that ours is faster. Threads are those of the machine on both sides. The peers
@@ -20,6 +21,7 @@ import time
 from typing import Any
 
 import descents
+import edges
 import graphs_and_records
 import growth
 import jax
@@ -43,7 +45,7 @@ os.environ.setdefault("TORCHINDUCTOR_FORCE_DISABLE_CACHES", "1")
 # By what the names of their rows begin with.
 ROWS = {
     name: rows
-    for module in (starts, descents, shallow, graphs_and_records, networks)
+    for module in (starts, descents, edges, shallow, graphs_and_records, networks)
     for name, rows in module.ROWS.items()
 }
 
@@ -133,8 +135,10 @@ def main(config: Config) -> pathlib.Path:
         "versions": where["versions"] | _versions(),
     }
     if config.publish and not failed:
-        kept = {HERE / "results.json": json.dumps(results, indent=1) + "\n"}
-        for path, text in (kept | published.pages(results, HERE.parents[1])).items():
+        stored = HERE / "results.json"
+        kept = published.beside(json.loads(stored.read_text()), results) if config.only else results
+        texts = {stored: json.dumps(kept, indent=1) + "\n"}
+        for path, text in (texts | published.pages(kept, HERE.parents[1])).items():
             path.write_text(text, encoding="utf-8")
     console.print(published.table(results), soft_wrap=True, markup=False, highlight=False)
     console.print(f"run folder: {run.path}")

@@ -159,6 +159,19 @@ def test_shown_answers_stand_below_the_table():
     assert "work: a little: 0.991, 0.992; someone: 0.990, 0.993." in found
 
 
+def test_rows_of_a_later_run_stand_beside_the_others_with_their_own_surroundings():
+    later = RESULTS | {"rows": [ROW | {"name": "new", "middle": 3.0}], "load": 7.0, "commit": "def"}
+    found = published.beside(RESULTS | {"growth": ["kept"]}, later)
+    assert [row["name"] for row in found["rows"]] == [ROW["name"], "new"]
+    assert (found["growth"], found["load"]) == (["kept"], 0.5)
+    text = published.table(found | {"growth": []})
+    assert "In a run of their own: new. a processor, 2 threads on both sides, load 7.0" in text
+    assert text.count("commit abc.") == text.count("commit def.") == 1
+    again = published.beside(found, later | {"load": 3.0})
+    assert [row["name"] for row in again["rows"]] == [ROW["name"], "new"]
+    assert again["rows"][1]["where"]["load"] == 3.0
+
+
 def test_growth_is_shown_as_exponents_with_the_reason_where_it_is_too_fast(monkeypatch):
     monkeypatch.setattr(published, "FASTER", {"samples": "of the cache."})
     growth = {

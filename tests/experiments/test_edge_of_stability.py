@@ -49,6 +49,31 @@ def test_the_start_is_that_of_the_source():
     np.testing.assert_allclose(loss, np.mean((8 * x**4 - 8 * x**2 + 1) ** 2) / 2, rtol=1e-5)
 
 
+def test_on_digits_plain_descent_alone_is_read(tmp_path, monkeypatch):
+    made, digits = [], edge_of_stability.digits
+    monkeypatch.setattr(edge_of_stability, "digits", lambda *a: made.append(digits(*a)) or made[0])
+    config = edge_of_stability.Config(
+        samples=30, etas=(0.05,), steps=4, every=2, seeds=1, root=tmp_path
+    )
+    loaded = runs.load(edge_of_stability.main(config))
+    (one,) = made
+    assert one.loss(jax.tree.map(jnp.zeros_like, one.draw(0))) == 0.5  # each is 1 from its target
+    assert [kernel.shape for kernel in jax.tree.leaves(one.draw(0))[1::2]] == [
+        (784, 200), (200, 200), (200, 10),
+    ]  # fmt: skip
+    (ratio,) = loaded.record["results"][
+        "30 digits, plain, eta 0.05: ratio at the start, of each seed"
+    ]["value"]
+    flat, unravel = jax.flatten_util.ravel_pytree(one.draw(0))
+    slope, v = jax.grad(lambda w: one.loss(unravel(w))), jnp.ones(flat.size)
+    power = jax.jit(lambda v: jax.jvp(slope, (flat,), (v / jnp.linalg.norm(v),))[1])
+    for _ in range(60):
+        v = power(v)
+    assert ratio == pytest.approx(float(jnp.linalg.norm(v)) * 0.05 / 2, rel=1e-2)
+    assert {path.stem for path in loaded.path.glob("*.png")} == {"plain"}
+    assert loaded.record["data"]["source"] == "embedded"
+
+
 def test_the_catapult_has_its_four_regimes(tmp_path):
     run = catapult.main(catapult.Config(seeds=3, root=tmp_path))
     results = runs.load(run).record["results"]
