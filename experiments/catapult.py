@@ -59,7 +59,9 @@ def main(config: Config) -> pathlib.Path:
         lanes = {
             f"$\\eta\\lambda_0$ = {f:g}": one for f, one in zip(config.factors, loss, strict=True)
         }
-        run.save_figure("loss", plots.losses(lanes, ylabel="loss"))
+        figure = plots.losses(lanes, ylabel="loss")
+        figure.axes[0].get_legend().set_loc("lower left")  # the descents end on the right
+        run.save_figure("loss", figure)
         halves = {name: one / 2 for name, one in zip(lanes, scaled, strict=True)}
         at = np.arange(config.steps + 1)
         run.save_figure("curvature", plots.readings(at, halves, ylabel="$\\eta\\lambda / 2$"))
