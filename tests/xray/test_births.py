@@ -8,6 +8,7 @@ import pytest
 
 from chainrule import xray
 from chainrule.xray.births import Nonfinite
+from chainrule.xray.words import below
 
 X = jnp.array([0.5, -1.5, 2.0])
 
@@ -90,7 +91,7 @@ def test_a_nan_in_the_data_is_named_with_its_index_and_where_it_enters_a_gradien
     assert datum.in_gradient
     assert f"test_births.py:{line(f, '# enters')} " in datum.line
     text = str(nonfinite)
-    assert text.startswith(datum.line)
+    assert text.startswith(below(datum.line))
     assert "NaN in the data enters a gradient here: x at [1]" in text
     cured = lambda w, x: f(w, jnp.where(jnp.isnan(x), 0.0, x))  # noqa: E731
     assert not found(cured, jnp.ones(3), jnp.array([1.0, jnp.nan, 2.0]), argnums=0).reaches
@@ -166,7 +167,7 @@ def test_one_of_two_is_harmless():
     assert flags(nonfinite) == [("div", True, False), ("log", False, False)]
     assert ["masked, harmless" in str(birth) for birth in nonfinite.births] == [True, False]
     assert "the result" in nonfinite.reaches
-    assert str(nonfinite).startswith(nonfinite.births[1].line)
+    assert str(nonfinite).startswith(below(nonfinite.births[1].line))
 
 
 def test_two_that_both_reach_the_result_excuse_each_other_not():
@@ -295,3 +296,57 @@ def test_what_was_in_the_data_stands_before_what_is_harmless():
     assert [birth.harmless for birth in found.births] == [True]
     assert found.ordered == (*found.data, *found.births)
     assert "NaN in the data" in str(found).splitlines()[1]
+
+
+def test_a_file_below_the_working_folder_is_named_from_there(monkeypatch, tmp_path):
+    birth = found(lambda x: jnp.log(x), 0.0).births[0]
+    folder, _, name = birth.line.rpartition("/xray/")
+    monkeypatch.chdir(folder)
+    assert str(birth).startswith(f"xray/{name}\n")
+    monkeypatch.chdir(tmp_path)
+    assert str(birth).startswith(f"{birth.line}\n")
+
+
+# --- what stays inside loops ----------------------------------------------------------------------
+
+
+def hidden(w, x):
+    def step(c, a):
+        bad = jnp.log(jax.lax.stop_gradient(a) * 0)  # inside
+        return c * w + jnp.where(a > -9, a, bad), None
+
+    return jax.lax.scan(step, 0.0, x)[0]
+
+
+def test_what_is_born_in_a_loop_and_never_leaves_it_is_found():
+    nonfinite = found(hidden, 0.5, X)
+    assert flags(nonfinite) == [("log", True, False)]
+    assert f"test_births.py:{line(hidden, '# inside')} " in nonfinite.births[0].line
+    assert nonfinite.reaches == ()
+
+    def lost(x):
+        return jax.lax.scan(lambda c, a: (c + 1 / jnp.exp(a * 200), None), 0.0, x)[0]
+
+    nonfinite = found(lost, jnp.abs(X), gradients=False)
+    assert [birth.op for birth in nonfinite.births] == ["exp"]
+    assert "every value and every gradient is finite" not in str(nonfinite)
+
+
+def test_what_was_not_looked_into_is_not_said_to_be_finite(monkeypatch):
+    def nested(w, x):
+        inner = lambda c, a: jax.lax.fori_loop(0, 2, lambda i, c: c * w + a, c)  # noqa: E731
+        return jax.lax.scan(lambda c, a: (inner(c, a), None), 0.0, x)[0]
+
+    assert "but for what stays inside scan_4 in scan_3" in str(found(nested, 0.5, X))
+    assert "but for what stays inside scan_3" in str(found(hidden, 0.5, X, keep="stats"))
+    monkeypatch.setattr("chainrule.xray.bodies._LARGEST", 64)
+    assert "but for what stays inside scan_3" in str(found(hidden, 0.5, X))
+
+
+def test_in_a_loop_nothing_is_born_of_a_gradient_that_was_not_asked_for():
+    def f(w, x):
+        return jax.lax.scan(lambda c, a: (c * w + jnp.sqrt(a), None), 0.0, x)[0]
+
+    assert not found(f, 0.5, jnp.zeros(3), argnums=0)
+    births = found(f, 0.5, jnp.zeros(3)).births
+    assert [(birth.op, birth.phase) for birth in births] == [("sqrt", "backward")]

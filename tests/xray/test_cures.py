@@ -262,3 +262,23 @@ def test_an_index_out_of_range_is_clipped_to_the_last_one():
 
     found = xray.xray(lookup, jnp.ones((5, 2))).nonfinite().cures()
     assert any("jnp.clip(ids, 0, 4)" in cure.text for cure in found)
+
+
+@pytest.mark.parametrize("solve", [lambda a: jnp.linalg.solve(a, jnp.ones(2)), jnp.linalg.inv])
+def test_a_singular_system_is_cured_where_its_matrix_is_factored(solve):
+    def f(matrix):
+        return jnp.sum(solve(matrix))
+
+    best = xray.xray(f, jnp.array([[1.0, 2.0], [2.0, 4.0]])).nonfinite().cures()[0]
+    assert "0.00035 * jnp.eye(" in best.text
+    ridge = float(jnp.finfo(jnp.float32).eps) ** 0.5
+    with jax.enable_x64(True):
+        shifted = jnp.array([[1.0, 2.0], [2.0, 4.0]], jnp.float64) + ridge * jnp.eye(2)
+        expected = jax.jit(jax.grad(lambda m: jnp.sum(solve(m).astype(jnp.float64))))(shifted)
+    np.testing.assert_allclose(best.grads[0], expected, rtol=1e-2)
+
+
+def test_a_zero_that_is_written_out_is_not_guarded():
+    cures = xray.xray(lambda x: jnp.sum(x / 0.0), jnp.ones(2)).nonfinite().cures()
+    assert not cures
+    assert not cures.tried

@@ -67,6 +67,15 @@ def test_no_scalar_and_no_cotangent():
         xray.xray(jnp.sin, X)
 
 
+def test_a_complex_result_needs_a_cotangent():
+    def f(x):
+        return jax.lax.complex(jnp.zeros(()), jnp.sum(x))
+
+    with pytest.raises(ValueError, match="f returns complex64, and only a real number has a grad"):
+        xray.xray(f, X)
+    assert xray.xray(f, X, cotangent=1j).grads[0].tolist() == [-1.0] * 3
+
+
 def test_several_results_name_has_aux():
     with pytest.raises(ValueError, match="has_aux=True"):
         xray.xray(lambda x: (jnp.sum(x), x), X)
@@ -132,7 +141,7 @@ def test_a_loop_too_long_to_keep(monkeypatch):
     def f(x):
         return jnp.sum(jax.lax.fori_loop(0, 1000, lambda i, c: jnp.sqrt(c) - 1.0, x))
 
-    monkeypatch.setattr("chainrule.xray.inside._LARGEST", 2**12)
+    monkeypatch.setattr("chainrule.xray.bodies._LARGEST", 2**12)
     report = xray.xray(f, jnp.ones(8))
     loop = next(node for node in report.nodes if node.op in ("scan", "while"))
     with pytest.raises(ValueError, match=r"the 1000 steps of .* GiB, more than .*: record a call"):

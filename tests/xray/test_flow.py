@@ -238,3 +238,18 @@ def test_weights_of_zero_have_no_ratio():
     flow = xray.xray(f, zeros, INPUTS, argnums=0).flow()
     assert {row.weight_norm for row in flow.layers} == {0}
     assert not {"inf", "nan"} & set(str(flow).split())
+
+
+def test_layers_under_one_scope_are_named_by_their_parameters():
+    def layer(w, x):
+        with jax.named_scope("Linear"):
+            return jnp.tanh(w @ x)
+
+    def f(params, x):
+        h = jax.vmap(lambda row: layer(params["in"]["w"], row))(x)
+        return jnp.sum(jax.vmap(lambda row: layer(params["out"]["w"], row))(h))
+
+    params = {"in": {"w": jnp.eye(2)}, "out": {"w": jnp.ones((2, 2))}}
+    found = xray.xray(f, params, jnp.ones((3, 2))).flow()
+    assert [layer.name for layer in found.layers] == ["in", "out"]
+    assert [scope.name for scope in found.scopes] == ["Linear"]

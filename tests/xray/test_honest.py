@@ -106,6 +106,21 @@ def test_debug_nans_does_not_stop_it(compiled):
     assert [birth.op for birth in report.nonfinite().births] == ["sqrt"]
 
 
+def test_a_transfer_guard_does_not_stop_it():
+    def f(x):
+        step = lambda c, a: (c + a * np.float32(2), None)  # noqa: E731
+        return jnp.sum(jnp.log(x) * np.arange(3.0)) + jax.lax.scan(step, 0.0, x)[0]
+
+    x = jnp.array([1.0, 2.0, 0.0])
+    with jax.numpy_dtype_promotion("standard"), jax.transfer_guard("disallow"):
+        report = xray.xray(f, x)
+        assert report.nonfinite().births
+        assert report.nonfinite().cures()
+        assert "scan" in str(report)
+        report.open(next(node for node in report.nodes if node.op == "scan"))
+        xray.xray(f, x, keep="stats", compiled=False)
+
+
 @pytest.mark.parametrize("compiled", [True, False])
 def test_one_operator_is_not_rewritten_with_the_next(compiled):
     report = xray.xray(lambda x: jnp.log(jnp.exp(x)), 1000.0, compiled=compiled)

@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from chainrule import xray
+from chainrule.xray.words import below
 
 ZERO = jnp.zeros(3)
 X = jnp.array([0.5, -1.5, 2.0])
@@ -378,7 +379,7 @@ def test_the_line_of_the_birth_is_found(f, args, phase, rule, kind, compiled):
     here = [b for b in found.births if f"{__file__}:{born} ({f.__name__}" in b.line]
     assert any(b.phase == phase for b in here), str(found)
     assert any(_matches(rule, b.cause.reason) for b in here), str(found)
-    assert f"{__file__}:{born} " in str(found)
+    assert f"{below(__file__)}:{born} " in str(found)
     assert ("not compiled" in str(found)) != compiled
 
 

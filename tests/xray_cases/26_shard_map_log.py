@@ -1,7 +1,7 @@
 # SOURCE: jax-ml/jax#26796: shard_map, log of a negative number inside; debug_nans gives no line
 # EXPECT: log of a negative number in the function under shard_map
 # KIND: NaN forward
-# WHY: negative number
+# WHY: outside its domain
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P

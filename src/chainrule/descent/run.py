@@ -12,6 +12,7 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from chainrule import _require
+from chainrule._modules import Fixed, Whole, split
 from chainrule.descent import updates
 from chainrule.descent._arguments import Batch, Loss, checked, shapes
 from chainrule.descent._step import advance, at_step
@@ -43,7 +44,8 @@ def gradient_descent(
 
     Args:
       loss: ``loss(params) -> scalar``, or ``loss(params, batch)`` when ``batch`` is given.
-      params: the start, any pytree of floating-point arrays.
+      params: the start, any pytree of floating-point arrays. What is none in a module, its
+        activation function say, stays as it is.
       optimizer: any optax optimizer, its learning rate baked in.
       steps: how many updates, at least 0.
       batch: a function of the step (an int32 scalar) that returns its mini-batch. It is also called
@@ -67,9 +69,10 @@ def gradient_descent(
       ([8.0, 4.0, 2.0, 1.0], [32.0, 8.0, 2.0, 0.5])
     """
     steps = _require.count("steps", steps, least=0)
+    params, loss, observe, fixed = _without_fixed(params, loss, observe)
     params, optimizer = checked(loss, params, batch), updates.checked(optimizer)
     _check_record(params, steps, 1, record_params, observe)
-    return _single(params, loss, optimizer, steps, batch, record_params, observe)
+    return _whole(fixed, _single(params, loss, optimizer, steps, batch, record_params, observe))
 
 
 def sweep(
@@ -97,7 +100,7 @@ def sweep(
 
     Args:
       loss: ``loss(params) -> scalar``, or ``loss(params, batch)`` when ``batch`` is given.
-      params: the common start, any pytree of floating-point arrays.
+      params: the common start, as for `gradient_descent`.
       etas: the learning rates, positive, a one-dimensional array or sequence.
       steps: how many updates, at least 0.
       optimizer: a function from a learning rate to an optax optimizer.
@@ -123,6 +126,7 @@ def sweep(
       ('descending', 'descending', 'diverged')
     """
     steps = _require.count("steps", steps, least=0)
+    params, loss, observe, fixed = _without_fixed(params, loss, observe)
     params = checked(loss, params, batch)
     cure = "give optax.sgd itself, for example, and the rates as etas"
     _require.function("optimizer", optimizer, "of the learning rate", cure)
@@ -147,7 +151,25 @@ def sweep(
                 f"every learning rate must be positive and finite, but etas holds {bad.tolist()}"
             )
     _check_record(params, steps, etas.size, record_params, observe)
-    return _lanes(params, etas, loss, optimizer, steps, batch, record_params, observe)
+    return _whole(
+        fixed, _lanes(params, etas, loss, optimizer, steps, batch, record_params, observe)
+    )
+
+
+def _without_fixed(params: PyTree, loss: Any, observe: Any) -> tuple[PyTree, Any, Any, Fixed]:
+    """Return what a descent moves of a module, and functions of that; and what stays."""
+    held, fixed = split(params)
+    if not fixed.leaves:
+        return params, loss, observe, fixed
+    # What cannot be called is refused by its name.
+    loss, observe = (Whole(f, (fixed,)) if callable(f) else f for f in (loss, observe))
+    return held, loss, observe, fixed
+
+
+def _whole(fixed: Fixed, trace: Trace) -> Trace:
+    """Return a trace whose parameters have what stays in them."""
+    kept = None if trace.params is None else fixed.whole(trace.params)
+    return trace._replace(params=kept, final_params=fixed.whole(trace.final_params))
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2, 3, 4, 5, 6))

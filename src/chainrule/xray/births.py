@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 from chainrule.xray.causes import Cause
+from chainrule.xray.words import below
 
 __all__ = ["Birth", "Cure", "Cures", "Datum", "Nonfinite", "Tried"]
 __dir__ = __all__.copy
@@ -36,6 +37,8 @@ class Birth:
       in_gradient: whether the operator belongs to a gradient that the function itself computes, by
         `jax.grad` say; then ``line`` is that of the operator it is the gradient of.
       steps: inside a loop the first bad step, in a loop inside a loop the step of each; else ().
+      device: inside a shard_map the first device of its mesh, whose elements ``index`` counts; else
+        None.
     """
 
     node: int
@@ -54,19 +57,22 @@ class Birth:
     lost: bool = False
     steps: tuple[int, ...] = ()
     in_gradient: bool = False
+    device: int | None = None
 
     def __str__(self) -> str:
         step = "".join(
             f" of step {t}" if k else f" at step {t}" for k, t in enumerate(reversed(self.steps))
         )
-        where = step + (f" at {list(self.index)}" if self.index else "")
+        own = "" if self.device is None else "its "
+        where = f" on device {self.device}" * bool(own) + step
+        where += f" at {own}{list(self.index)}" if self.index else ""
         more = f", {self.count} elements" if self.count > 1 else ""
         tags = ("; follows from an infinity before it" if self.follows else "") + (
             "; masked, harmless" if self.harmless else ""
         )
         tags += "; lost: it became a finite number, and the result is wrong" if self.lost else ""
         text = [
-            f"{self.line}",
+            below(self.line),
             f"  {self.kind} born {self._when()} in {self.op}{where}{more}{tags}",
             f"  inputs: {', '.join(self.inputs) or 'none'}",
         ]
@@ -74,7 +80,7 @@ class Birth:
             text.append(f"  incoming gradient: {self.g}")
         text.append(f"  why: {self.cause.reason}")
         if self.within:
-            text.append(f"  inside: {self.within}")
+            text.append(f"  inside: {below(self.within)}")
         return "\n".join(text)
 
     def _when(self) -> str:
@@ -108,7 +114,7 @@ class Datum:
         does = "enters a gradient here" if self.in_gradient else "is first used here"
         return "\n".join(
             [
-                self.line or "in no operator",
+                below(self.line) or "in no operator",
                 f"  {self.kind} in the data {does}: {self.name}{where}{more}",
             ]
         )
@@ -154,7 +160,9 @@ class Cure:
     def __str__(self) -> str:
         if self.next:
             then = self.next[0]
-            return f"{self.text}\n  tried: cured, but then {then.kind} is born at {then.line}"
+            return (
+                f"{self.text}\n  tried: cured, but then {then.kind} is born at {below(then.line)}"
+            )
         values = "what was finite is the same"
         if not self.same:
             values = f"a finite result changes by {self.change:.2g}"
@@ -220,6 +228,8 @@ class Nonfinite:
       reaches: what is bad in the end: "result", or the paths of arguments whose gradient is.
       compiled: whether the call ran as one compiled program.
       data: what is bad in them, one for each.
+      unseen: loops whose steps were not looked at, as nothing bad comes out of them: those inside
+        other loops, and of what is too large or of which only statistics are kept.
       attempt: tries cures on the program; None where nothing can be run again.
       decided: whether it was tried out what is harmless and what is lost; with statistics only it
         cannot be.
@@ -231,6 +241,7 @@ class Nonfinite:
     compiled: bool
     decided: bool = True
     data: tuple[Datum, ...] = ()
+    unseen: tuple[str, ...] = ()
     attempt: Callable[[Callable[[str], None]], Cures] | None = dataclasses.field(
         default=None, repr=False, compare=False
     )
@@ -279,7 +290,8 @@ class Nonfinite:
             else "ran operator by operator, not compiled"
         )
         if not self:
-            return ((f"every value and every gradient is finite; {how}", None),)
+            beyond = f", but for what stays inside {', '.join(self.unseen)}" if self.unseen else ""
+            return ((f"every value and every gradient is finite{beyond}; {how}", None),)
         plain = [self._end(), how]
         if self.arguments:
             plain.insert(0, "not finite before anything ran: " + ", ".join(self.arguments))

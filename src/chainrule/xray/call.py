@@ -12,6 +12,7 @@ import numpy as np
 
 from chainrule import _require
 from chainrule._files import printable
+from chainrule._modules import Fixed, Whole, split
 from chainrule.xray import _jax
 from chainrule.xray.graph import differentiable
 from chainrule.xray.program import program
@@ -21,6 +22,7 @@ __all__ = ["argument_names", "incoming", "record", "trace"]
 __dir__ = __all__.copy
 
 
+@_jax.quiet
 def record(
     f: Callable[..., Any],
     args: Sequence[Any],
@@ -42,10 +44,11 @@ def record(
     if not gradients and cotangent is not None:
         raise ValueError("gradients=False goes forward only: leave cotangent out")
     _check_count(f, args)
+    args, fixed = zip(*map(split, args), strict=True) if args else ((), ())
     named = argument_names(f, args)
     chosen = _wanted(args, argnums)
     wanted = chosen if gradients else ()
-    closed, shapes = trace(f, args)
+    closed, shapes = trace(f, args, fixed)
     result, aux = _parts(shapes, _name(f)) if has_aux else (shapes, ())
     starts: list[Any] = [None] * len(jax.tree.leaves(shapes))
     if gradients:
@@ -111,8 +114,15 @@ def _parts(shapes: Any, name: str) -> tuple[Any, Any]:
     return shapes
 
 
-def trace(f: Callable[..., Any], args: Sequence[Any]) -> tuple[_jax.ClosedJaxpr, Any]:
+def trace(
+    f: Callable[..., Any], args: Sequence[Any], fixed: Sequence[Fixed] = ()
+) -> tuple[_jax.ClosedJaxpr, Any]:
     """Trace a function, and say plainly where that is impossible.
+
+    Args:
+      f: the function.
+      args: its arguments, without what is fixed in them.
+      fixed: of each argument, what is.
 
     Raises:
       ValueError: the function needs the numbers themselves while JAX traces it, returns something
@@ -121,7 +131,7 @@ def trace(f: Callable[..., Any], args: Sequence[Any]) -> tuple[_jax.ClosedJaxpr,
     if hasattr(f, "lower") and hasattr(f, "__wrapped__"):  # jax.jit, whose settings are its own
         f = f.__wrapped__
     try:
-        closed, shapes = _jax.trace(f, args)
+        closed, shapes = _jax.trace(Whole(f, tuple(fixed)), args)
     except (jax.errors.JAXTypeError, jax.errors.JAXIndexError, IndexError) as error:
         if type(error) is IndexError and "static" not in str(error):
             raise  # the user's own
@@ -236,6 +246,11 @@ def incoming(outputs: Any, cotangent: Any, name: str) -> list[Any]:
             raise ValueError(
                 f"{name} returns {shapes}, not one scalar: reduce it, pass has_aux=True "
                 "if it returns (scalar, more), or give cotangent= of the same shape as the result"
+            )
+        if jnp.iscomplexobj(leaves[0]):
+            raise ValueError(
+                f"{name} returns {leaves[0].dtype}, and only a real number has a gradient: return "
+                "its real part or its modulus, or give cotangent="
             )
         return [jnp.ones((), leaves[0].dtype)]
     try:

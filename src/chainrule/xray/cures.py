@@ -17,7 +17,7 @@ import numpy as np
 
 from chainrule.xray import _jax, slopes
 from chainrule.xray.births import Birth, Cure, Cures, Datum, Tried
-from chainrule.xray.edits import Edit, edits, fused
+from chainrule.xray.edits import Edit, edits, factored, fused
 from chainrule.xray.graph import Graph, Vertex
 from chainrule.xray.passes import Operator
 from chainrule.xray.record import Record
@@ -142,6 +142,7 @@ def _branch(operator: Operator, edit: Edit, own: int, first: int, last: int) -> 
     return branch
 
 
+@_jax.quiet
 def find(
     record: Record,
     sites: Sequence[Site],
@@ -189,7 +190,10 @@ def _candidates(record: Record, sites: Sequence[Site]) -> Iterator[_Candidate]:
     for site in sites:
         node, found = site.graph.nodes[site.number], []
         if len(site.place) == 1:
-            found += [((i,), record, record.nodes[i], e) for i, e in fused(record, site.number)]
+            elsewhere = list(fused(record, site.number))
+            for i in factored(record, site.number):
+                elsewhere += [(i, edit) for edit in edits(record, record.nodes[i])]
+            found += [((i,), record, record.nodes[i], edit) for i, edit in elsewhere]
         found += [(site.place, site.graph, node, edit) for edit in edits(site.graph, node)]
         for place, graph, at, edit in found:
             if (place, edit.expression) not in seen and _fits(graph, at, edit):

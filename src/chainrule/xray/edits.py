@@ -13,7 +13,7 @@ import numpy as np
 from chainrule.xray import source
 from chainrule.xray.graph import Graph, Slot, Vertex
 
-__all__ = ["Edit", "edits", "fused"]
+__all__ = ["Edit", "edits", "factored", "fused"]
 __dir__ = __all__.copy
 
 
@@ -74,6 +74,7 @@ _INSTEAD: dict[str, tuple[str, ...]] = {
     "sub": ("jnp.where(x == -jnp.inf, low, x) - jnp.where(y == -jnp.inf, low, y)",),
     "gather": ("f(x, jnp.clip(y, 0, last))", "jnp.nan_to_num(f(x, y))"),
     "cholesky": (f"f({_RIDGE})",),
+    "lu": (f"f({_RIDGE})",),
     "custom": (f"f({_FINITE})", f"f({_RIDGE})"),
 }  # fmt: skip
 _SHOWN = {
@@ -140,6 +141,9 @@ class Edit:
 
 def edits(graph: Graph, node: Vertex) -> Iterator[Edit]:
     """Yield what could stand in for one operator, by itself."""
+    guarded = node.inputs[node.op in ("div", "rem")] if node.inputs else None
+    if guarded is not None and graph.nodes[guarded.node].kind == "constant":
+        return  # what is written out in the program is to be written otherwise, not guarded
     names = _numbers(graph, node)
     operands = source.operands(node.line, node.op)
     shown = {"x": "x", "y": "y"} | dict(zip("xy", operands, strict=False))
@@ -153,6 +157,17 @@ def edits(graph: Graph, node: Vertex) -> Iterator[Edit]:
             takes = "y is the index that" if node.op == "gather" else "x is what"
             text += f"  # for {node.op}" if operands else f"  # {takes} {node.op} takes"
         yield Edit(text, expression, names, {})
+
+
+def factored(graph: Graph, index: int) -> Iterator[int]:
+    """Yield where the matrix of a linear system was factored that an operator solves."""
+    todo = [index] if graph.nodes[index].op == "custom_linear_solve" else []
+    while todo:
+        for slot in graph.nodes[todo.pop()].inputs:
+            node = graph.nodes[slot.node]
+            if node.op == "lu":
+                yield slot.node
+            todo += [slot.node] * node.known.copies
 
 
 def _helps(graph: Graph, node: Vertex, expression: str) -> bool:

@@ -121,10 +121,16 @@ class _Search:
             start = latest[-1]
             if start is not None and start not in ends and self._activates(node, self.nodes[start]):
                 ends[start] = node
+        owners: dict[str, set[str]] = {}  # some libraries have one scope for all layers of a kind
+        for index, weights in products.items():
+            owners.setdefault(self.nodes[index].scope, set()).add(weights[0].name)
         layers, names = [], []
         for index, weights in products.items():
             node = self.nodes[index]
-            name = node.scope or _parent(weights[0].name)
+            # A dotted scope is the class of a layer.
+            own = len(owners[node.scope]) == 1 and "." not in node.scope.rpartition("/")[2]
+            name = node.scope if own else ""
+            name = name or _parent(weights[0].name)
             names.append(name)
             label = f"{name} ({names.count(name)})" if names.count(name) > 1 else name
             end = ends.get(index) or self._biased(node)
@@ -270,6 +276,7 @@ def _parent(path: str) -> str:
     """Return where a parameter belongs: ``params['layer1']['kernel']`` to ``layer1``."""
     keys = re.findall(r"\['?([^\]']+)'?\]|\.(\w+)", path)
     names = [first or second for first, second in keys]
+    names = names[:-1] if names[-1:] == ["value"] else names  # of nnx, inside every parameter
     return "/".join(names[:-1] or [name for name in names if not name.isdigit()]) or path
 
 

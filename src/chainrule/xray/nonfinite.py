@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.xray import cures, primitives
+from chainrule.xray import _jax, cures, primitives
 from chainrule.xray.births import Birth, Cures, Datum, Nonfinite
 from chainrule.xray.causes import Event, explain
 from chainrule.xray.consequences import Spot, Verdict, judge, rejecting
 from chainrule.xray.cures import Site
 from chainrule.xray.elements import Bad, element_at, fits, numbers, text
 from chainrule.xray.evidence import Scene, addition, reason, size
-from chainrule.xray.record import Entry, Record
+from chainrule.xray.record import Device, Entry, Record
 from chainrule.xray.rerun import Place
 from chainrule.xray.search import Found, Search
 
@@ -20,6 +20,7 @@ __all__ = ["find"]
 __dir__ = __all__.copy
 
 
+@_jax.quiet
 def find(record: Record) -> Nonfinite:
     """Return every birth of a NaN or an Inf in a record, and what becomes of it."""
     search = Search(record, ())
@@ -40,6 +41,7 @@ def find(record: Record) -> Nonfinite:
         reaches=tuple(search.results()),
         compiled=record.compiled,
         decided=record.keep == "values",
+        unseen=tuple(search.unseen.values()),
         attempt=attempt if record.keep == "values" and record.steps is None else None,
     )
 
@@ -198,8 +200,9 @@ def _birth(whole: Record, one: Found, verdict: Verdict) -> Birth:
         follows=one.follows,
         harmless=harmless and record.keep == "values",
         lost=verdict.lost,
-        steps=one.steps,
-        in_gradient=one.search.in_gradient(node) and not (valued and one.phase == "backward"),
+        steps=tuple(t for t in one.steps if not isinstance(t, Device)),
+        device=next((int(t) for t in one.steps if isinstance(t, Device)), None),
+        in_gradient=one.search.paths.in_gradient(node) and not (valued and one.phase == "backward"),
     )
 
 

@@ -1,5 +1,6 @@
 """What lies before and behind a node of a record, and where a bad number goes from it."""
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 
 from chainrule.xray.elements import Bad
@@ -106,6 +107,22 @@ class Paths:
                         todo.append((reader, False))
                     todo.append((reader, True))
         return in_result, in_gradient
+
+    def in_gradient(self, node: Entry) -> bool:
+        """Tell whether a node belongs to the gradient that the function itself computes."""
+        return node.index in self._gradients
+
+    @functools.cached_property
+    def _gradients(self) -> set[int]:
+        found: set[int] = set()
+        for node in reversed(self.nodes):
+            slots = (Slot(node.index, k) for k in range(len(node.avals)))
+            readers = [use.node for slot in slots for use in self.record.readers[slot]]
+            # A factor of the derivative is computed on the way forward, and used backward only.
+            factor = "jvp" in node.transforms and readers and all(k in found for k in readers)
+            if "transpose" in node.transforms or factor:
+                found.add(node.index)
+        return found
 
     def _readers(self, i: int) -> Iterator[int]:
         for output in range(len(self.nodes[i].avals)):

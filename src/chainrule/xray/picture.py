@@ -13,6 +13,7 @@ from chainrule.xray.groups import Group, tree
 from chainrule.xray.inside import can_enter
 from chainrule.xray.nonfinite import find
 from chainrule.xray.record import Edge, Entry, Record
+from chainrule.xray.slices import written
 from chainrule.xray.stats import is_number
 from chainrule.xray.words import nearby, shape
 
@@ -289,7 +290,7 @@ def _box(record: Record, node: Entry, group: int | None, scope: str, births: lis
         "id": node.index,
         "kind": node.kind,
         "op": node.op,
-        "symbol": node.known.symbol or node.op,
+        "symbol": written(record, node) or node.known.symbol or node.op,
         "label": node.label,
         "shape": outputs[0]["shape"] if outputs else "",
         "value": outputs[0]["value"] if outputs else None,

@@ -13,11 +13,15 @@ from chainrule.xray.graph import Graph, Slot, Use, Vertex
 from chainrule.xray.passes import Numbers
 from chainrule.xray.stats import Stats, stats
 
-__all__ = ["LEAF", "Edge", "Entry", "Record", "Trees", "UnknownNodeError", "entries"]
+__all__ = ["LEAF", "Device", "Edge", "Entry", "Record", "Trees", "UnknownNodeError", "entries"]
 __dir__ = __all__.copy
 
 LEAF: Any = jax.tree.structure(0)
 """The pytree of one array."""
+
+
+class Device(int):
+    """The number of a device, among numbers of steps."""
 
 
 class UnknownNodeError(LookupError, ValueError):
@@ -117,8 +121,9 @@ class Record(Graph):
       trees: the structures of arguments and results.
       keep: "values" or "stats".
       compiled: whether everything ran as one compiled program, or operator by operator.
-      steps: inside a loop, how many steps it took: every array but a constant leads with that
-        axis; else None.
+      steps: inside a loop, how many steps it took, inside a shard_map how many devices: every array
+        but a constant leads with that axis; else None.
+      over: whether that axis is of steps or of devices.
     """
 
     function: str
@@ -129,6 +134,7 @@ class Record(Graph):
     keep: Literal["values", "stats"]
     compiled: bool
     steps: int | None = None
+    over: Literal["steps", "devices"] = "steps"
 
     def value(self, slot: Slot) -> Any:
         """Return the array in a slot."""
@@ -143,6 +149,11 @@ class Record(Graph):
         if use.node is None:
             return self.starts[use.position]
         return self.nodes[use.node].contributions[use.position]
+
+    @functools.cached_property
+    def opened(self) -> dict[int, "Record"]:
+        """What ran inside nodes, by their numbers, once it was asked for: each runs but once."""
+        return {}
 
     @functools.cached_property
     def edges(self) -> tuple[Edge, ...]:

@@ -97,9 +97,9 @@ class Report:
 
     @property
     def steps(self) -> int | None:
-        """Inside a loop, how many steps it took, else None.
+        """Inside a loop, how many steps it took, inside a shard_map how many devices; else None.
 
-        Every array but a constant then leads with the axis of the steps.
+        Every array but a constant then leads with that axis.
         """
         return self.record.steps
 
@@ -114,9 +114,10 @@ class Report:
     def open(self, node: Entry | str, step: int | None = None) -> "Report":
         """Return what is inside a node: a custom rule, the branch a cond took, a loop's steps.
 
-        A custom rule shows values only: its gradient is the rule's, and not that of its body. So
-        does a while, which has no gradient. Inside a loop every array but a constant has a leading
-        axis, one element a step.
+        Or what every device of a `jax.shard_map` runs. A custom rule shows values only: its
+        gradient is the rule's, and not that of its body. So does a while, which has no gradient.
+        Inside a loop every array but a constant has a leading axis, one element a step, inside a
+        shard_map one a device. What was opened is kept: another call runs nothing.
 
         Args:
           node: the node, or its label.
@@ -321,7 +322,8 @@ def xray(
     Args:
       f: any function of pytrees of arrays that JAX can trace. Its keyword arguments go in by
         `functools.partial`.
-      *args: what it is called with.
+      *args: what it is called with. What is no array in a module, its activation function say,
+        stays as it is; its gradient is None.
       argnums: the arguments to differentiate with respect to; None for all of them.
       has_aux: whether it returns ``(result, more)`` of which only the first is differentiated.
       cotangent: the gradient of whatever follows with respect to the result, a pytree like the

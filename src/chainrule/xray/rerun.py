@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from chainrule.xray import _jax
+from chainrule.xray.bodies import body_graph
 from chainrule.xray.graph import Graph, Vertex
-from chainrule.xray.inside import body_graph
 from chainrule.xray.passes import Numbers, Operator, apart, of_operators, run
 from chainrule.xray.record import Record, entries
 
@@ -301,7 +301,14 @@ def _cond(node: Vertex, changes: Mapping[Place, Change], setting: Any, dtype: An
     return choose
 
 
-_OPENED = {"scan": _scan, "while": _while, "cond": _cond}
+def _shards(node: Vertex, changes: Mapping[Place, Change], setting: Any, dtype: Any) -> Operator:
+    body, settings = _jax.shard_layout(node.equation)
+    run_body = _body(body, node, changes, setting, dtype)
+    settings["out_specs"] = list(settings["out_specs"])
+    return jax.shard_map(lambda *inputs: run_body(*inputs), **settings)
+
+
+_OPENED = {"scan": _scan, "while": _while, "cond": _cond, "shard_map": _shards}
 
 
 def _body(

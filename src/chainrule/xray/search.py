@@ -1,5 +1,6 @@
 """The search for births in one record: which operator made which elements bad."""
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
@@ -7,20 +8,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from chainrule.xray import born, primitives
+from chainrule.xray import _jax, born, primitives
+from chainrule.xray.bodies import ClosedError, fits_easily
 from chainrule.xray.born import Mask, Origin
 from chainrule.xray.elements import Bad, fits, numbers
 from chainrule.xray.graph import Slot, Use
-from chainrule.xray.inside import (
-    TooLargeError,
-    branch,
-    can_enter,
-    enter,
-    enter_backward,
-    runs_backward,
-)
+from chainrule.xray.inside import branch, can_enter, enter, enter_backward, runs_backward
 from chainrule.xray.paths import Paths
-from chainrule.xray.record import Entry, Record
+from chainrule.xray.record import Device, Entry, Record
 from chainrule.xray.rerun import Place
 
 __all__ = ["Found", "Search"]
@@ -84,6 +79,7 @@ class Search:
         self.paths = Paths(record, self.values, self.cotangents, self.parts)
         self._entered: dict[tuple[int, int | None, bool], list[Found]] = {}
         self._tainted: set[int] = set()  # what is bad because of a birth
+        self.unseen: dict[int, str] = {}  # loops that look good from outside, and were not opened
 
     def _values(self, node: Entry) -> Sequence[Any]:
         """Return the values of a node; of a constant in a loop, one copy a step."""
@@ -131,7 +127,9 @@ class Search:
         found = list(self._forward(node) if phase == "forward" else self._backward(node))
         bad = any(self.values[node.index]) or any(self.parts[node.index])
         # What is bad inside a custom rule does not matter as long as it stays inside.
-        if not can_enter(node) or not bad or (node.custom and not found):
+        if not can_enter(node) or (node.custom and not found):
+            return found
+        if not bad and (node.op == "cond" or not self._looks_into(node)):
             return found
         step = found[0].steps[0] if found and self.record.steps is not None else None
         around = () if step is None else (step,)
@@ -140,8 +138,15 @@ class Search:
             for b in self._inside(node, step, phase)
             if b.phase == phase
         ]
-        last_first = (phase == "backward") != runs_backward(node)
+        last_first = (phase == "backward") != runs_backward(node) and node.op != "shard_map"
         return sorted(inner, key=lambda b: b.steps[:1], reverse=last_first) or found
+
+    def _looks_into(self, node: Entry) -> bool:
+        """Tell whether a loop that looks good from outside is opened, and note where it is not."""
+        seen = self.record.keep == "values" and self.record.steps is None and fits_easily(node)
+        if not seen:
+            self.unseen[node.index] = node.label
+        return seen
 
     def _inside(self, node: Entry, step: int | None, phase: str) -> list[Found]:
         if self.record.keep != "values" or (step is None and self.record.steps is not None):
@@ -151,11 +156,14 @@ class Search:
             place = (*self.place, node.index)
             if node.op == "cond" and not node.custom:
                 place = (*place, branch(self.record, node, step))
-            try:
+            births = []
+            with contextlib.suppress(ClosedError):
                 inside = enter_backward if way_back else enter
-                births = Search(inside(self.record, node, step), place).run()
-            except TooLargeError:
-                births = []
+                search = Search(inside(self.record, node, step), place)
+                births = search.run()
+                if search.unseen and not way_back:
+                    inner = ", ".join(search.unseen.values())
+                    self.unseen[node.index] = f"{inner} in {node.label}"
             if node.custom:  # its operators cannot be changed, only the whole can
                 mine = (*self.place, node.index)
                 births = [dataclasses.replace(b, place=mine, number=None) for b in births]
@@ -243,14 +251,21 @@ class Search:
         shapes = [np.shape(bad.array) for bad in made if bad]
         if known.copies or (node is not None and can_enter(node) and not node.custom):
             return [self._by_array(bad, before) if bad else None for bad in made]
+        if node is not None and _jax.is_collective(node.equation):
+            return [self._by_array(bad, before, whole=True) if bad else None for bad in made]
         aligned = all(fits(a.shape, shape) for a in arrays for shape in shapes)
         if known.elementwise and not known.singular and aligned:
             return [born.aligned(bad.array, arrays) if bad else None for bad in made]
         return None
 
-    def _by_array(self, bad: Bad, before: Sequence[Bad]) -> Origin:
-        """Return the origin in an array all of whose elements may depend on all of others."""
+    def _by_array(self, bad: Bad, before: Sequence[Bad], whole: bool = False) -> Origin:
+        """Return the origin in an array all of whose elements may depend on all of others.
+
+        Inside a loop on those of the same step; on those of all devices if it is whole.
+        """
         nan_before, inf_before = (self._seen(kind, before, bad.array) for kind in ("nan", "inf"))
+        if whole:
+            nan_before, inf_before = np.any(nan_before), np.any(inf_before)
         nan, inf = bad.nan, bad.inf
         if bad.array is not None:
             nan, inf = np.isnan(bad.array), np.isinf(bad.array)
@@ -278,6 +293,7 @@ class Search:
         total: bool = False,
     ) -> Iterator[Found]:
         changeable = node.kind == "operator" and not total
+        counted = Device if self.record.over == "devices" else int
         for nan, where in ((True, origin.nan), (False, origin.inf)):
             if not where.any():
                 continue
@@ -295,24 +311,8 @@ class Search:
                 where=where if kept else None,
                 follows=nan and bool((where & origin.follows).any()),
                 total=total,
-                steps=first[:1] if self.record.steps is not None else (),
+                steps=tuple(map(counted, first[:1])) if self.record.steps is not None else (),
             )
-
-    def in_gradient(self, node: Entry) -> bool:
-        """Tell whether a node belongs to the gradient that the function itself computes."""
-        return node.index in self._gradients
-
-    @functools.cached_property
-    def _gradients(self) -> set[int]:
-        found: set[int] = set()
-        for node in reversed(self.nodes):
-            slots = (Slot(node.index, k) for k in range(len(node.avals)))
-            readers = [use.node for slot in slots for use in self.record.readers[slot]]
-            # A factor of the derivative is computed on the way forward, and used backward only.
-            factor = "jvp" in node.transforms and readers and all(k in found for k in readers)
-            if "transpose" in node.transforms or factor:
-                found.add(node.index)
-        return found
 
     def first_use(self, node: Entry) -> str:
         """Return the line of the first operator that reads a node."""

@@ -13,6 +13,7 @@ _NAMES = {
     "logistic": ("sigmoid",), "div": ("divide",), "pow": ("power",), "acos": ("arccos",),
     "asin": ("arcsin",), "atanh": ("arctanh",), "acosh": ("arccosh",), "atan2": ("arctan2",),
     "gather": ("take",), "erf_inv": ("erfinv",), "reduce_sum": ("sum",),
+    "lu": ("solve", "inv", "det", "slogdet"),
 }  # fmt: skip
 _MADE = {"norm": "jnp.sum(jnp.square({}))", "std": "jnp.var({})"}  # what they take the root of
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from chainrule.xray import _jax
 from chainrule.xray.arrivals import Arrivals, again, is_zero, made
+from chainrule.xray.bodies import ClosedError
 from chainrule.xray.elements import plain
 from chainrule.xray.graph import Slot, differentiable
-from chainrule.xray.inside import TooLargeError, branch, enter
+from chainrule.xray.inside import branch, enter
 from chainrule.xray.passes import run
 from chainrule.xray.record import Entry, Record
 from chainrule.xray.stats import Stats
@@ -166,7 +167,7 @@ class Stops:
         step = None if self.record.steps is None else _busiest(node)
         try:
             body = enter(self.record, node, step)
-        except TooLargeError:
+        except ClosedError:
             self.closed.append(node.label)
             return
         first = 1 if node.op == "cond" else 0  # which branch to take comes before what it takes

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from chainrule.xray.record import Record
 from chainrule.xray.shared import Shared, shared
+from chainrule.xray.slices import written
 from chainrule.xray.stats import Stats, is_number
 from chainrule.xray.words import measured, shortened
 
@@ -39,6 +40,7 @@ def nodes_table(record: Record, width: int) -> Table:
     rows: list[tuple[_Cell, ...]] = []
     for node in record.nodes:
         inputs = [record.nodes[slot.node].label for slot in node.inputs]
+        inputs[:1] = [label + written(record, node) for label in inputs[:1]]
         number = bool(node.avals) and is_number(node.avals[0])
         value = _numbers(node.value, node.stats() if number else None)
         gradient = (node.note,) if node.note else _numbers(node.cotangent, node.cotangent_stats())

@@ -13,7 +13,17 @@ from rich.console import Console, RenderableType
 
 from chainrule.xray.stats import Stats, stats
 
-__all__ = ["brief", "counts", "measured", "nearby", "number", "rendered", "shape", "shortened"]
+__all__ = [
+    "below",
+    "brief",
+    "counts",
+    "measured",
+    "nearby",
+    "number",
+    "rendered",
+    "shape",
+    "shortened",
+]
 __dir__ = __all__.copy
 
 _NARROWEST, _PIPED = 60, 120  # columns of text
@@ -106,6 +116,16 @@ def nearby(line: str) -> str:
         return line
     path = pathlib.PurePath(os.path.abspath(file))
     return f"{path.relative_to(_home(path)).as_posix()}:{rest}"
+
+
+def below(line: str) -> str:
+    """Return ``file:line (function)`` from the working folder, if the file lies below it.
+
+    Example:
+      >>> below(f"{os.getcwd()}/models/net.py:3 (loss)"), below("/home/me/net.py:3 (loss)")
+      ('models/net.py:3 (loss)', '/home/me/net.py:3 (loss)')
+    """
+    return line.removeprefix(os.getcwd() + os.sep)
 
 
 def _home(path: pathlib.PurePath) -> pathlib.PurePath:
