@@ -123,6 +123,15 @@ def test_a_descent_that_diverges_leaves_room_for_the_others_and_is_marked_and_co
     np.testing.assert_array_equal(marks.get_xydata(), [[1, 600], [2, 600]])
 
 
+def test_what_is_drawn_after_a_descent_that_diverges_and_below_it_is_on_the_axis_too():
+    lanes = {"wild": np.asarray([[1.0, 1e20, np.inf]]), "calm": np.asarray([[1.0, 0.5, 0.1]])}
+    for floor in (1.0, 0.01):
+        (ax,) = figures.losses(lanes, floors={"floor": floor}).axes
+        bottom, top = ax.get_ylim()
+        assert top == 2
+        assert min(0.1, floor) / 10 < bottom < min(0.1, floor)
+
+
 def test_where_every_descent_diverges_the_axis_ends_at_a_million_times_the_start():
     (ax,) = figures.losses({"wild": np.asarray([[0.5, 1e9, np.inf]])}).axes
     assert ax.get_ylim()[1] == 5e5

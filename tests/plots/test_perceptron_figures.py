@@ -45,6 +45,14 @@ def test_a_panel_for_every_change_with_its_example_and_its_lines(bias):
         assert line.get_color() == COLORS["positive" if sign > 0 else "negative"]
 
 
+def test_the_legend_names_what_any_panel_shows():
+    weights = np.array([[0.0, 0.0, 0.0], [2, 1, 1], [1, -2, 0], [0, 0, -1], [2, 1, 0]])
+    figure = figures.changes(INPUTS, TARGETS, weights)
+    shown = {label for ax in panels(figure) for label in drawn(ax)}
+    assert "before" not in drawn(panels(figure)[-1])  # there is no line of w = 0
+    assert {text.get_text() for text in figure.legends[0].get_texts()} == shown
+
+
 def test_one_image_a_vector_with_zero_in_the_middle_of_its_colours(tmp_path):
     figure = figures.weight_images(
         {"last": np.arange(-2.0, 10), "averaged": np.zeros(12)}, shape=(3, 4)

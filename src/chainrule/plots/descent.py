@@ -100,7 +100,6 @@ def losses(
             name += f" (\N{BLACK UP-POINTING TRIANGLE} {leaving.sum()} of {len(loss)} go beyond)"
             where = beyond[leaving].argmax(axis=1)
             ax.plot(where, [top] * len(where), "^", ms=5, color=color, clip_on=False)
-            ax.set_ylim(top=top)
         steps = np.arange(loss.shape[1])
         for one in loss:
             ax.plot(steps, one, color=color, lw=0.5, alpha=0.45)
@@ -113,6 +112,9 @@ def losses(
     ax.set_xlim(0, last)
     _draw_floors(ax, floors)
     draw_points(ax, points)
+    least = ax.dataLim.minposy  # of all that is drawn: only now is it known
+    if least < top < ax.dataLim.ymax:
+        ax.set_ylim(least * (least / top) ** 0.05, top)
     ax.set_xlabel("step")
     ax.set_ylabel(ylabel)
     several = any(len(loss) > 1 for loss in lanes.values())
@@ -180,7 +182,7 @@ def outcomes(
     finite = edges[np.isfinite(edges)]
     if finite.size:
         ax.axvspan(finite.min(), finite.max(), color=COLORS["model"], alpha=0.5, lw=0)
-    draw_edges(ax, {"predicted edge": float(np.median(finite if finite.size else edges))})
+    draw_edges(ax, {"predicted edge": np.median(finite if finite.size else edges)})
     ax.set_xlabel("learning rate $\\eta$")
     ax.set_ylabel(ylabel)
     ax.legend(loc="center left")

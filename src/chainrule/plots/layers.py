@@ -31,7 +31,7 @@ def flow(flow: "Flow") -> Figure:
     Raises:
       ValueError: there is no layer.
     """
-    layers = list(flow.layers)
+    layers = flow.layers
     if not layers:
         raise FigureError("the flow has no layer: no product with a matrix of parameters was found")
     x = np.arange(len(layers))
@@ -87,7 +87,7 @@ def profiles(
       The figure.
     """
     figure, axes = grid(1, len(panels), width=3.6 * len(panels), height=3.2, sharey=True)
-    names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
+    names = dict.fromkeys(name for curves in panels.values() for name in curves)
     colors = dict(zip(names, itertools.cycle(CYCLE), strict=False))
     for ax, (title, curves) in zip(axes[0], panels.items(), strict=True):
         for name, found in curves.items():

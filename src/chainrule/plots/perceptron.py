@@ -134,8 +134,10 @@ def changes(
             ax.set_xlabel("$x_1$")
     for ax in axes[:, 0]:
         ax.set_ylabel("$x_2$")
-    last = axes.flat[len(steps) - 1]
-    figure.legend(*last.get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    # No panel need have everything: where the weights are 0 there is no line.
+    named = (zip(*ax.get_legend_handles_labels(), strict=True) for ax in axes.flat)
+    handles = {label: handle for panel in named for handle, label in panel}
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=5)
     return figure
 
 

@@ -104,7 +104,7 @@ def animation(series: Sequence[Trajectory], points: np.ndarray, landscape: np.nd
     def draw(frame: int) -> list[Any]:
         for ax, color, one in zip(axes[0], colors, series, strict=True):
             ax.clear()
-            _frame(ax, one, min(frame, len(one.w) - 1), points, landscape, color)
+            _frame(ax, one, frame, points, landscape, color)
             ax.set_ylim(low, high)
             ax.set_xlabel("$w$")
             ax.set_title(f"$\\eta = {one.eta:g}$, step {frame}: $w = {one.w[frame]:.4f}$")
@@ -160,7 +160,7 @@ def _without_network(player: str) -> str:
     icons = "".join(
         f".fa-{name.split()[0]}{'.fa-flip-horizontal' if ' ' in name else ''}::before"
         f'{{content:"{glyph}";font-style:normal}}\n'
-        for name, glyph in sorted(_ICONS.items(), key=lambda item: len(item[0]))
+        for name, glyph in _ICONS.items()
     )
     return f"{player[:link]}<style>\n{icons}</style>{player[end:]}"
 
