@@ -26,6 +26,7 @@ SAMPLE = ("linen.tied_embedding", "nnx.siamese", "optax.cross_entropy")
 BARS = {
     "runs": 1.0,  # the x-ray takes the program as its users write it
     "gradients": 1.0,  # all of them, to 1e-5 of the largest
+    "parts": 1.0,  # of a parameter used more than once, by its uses: their sum is its gradient
     "lines": 0.95,  # operators that name a line of the program, and that line computes something
     "inside": 0.95,  # those inside of loops that libraries make
     "seen": 0.95,  # lines that compute something and are named
@@ -85,11 +86,14 @@ def examine(program: Program) -> Found:
             return found
     found.shares["runs"] = (1, 1)
     with counted() as sharing:
-        shared = {one.node.label: str(one) for one in report.shared()}
+        shared = {one.node.label: (one, str(one)) for one in report.shared()}
     found.compiled = (record.compiled, sharing.compiled)
     found.seconds = (record.seconds, sharing.seconds)
-    judge_gradients(found, zoo.arrays(program.grad(loss)(*args)), zoo.arrays(report.grads[0]))
-    judge_shared(found, program, next(iter(inspect.signature(loss).parameters)), shared)
+    expected = zoo.arrays(program.grad(loss)(*args))
+    judge_gradients(found, expected, zoo.arrays(report.grads[0]))
+    argument = next(iter(inspect.signature(loss).parameters))
+    judge_shared(found, program, argument, shared)
+    judge_parts(found, expected, argument, [one for one, _ in shared.values()])
     layers = [layer.name for layer in report.flow().layers]
     if program.unroll:
         report = xray.xray(loss, *args, unroll=True)
@@ -156,6 +160,19 @@ def judge_shared(found: Found, program: Program, argument: str, labels: Iterable
     found.shares["shared"] = (len(right), len(program.shared) + len(false))
     if false or len(right) < len(program.shared):
         found.wrong.append(f"shared are {program.shared}, and not {labels}")
+
+
+def judge_parts(found: Found, expected: dict, argument: str, shared: list) -> None:
+    largest = max(np.abs(one).max() for one in expected.values())
+    for one in shared:
+        name, *path = zoo.words(one.node.label)
+        if name == argument and tuple(path) in expected:
+            total = sum(use.contribution for use in one.uses if use.contribution is not None)
+            apart = np.abs(total - expected[tuple(path)]).max()
+            right, count = found.shares["parts"]
+            found.shares["parts"] = (right + int(apart <= 1e-5 * largest), count + 1)
+            if apart > 1e-5 * largest:
+                found.wrong.append(f"the parts of {one.node.label} miss its gradient by {apart}")
 
 
 def judge_lines(found: Found, program: Program, report: xray.Report) -> None:

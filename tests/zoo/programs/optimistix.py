@@ -9,7 +9,7 @@ from tests.zoo.zoo import program
 KEY = jax.random.key(0)
 
 
-@program(shared=("a",), inside=True)
+@program(shared=("a",), repeated=("b",), inside=True)
 def root():
     def equation(y, args):
         return args["a"] * y + jnp.tanh(args["a"] * y) - args["b"]  # OPERATOR: tanh
@@ -22,7 +22,7 @@ def root():
     return loss, {"a": jnp.array([1.5, 0.7]), "b": jnp.array([1.0, -2.0])}
 
 
-@program(inside=True)
+@program(repeated=("data",), inside=True)
 def curve_fit():
     times = jnp.linspace(0.0, 2.0, 6)
 
