@@ -126,6 +126,35 @@ def test_two_calls_of_a_function_on_one_line_are_two_groups():
     assert not set(calls[0].nodes()) & set(calls[1].nodes())
 
 
+def three(x):
+    for _ in range(3):
+        x = plus(x)
+    return x
+
+
+def turns(x):
+    for _ in range(2):
+        x = jnp.sin(x) * x
+    return x
+
+
+@pytest.mark.parametrize(
+    ("f", "calls"),
+    [
+        (three, [2, 2, 2]),  # without the constants: each tanh and sum
+        (lambda x: turns(turns(x)), [4, 4]),  # a loop inside is no other call
+        (jax.grad(lambda x: three(x)), []),  # the way back goes backward
+    ],
+    ids=["in a loop", "with a loop", "differentiated"],
+)
+def test_the_calls_of_one_place_in_a_loop_are_told_apart(f, calls):
+    record = xray.xray(f, 0.5).record
+    groups = [child for child in tree(record)[0].children if isinstance(child, Group)]
+    functions = [group for group in groups if group.kind == "function"]
+    sizes = [sum(record.nodes[n].kind == "operator" for n in g.nodes()) for g in functions]
+    assert sizes == calls
+
+
 def test_arguments_parameters_and_constants_are_told_apart():
     report = xray.xray(lambda p, x: jnp.sum(p["w"] * x + 3.0), {"w": jnp.ones(3)}, jnp.ones(3))
     svg = ET.fromstring(report.to_svg())

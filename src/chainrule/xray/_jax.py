@@ -1,6 +1,7 @@
 """Every use of what JAX does not promise to keep: equations, their bodies, their source lines."""
 
 import contextlib
+import dis
 import functools
 import os
 import sysconfig
@@ -242,12 +243,14 @@ class _Frame(NamedTuple):
       function: its name.
       at: what ran in it, as ``file:line``.
       place: the same more exactly, in its code.
+      loops: whether some of its code may run again.
     """
 
     file: str
     function: str
     at: str
     place: int
+    loops: bool
 
     def __str__(self) -> str:
         return f"{self.at} ({self.function})"
@@ -269,7 +272,7 @@ def _frames(traceback: Any) -> tuple[_Frame, ...]:
             line = type(traceback).code_addr2location(code, place)[0]
             function = printable(code.co_qualname.replace(".<locals>", ""))
             at = printable(f"{code.co_filename}:{line}")
-            found.append(_Frame(code.co_filename, function, at, place))
+            found.append(_Frame(code.co_filename, function, at, place, _loops(code)))
     return tuple(reversed(found))
 
 
@@ -284,15 +287,45 @@ def lines(eqn: Any) -> tuple[str, str]:
     return str(own[-1]) if own else "", str(frames[-1]) if frames else ""
 
 
-def functions(eqn: Any) -> tuple[tuple[str, str], ...]:
-    """Return the user's functions around an equation, outermost first, with the call of each.
+class Call(NamedTuple):
+    """A call of one of the user's functions on the way to an equation.
+
+    Attributes:
+      name: of the function.
+      caller: the place of the call.
+      place: in the function, of what ran there.
+      straight: whether it has no loop, so that no place of it runs twice in one call.
+    """
+
+    name: str
+    caller: str
+    place: int
+    straight: bool
+
+
+def functions(eqn: Any) -> tuple[Call, ...]:
+    """Return the calls of the user's functions around an equation, outermost first.
 
     They begin with the function that JAX traced.
     """
     own = [f for f in _frames(eqn.source_info.traceback) if not in_library(f.file)]
-    calls = ["", *(f"{frame.at}:{frame.place}" for frame in own)]  # two may share a line
-    names = [frame.function.rpartition(".")[2] for frame in own]
-    return tuple(zip(names, calls, strict=False))
+    callers = ["", *(f"{frame.at}:{frame.place}" for frame in own)]  # two may share a line
+    # What is differentiated stands in the order of the way back.
+    forward = not set(transforms(eqn)) - {"vmap"}
+    return tuple(
+        Call(
+            frame.function.rpartition(".")[2],
+            caller,
+            frame.place,
+            forward and not frame.loops,
+        )
+        for frame, caller in zip(own, callers, strict=False)
+    )
+
+
+@functools.lru_cache(1024)
+def _loops(code: Any) -> bool:
+    return any("JUMP_BACKWARD" in one.opname for one in dis.get_instructions(code))
 
 
 class _Unknown:

@@ -126,6 +126,7 @@ class _Builder:
         self.unroll = unroll
         self.nodes: list[Vertex] = []
         self._constants: dict[int, Slot] = {}
+        self._last: dict[tuple[tuple[str, str], ...], tuple[int, int]] = {}
 
     def add(self, node: Vertex) -> int:
         self.nodes.append(node)
@@ -143,6 +144,21 @@ class _Builder:
             self._constants[key] = Slot(index, 0)
         return self._constants[key]
 
+    def told_apart(
+        self, path: tuple[tuple[str, str], ...], calls: Sequence[_jax.Call]
+    ) -> tuple[tuple[str, str], ...]:
+        """Add calls to a path, those of one place in a loop with a number each.
+
+        A function without a loop never goes back: where it does, it was called again.
+        """
+        for call in calls:
+            key = (*path, call[:2])
+            last, number = self._last.get(key, (call.place, 0))
+            number += call.straight and call.place < last
+            self._last[key] = call.place, number
+            path = (*path, (call.name, f"{call.caller}:{number}"))
+        return path
+
     def walk(
         self, closed: _jax.ClosedJaxpr, arguments: Sequence[Slot], place: _Place
     ) -> list[Slot]:
@@ -158,7 +174,7 @@ class _Builder:
         for eqn in closed.jaxpr.eqns:
             inputs = [slot(v) for v in eqn.invars]
             here = _at(eqn, place)
-            path = here.path + _functions(eqn, place)
+            path = self.told_apart(here.path, _functions(eqn, place))
             body = _jax.group(eqn)
             steps = _jax.unrolled(eqn) if self.unroll else None
             if steps is not None:
@@ -203,13 +219,13 @@ def _into(body: _jax.ClosedJaxpr, here: _Place, place: _Place, path: Any) -> _Pl
     return _Place(calls, here.scope, here.line, here.within, library, path)
 
 
-def _functions(eqn: Any, place: _Place) -> tuple[tuple[str, str], ...]:
+def _functions(eqn: Any, place: _Place) -> tuple[_jax.Call, ...]:
     """Return the plain Python functions below the last jitted one, each with its call."""
     if place.library:
         return ()
     functions = _jax.functions(eqn)
     if place.calls:
-        names = [name for name, _ in functions]
+        names = [call.name for call in functions]
         last = place.calls[-1]
         below = len(names) - names[::-1].index(last) if last in names else max(len(names) - 1, 0)
         return functions[below:]
