@@ -104,7 +104,7 @@ def watch(scale: Scale) -> Iterator[Row]:
 
     name = f"watch: the 784-200-1 network, {steps} steps, a reading every 50"
     yield Row(name, ours, {"the descent without readings": plain}, near, 1.5)
-    yield Row(f"{name}, by hand", ours, {"a loop with power iteration": loop}, near)
+    yield Row(f"{name}, by hand", ours, {"a loop with power iteration": loop}, near, 1.5)
 
 
 def spectrum(scale: Scale) -> Iterator[Row]:
