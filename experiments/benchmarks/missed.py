@@ -14,10 +14,10 @@ WHY: dict[str, str] = {
         "The process of a user is not ours to set."
     ),
     "watch": (
-        "on a machine whose cores others want at the same time, one long program waits longer for "
-        "them than many short ones. In processor time, side by side, three rounds: 4.4 s, against "
-        "3.4 to 3.5 without readings (1.27) and 3.8 for the loop (1.15); the descent alone takes "
-        "as much in a scan as in a loop (0.34 s for 100 steps)."
+        "others used the cores at the same time. In processor time, side by side, three rounds: "
+        "4.4 s, against 3.4 to 3.5 without readings (1.27) and 3.8 for the loop (1.15); what is "
+        "beyond is waiting, not looked into. The descent alone takes as much in a scan as in a "
+        "loop (0.34 s for 100 steps)."
     ),
     "sweep": (
         "it is products of matrices, which a single run does at nine tenths of the limit. Tried, "
