@@ -159,7 +159,10 @@ def enter_backward(record: Record, node: Entry, step: int | None = None) -> Reco
         node, taken = _at_step(record, node, taken, step)
     pull, live = pullback(node)
     arrays = [*taken, *(node.cotangents[k] for k in live)]
-    closed = jax.make_jaxpr(pull)(arrays)
+    try:
+        closed = jax.make_jaxpr(pull)(arrays)
+    except NameError as error:  # the name of an axis of the shard_map around it
+        raise ClosedError(f"{node.label} asks for the devices around it: {error}") from error
     arrays = [x if hasattr(x, "size") else jnp.asarray(x) for x in arrays]
     inside = once(closed, arrays, [None] * len(closed.out_avals), (), node)
     return _record(record, node, inside)
