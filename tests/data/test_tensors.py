@@ -193,6 +193,12 @@ def test_a_pickle_under_a_good_name_is_refused_unopened(make, suffix, tmp_path):
     assert not canary.exists()
 
 
+def test_an_archive_under_the_name_of_the_other_format_is_called_one(tmp_path):
+    pickled_in_an_archive(tmp_path / "weights.safetensors", tmp_path / "canary")
+    with pytest.raises(ValueError, match=r"as \.safetensors: it is an archive, as of pickles"):
+        tensors.read(tmp_path / "weights.safetensors")
+
+
 def test_the_canary_sings(tmp_path):
     pickle.loads(pickle.dumps(Canary(tmp_path / "canary"))).close()
     assert (tmp_path / "canary").exists()

@@ -76,8 +76,9 @@ def unpack(page):
 
 
 def test_the_page_holds_the_numbers_of_the_sweeps():
-    described, numbers = unpack(explorer.page([line(), plane(floor=-1.0), network()]))
+    described, numbers = unpack(explorer.page([line(), plane(floor=np.float32(-1)), network()]))
     assert [p["kind"] for p in described["problems"]] == ["line", "plane", "network"]
+    assert [p["floor"] for p in described["problems"]] == [0, -1, 0]
     for shown, problem in zip(described["problems"], (line(), plane(), network()), strict=True):
         rates = numbers[shown["rates"] :][: shown["count"]]
         np.testing.assert_array_equal(rates, RATES)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from chainrule import _html, runs
+from chainrule.runs.pages import cells
 
 WORD = '<script>alert("&")</script>'
 
@@ -170,6 +171,27 @@ def test_runs_are_found_oldest_first_and_a_run_folder_lists_itself(tmp_path, unc
         runs.listed(found, width=3)
     with pytest.raises(ValueError, match=r"listing must be what runs\.find returns, not an int"):
         runs.tsv(3)
+
+
+def test_the_runs_as_a_table_for_programs_say_how_long_each_took_if_it_is_known(tmp_path):
+    for seconds, seed in ((2.12345678, 0), (None, 1)):
+        with runs.start("demo", seed=seed, arguments={"eta": 0.5 + seed}, root=tmp_path) as run:
+            run.note(started=f"2026-01-0{seed + 1}T00:00:00")
+        record = json.loads((run.path / "run.json").read_text())
+        record["wall_seconds"] = seconds
+        (run.path / "run.json").write_text(json.dumps(record))
+    names, *lines = (line.split("\t") for line in runs.tsv(runs.find(tmp_path)).split("\n"))
+    assert names == ["number", "path", "experiment", "started", "seed", "seconds", "settings"]
+    first, second = (dict(zip(names, line, strict=True)) for line in lines)
+    assert (first["number"], first["seed"], first["seconds"]) == ("1", "0", "2.12346")
+    assert (second["number"], second["seed"], second["seconds"]) == ("2", "1", "")
+    assert (first["settings"], second["settings"]) == ("eta=0.5", "eta=1.5")
+
+
+def test_a_single_number_has_no_median_and_no_range():
+    assert cells.measured({"value": [0.5], "per": "seed"}) == "0.5"
+    two = cells.measured({"value": [0.25, 0.5], "per": "seed"})
+    assert [*two.itertext()] == ["0.375 (0.25 to 0.5)", "0.25, 0.5"]
 
 
 def test_the_comparison_page_has_the_results_of_both(tmp_path):

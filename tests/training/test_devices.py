@@ -60,3 +60,15 @@ def test_what_lies_on_the_mesh_already_stays_there():
     assert spread["b"].sharding.spec == jax.sharding.PartitionSpec()
     assert devices.replicate(spread, mesh)["a"] is spread["a"]
     assert devices.replicate(np.ones(3, np.float32), mesh).sharding.is_fully_replicated
+
+
+def test_processes_agree_on_the_largest_of_their_numbers(monkeypatch):
+    assert devices.agree(3) == 3
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+
+    def gather(mine):
+        assert mine.dtype == np.int32  # JAX has no wider ones, and would say so
+        return np.stack([mine, np.int32(5)])
+
+    monkeypatch.setattr(devices.multihost_utils, "process_allgather", gather)
+    assert [devices.agree(number) for number in (3, 7)] == [5, 7]

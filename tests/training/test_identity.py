@@ -8,7 +8,7 @@ import pytest
 
 from chainrule import training
 from chainrule.data.batches import Batches
-from chainrule.training.checkpoints import manifest
+from chainrule.training.checkpoints import identity, manifest
 from chainrule.training.checkpoints.identity import fingerprint
 from tests.training.crafted import craft
 
@@ -165,3 +165,21 @@ def test_a_fingerprint_is_of_what_is_computed_and_not_of_names():
 
 def branch(way):
     return way if callable(way) else lambda x: x + way
+
+
+@pytest.mark.parametrize(("samples", "steps"), [(5, {1}), (3001, {3, 4})])
+def test_of_a_source_at_most_a_thousand_samples_are_read_evenly_and_each_once(samples, steps):
+    asked = []
+
+    class Rows:
+        def __len__(self):
+            return samples
+
+        def __getitems__(self, rows):
+            asked.extend(rows)
+            return [{"x": np.float32(row)} for row in rows]
+
+    found = identity._data(Batches(Rows(), 2, key=jax.random.key(0)))
+    assert (asked[0], asked[-1], len(asked)) == (0, samples - 1, min(samples, 1000))
+    assert {*np.diff(asked)} == steps
+    assert found["data['x']"].startswith(f"float32[{len(asked)}] ")

@@ -2,6 +2,7 @@ import contextlib
 import os
 import pathlib
 import re
+import selectors
 import signal
 import socket
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 
 from chainrule import runs
 from chainrule.training.checkpoints import manifest
-from chainrule.training.launch import launch
+from chainrule.training.launch import launch, supervisor
 from tests.training import killed
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -35,6 +36,18 @@ def run(tmp_path, capfd):
         return code, said.out, said.err
 
     return launched
+
+
+def test_a_process_that_said_all_it_will_say_is_listened_to_no_more():
+    read, write = os.pipe()
+    os.write(write, b"last words")
+    os.close(write)
+    with selectors.DefaultSelector() as selector, os.fdopen(read, "rb", buffering=0) as said:
+        selector.register(said, selectors.EVENT_READ, lambda: said.read(100))
+        supervisor._hear(selector)
+        assert len(selector.get_map()) == 1
+        supervisor._hear(selector)
+        assert len(selector.get_map()) == 0
 
 
 def alive(pid):

@@ -35,7 +35,7 @@ class Block:
         """Return the whole block as text."""
         whole = np.concatenate(self.parts)
         # First bytes first: the sign and exponent of neighbours are alike, their last bits not.
-        planes = whole.view(np.uint8).reshape(-1, 4).T
+        planes = whole.view(np.uint8).reshape(whole.size, 4).T
         return base64.b64encode(zlib.compress(planes.tobytes(), 9)).decode()
 
 

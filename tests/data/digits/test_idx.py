@@ -65,6 +65,27 @@ def test_sha256_is_that_of_the_uncompressed_file():
     assert idx.sha256(IMAGES) != idx.sha256(IMAGES.reshape(2, 3, 2))  # the shape counts
 
 
+def test_as_many_bytes_are_read_as_may_be_and_not_one_more(tmp_path, monkeypatch):
+    path = tmp_path / "images"
+    path.write_bytes(CONTENT)
+    monkeypatch.setattr(idx, "_MOST_BYTES", len(CONTENT))
+    np.testing.assert_array_equal(idx.read(path, rank=3), IMAGES)
+    monkeypatch.setattr(idx, "_MOST_BYTES", len(CONTENT) - 1)
+    with pytest.raises(ValueError, match=rf"more than the {len(CONTENT) - 1} that are read"):
+        idx.read(path, rank=3)
+
+
+def test_a_rank_is_a_byte(tmp_path):
+    (tmp_path / "empty").write_bytes(b"")
+    for rank, match in (
+        (0, "from 1 to 255, not 0"),
+        (256, "rank must be an int from 1 to 255, not 256"),
+        (255, "empty"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            idx.read(tmp_path / "empty", rank=rank)
+
+
 def _refused(path, content, match, rank=3):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=match) as error:

@@ -76,7 +76,7 @@ class Session:
             return
         at = int(carry.train_state.step) % self._per_epoch
         progress = {
-            "log": {name: np.asarray(values)[:at].tolist() for name, values in carry.log.items()},
+            "log": {name: values.tolist()[:at] for name, values in carry.log.items()},
             "failures": int(carry.failures),
         }
         self._checkpoints.save(

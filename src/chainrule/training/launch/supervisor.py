@@ -166,9 +166,7 @@ def _supervise(workers: Sequence[_Worker], timeout: float, linger: float) -> str
         for each in workers:
             each.register(selector)
         while True:
-            for key, _ in selector.select(timeout=0.1):
-                if not key.data():
-                    selector.unregister(key.fileobj)
+            _hear(selector)
             if caught.number is not None:
                 raise interrupt.Interrupted(caught.number)
             if any(each.failure() for each in workers):
@@ -186,14 +184,19 @@ def _supervise(workers: Sequence[_Worker], timeout: float, linger: float) -> str
                 return f"ranks {running} still ran after {timeout:g} s"
 
 
+def _hear(selector: selectors.BaseSelector) -> None:
+    """Take what the processes say within a tenth of a second; those that are silent for good go."""
+    for key, _ in selector.select(timeout=0.1):
+        if not key.data():
+            selector.unregister(key.fileobj)
+
+
 def _cause(workers: Sequence[_Worker], selector: selectors.BaseSelector) -> str:
     """Return which processes failed: the first, then those that failed because of it."""
     first = [each for each in workers if each.failure()]
     until = time.monotonic() + 0.5
     while time.monotonic() < until:
-        for key, _ in selector.select(timeout=0.1):
-            if not key.data():
-                selector.unregister(key.fileobj)
+        _hear(selector)
     others = [each for each in workers if each not in first and each.failure()]
     # A process that loses a peer aborts: one that ended otherwise failed first.
     failed = sorted([*first, *others], key=lambda each: each.process.poll() == -signal.SIGABRT)
