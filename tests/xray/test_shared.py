@@ -112,3 +112,26 @@ def test_a_loop_in_a_custom_rule_uses_what_it_takes_at_every_step():
     assert shared.node.name == "w"
     assert shared.lines[0].endswith(", every step of a loop")
     assert str(report.shared()) == "w: used at every step of a loop, gradient 1."
+
+
+def test_the_next_call_of_a_program_compiles_no_loop_again(monkeypatch):
+    def f(w, xs):
+        y = jax.lax.while_loop(lambda y: y < 3, lambda y: y + 1, jax.lax.stop_gradient(w))
+        step = lambda h, x: (jnp.tanh(w * h + x), None)  # noqa: E731
+        return jax.lax.scan(step, y, xs)[0]
+
+    first = xray.xray(f, 0.5, X)
+    assert not first.nonfinite()
+    compiled = []
+    whole = inside._jax.compile_whole
+    monkeypatch.setattr(inside._jax, "compile_whole", lambda f: compiled.append(f) or whole(f))
+    second = xray.xray(f, 0.25, 2 * X)
+    assert not second.nonfinite()
+    (loop,) = (node for node in second.nodes if node.op == "scan")
+    found = second.open(loop).node("tanh_6" if "tanh_6" in str(second.open(loop)) else "tanh_5")
+    y, expected = 3.25, []
+    for x in 2 * X:
+        y = np.tanh(0.25 * y + x)
+        expected.append(y)
+    np.testing.assert_allclose(found.value, expected, rtol=1e-6)
+    assert compiled == []

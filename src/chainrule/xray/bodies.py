@@ -1,8 +1,9 @@
 """What stands inside a node, run again: a body once, a loop step by step, on every device."""
 
 import dataclasses
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from chainrule.xray import _jax
-from chainrule.xray.graph import Graph, Vertex, build, differentiable
+from chainrule.xray.graph import Graph, build, differentiable
 from chainrule.xray.passes import Numbers, of_operators, run
 from chainrule.xray.record import Entry
 from chainrule.xray.stats import is_number
@@ -28,6 +29,7 @@ __all__ = [
 ]
 __dir__ = __all__.copy
 
+_KEPT = 32  # compiled replays, each for the next call of the same program
 _LARGEST = 4 * 2**30  # bytes of all steps of a loop together
 
 
@@ -53,10 +55,9 @@ class Inside:
     over: Literal["steps", "devices"] = "steps"
 
 
-def body_graph(body: _jax.ClosedJaxpr, node: Vertex) -> Graph:
-    """Return the graph of a body of a node."""
-    names = [f"input {k}" for k in range(len(body.in_avals))]
-    return build(body, names, node.line)
+def body_graph(body: _jax.ClosedJaxpr, line: str) -> Graph:
+    """Return the graph of a body of a node, of which the line is given."""
+    return build(body, [f"input {k}" for k in range(len(body.in_avals))], line)
 
 
 def fits_easily(node: Entry) -> bool:
@@ -64,7 +65,7 @@ def fits_easily(node: Entry) -> bool:
     if node.op != "scan" or node.custom:
         return True
     body, _, _, length, _ = _jax.scan_layout(node.equation)
-    return length * _bytes(body_graph(body, node)) <= _LARGEST // 16
+    return length * _bytes(body_graph(body, node.line)) <= _LARGEST // 16
 
 
 def once(
@@ -83,7 +84,7 @@ def once(
       wanted: the numbers of the arguments to differentiate with respect to.
       node: the operator that it is the body of.
     """
-    graph = body_graph(body, node)
+    graph = body_graph(body, node.line)
     notes: dict[int, str] = {}
     numbers = _jax.compile_whole(lambda x, g: run(graph, x, g, wanted, notes))(
         arrays, list(cotangents)
@@ -93,78 +94,101 @@ def once(
 
 def steps(node: Entry, arrays: list[Any], asked: Sequence[bool]) -> Inside:
     """Replay a scan: forward for the carries, backward for the gradient of every step."""
-    body, consts, carries, length, reverse = _jax.scan_layout(node.equation)
-    graph = body_graph(body, node)
-    _check_size(node, graph, length, 2)
-    notes: dict[int, str] = {}
-    avals = body.out_avals
+    body, consts, carries, length, _ = _jax.scan_layout(node.equation)
     asked = list(asked)
     asked[consts : consts + carries] = [any(asked)] * carries
-    pairs = zip(asked, body.in_avals, strict=True)
-    wanted = tuple(k for k, (ask, aval) in enumerate(pairs) if ask and differentiable(aval))
-    flows = [differentiable(aval) for aval in avals]
+    flags = zip(asked, body.in_avals, strict=True)
+    wanted = tuple(k for k, (ask, aval) in enumerate(flags) if ask and differentiable(aval))
+    graph, notes, replay = _scan(node.equation, node.line, wanted)
+    _check_size(node, graph, length, 2)
     fixed, start = arrays[:consts], arrays[consts:][:carries]
-    xs = arrays[consts + carries :]
-
-    def zeros(g: Any, aval: Any, lead: tuple[int, ...] = ()) -> Any:
-        return np.zeros(lead + tuple(aval.shape), aval.dtype) if g is None else g  # no program
-
-    def forward(carry: list[Any], x: list[Any]) -> tuple[list[Any], list[Any]]:
-        outputs = _jax.evaluate(body, [*fixed, *carry, *x])
-        return outputs[:carries], carry
-
-    def backward(g_carry: list[Any], step: Any) -> tuple[list[Any], tuple[Numbers, list[Any]]]:
-        carry, x, g_y = step
-        gs = [g if ok else None for g, ok in zip([*g_carry, *g_y], flows, strict=True)]
-        numbers = run(graph, [*fixed, *carry, *x], gs, wanted, notes)
-        before = [numbers.cotangents[consts + k][0] for k in range(carries)]
-        back = [zeros(g, aval) for g, aval in zip(before, avals[:carries], strict=True)]
-        return back, (of_operators(graph, numbers), gs)
-
-    def replay(start: list[Any], xs: list[Any], g_end: list[Any], g_ys: list[Any]) -> Any:
-        _, befores = jax.lax.scan(forward, start, xs, length, reverse=reverse)
-        _, (numbers, gs) = jax.lax.scan(
-            backward, g_end, (befores, xs, g_ys), length, reverse=not reverse
-        )
-        return befores, numbers, gs
-
-    incoming = node.cotangents
-    g_end = [zeros(g, a) for g, a in zip(incoming[:carries], avals[:carries], strict=True)]
+    xs, avals, incoming = arrays[consts + carries :], body.out_avals, node.cotangents
+    g_end = [_zeros(g, a) for g, a in zip(incoming[:carries], avals[:carries], strict=True)]
     pairs = zip(incoming[carries:], avals[carries:], strict=True)
-    g_ys = [zeros(g, a, (length,)) for g, a in pairs]
-    befores, numbers, gs = _jax.compile_whole(replay)(start, xs, g_end, g_ys)
+    g_ys = [_zeros(g, a, (length,)) for g, a in pairs]
+    befores, numbers, gs = replay(fixed, start, xs, g_end, g_ys)
     arguments = [*(_repeat(x, length) for x in fixed), *befores, *xs]
     return Inside(graph, numbers, arguments, gs, wanted, notes, length)
 
 
+def _zeros(g: Any, aval: Any, lead: tuple[int, ...] = ()) -> Any:
+    # NumPy's need no program of their own.
+    return np.zeros(lead + tuple(aval.shape), aval.dtype) if g is None else g
+
+
+_Replay = tuple[Graph, dict[int, str], Callable[..., Any]]
+
+
+@functools.lru_cache(_KEPT)
+def _scan(equation: Any, line: str, wanted: tuple[int, ...]) -> _Replay:
+    """Return the graph of a scan's body, the notes on it, and the replay, compiled once."""
+    body, consts, carries, length, reverse = _jax.scan_layout(equation)
+    graph, avals = body_graph(body, line), body.out_avals
+    notes: dict[int, str] = {}
+    flows = [differentiable(aval) for aval in avals]
+
+    def replay(fixed: list[Any], start: Any, xs: Any, g_end: Any, g_ys: Any) -> Any:
+        def forward(carry: list[Any], x: list[Any]) -> tuple[list[Any], list[Any]]:
+            outputs = _jax.evaluate(body, [*fixed, *carry, *x])
+            return outputs[:carries], carry
+
+        def backward(g_carry: list[Any], step: Any) -> tuple[list[Any], tuple[Numbers, list[Any]]]:
+            carry, x, g_y = step
+            gs = [g if ok else None for g, ok in zip([*g_carry, *g_y], flows, strict=True)]
+            numbers = run(graph, [*fixed, *carry, *x], gs, wanted, notes)
+            before = [numbers.cotangents[consts + k][0] for k in range(carries)]
+            back = [_zeros(g, aval) for g, aval in zip(before, avals[:carries], strict=True)]
+            return back, (of_operators(graph, numbers), gs)
+
+        _, befores = jax.lax.scan(forward, start, xs, length, reverse=reverse)
+        rows = befores, xs, g_ys
+        _, (numbers, gs) = jax.lax.scan(backward, g_end, rows, length, reverse=not reverse)
+        return befores, numbers, gs
+
+    return graph, notes, _jax.compile_whole(replay)
+
+
 def trips(node: Entry, arrays: list[Any]) -> Inside:
     """Replay a while, forward only: once to count its trips, once to keep what they make."""
-    condition, body, asked, consts = _jax.while_layout(node.equation)
-    graph = body_graph(body, node)
+    _, _, asked, consts = _jax.while_layout(node.equation)
+    graph, count, replay = _while(node.equation, node.line)
     settings, fixed, start = arrays[:asked], arrays[asked:][:consts], arrays[asked + consts :]
-    nothing = [None] * len(start)
+    length = int(count(settings, fixed, start))
+    _check_size(node, graph, length, 1)
+    befores, numbers = replay(length)(fixed, start)
+    arguments = [*(_repeat(x, length) for x in fixed), *befores]
+    return Inside(graph, numbers, arguments, [None] * len(start), (), {}, length)
 
-    def unfinished(state: Any) -> Any:
-        return _jax.evaluate(condition, [*settings, *state[1]])[0]
 
-    def counted(state: Any) -> Any:
-        return state[0] + 1, _jax.evaluate(body, [*fixed, *state[1]])
+@functools.lru_cache(_KEPT)
+def _while(equation: Any, line: str) -> tuple[Graph, Callable[..., Any], Callable[..., Any]]:
+    """Return the graph of a while's body, what counts its trips, and the replay of so many."""
+    condition, body, _, _ = _jax.while_layout(equation)
+    graph = body_graph(body, line)
 
-    def trip(carry: list[Any], _: None) -> tuple[list[Any], tuple[list[Any], Numbers]]:
-        numbers = run(graph, [*fixed, *carry], nothing, (), {})
-        after = [numbers.values[slot.node][slot.output] for slot in graph.outputs]
-        return after, (carry, of_operators(graph, numbers))
+    def count(settings: list[Any], fixed: list[Any], start: list[Any]) -> Any:
+        def unfinished(state: Any) -> Any:
+            return _jax.evaluate(condition, [*settings, *state[1]])[0]
+
+        def counted(state: Any) -> Any:
+            return state[0] + 1, _jax.evaluate(body, [*fixed, *state[1]])
+
+        return jax.lax.while_loop(unfinished, counted, (jnp.int32(0), start))[0]
+
+    @functools.lru_cache(_KEPT)
+    def replay(length: int) -> Callable[..., Any]:
+        def trips(fixed: list[Any], start: list[Any]) -> Any:
+            def trip(carry: list[Any], _: None) -> tuple[list[Any], tuple[list[Any], Numbers]]:
+                numbers = run(graph, [*fixed, *carry], [None] * len(start), (), {})
+                after = [numbers.values[slot.node][slot.output] for slot in graph.outputs]
+                return after, (carry, of_operators(graph, numbers))
+
+            return jax.lax.scan(trip, start, None, length)[1]
+
+        return _jax.compile_whole(trips)
 
     # Compiled like the trips themselves, so that rounding cannot make one more or one less.
-    count = _jax.compile_whole(
-        lambda x: jax.lax.while_loop(unfinished, counted, (jnp.int32(0), x))[0]
-    )
-    length = int(count(start))
-    _check_size(node, graph, length, 1)
-    replay = _jax.compile_whole(lambda x: jax.lax.scan(trip, x, None, length)[1])
-    befores, numbers = replay(start)
-    arguments = [*(_repeat(x, length) for x in fixed), *befores]
-    return Inside(graph, numbers, arguments, nothing, (), {}, length)
+    return graph, _jax.compile_whole(count), replay
 
 
 def shards(node: Entry, arrays: list[Any], asked: Sequence[bool]) -> Inside:
@@ -172,7 +196,7 @@ def shards(node: Entry, arrays: list[Any], asked: Sequence[bool]) -> Inside:
     body, settings = _jax.shard_layout(node.equation)
     mesh, names = settings["mesh"], settings["axis_names"]
     ins, outs = settings.pop("in_specs"), settings.pop("out_specs")
-    graph = body_graph(body, node)
+    graph = body_graph(body, node.line)
     sizes = {name: size for name, size in mesh.shape.items() if name in names}
     _check_size(node, graph, math.prod(sizes.values()), 2)
     notes: dict[int, str] = {}

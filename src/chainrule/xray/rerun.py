@@ -315,7 +315,7 @@ def _body(
     body: _jax.ClosedJaxpr, node: Vertex, changes: Mapping[Place, Change], setting: Any, dtype: Any
 ) -> Operator:
     """Return a body as a function whose operators run one by one, some of them changed."""
-    graph = body_graph(body, node)
+    graph = body_graph(body, node.line)
     operators = _stand_ins(graph, changes, setting, dtype)
 
     def evaluate(*arguments: Any) -> list[Any]:
