@@ -11,7 +11,7 @@ import pytest
 
 from chainrule import xray
 from chainrule.models import mlp
-from chainrule.xray import _jax
+from chainrule.xray import _lines
 from chainrule.xray.stats import stats
 
 WEIGHT = jnp.array(2.0)
@@ -47,9 +47,9 @@ def test_the_line_is_the_innermost_one_of_the_user():
 
 
 def test_a_model_of_ours_is_looked_into_where_the_package_is_installed_among_libraries(monkeypatch):
-    monkeypatch.setattr(_jax, "_PACKAGES", (os.sep,))  # as if all files lay there
-    assert _jax.in_library(np.__file__)
-    assert not _jax.in_library(mlp.__file__)
+    monkeypatch.setattr(_lines, "_PACKAGES", (os.sep,))  # as if all files lay there
+    assert _lines.in_library(np.__file__)
+    assert not _lines.in_library(mlp.__file__)
 
 
 def test_a_library_between_leaves_the_users_line():

@@ -13,7 +13,7 @@ import numpy as np
 from chainrule import _require
 from chainrule._files import printable
 from chainrule._modules import Fixed, Whole, split
-from chainrule.xray import _jax
+from chainrule.xray import _jax, _lines
 from chainrule.xray.graph import differentiable
 from chainrule.xray.program import program
 from chainrule.xray.record import LEAF, Record, Trees, entries
@@ -177,7 +177,7 @@ def _cure(error: Exception) -> str:
 
 def _culprit(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if not _jax.in_library(f.filename) and f.filename != __file__]
+    own = [f for f in frames if not _lines.in_library(f.filename) and f.filename != __file__]
     return printable(f"{own[-1].filename}:{own[-1].lineno}") if own else "an unknown line"
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from chainrule.xray import _jax
+from chainrule.xray import _jax, _lines
 from chainrule.xray.primitives import Primitive, known
 
 __all__ = ["Graph", "Slot", "Use", "Vertex", "active", "build", "differentiable"]
@@ -145,7 +145,7 @@ class _Builder:
         return self._constants[key]
 
     def told_apart(
-        self, path: tuple[tuple[str, str], ...], calls: Sequence[_jax.Call]
+        self, path: tuple[tuple[str, str], ...], calls: Sequence[_lines.Call]
     ) -> tuple[tuple[str, str], ...]:
         """Add calls to a path, those of one place in a loop with a number each.
 
@@ -192,7 +192,7 @@ class _Builder:
                     scope=here.scope,
                     calls=place.calls,
                     path=path,
-                    transforms=_jax.transforms(eqn),
+                    transforms=_lines.transforms(eqn),
                     equation=eqn,
                 )
                 index = self.add(node)
@@ -205,10 +205,10 @@ class _Builder:
 
 
 def _at(eqn: Any, place: _Place) -> _Place:
-    own = _jax.scope(eqn)
+    own = _lines.scope(eqn)
     scope = "/".join(part for part in (place.scope, own) if part)
     path = place.path + tuple((part, "scope") for part in own.split("/") if part)
-    line, within = _jax.lines(eqn)
+    line, within = _lines.lines(eqn)
     within = within or place.within or place.line
     return _Place(place.calls, scope, line or place.line or within, within, path=path)
 
@@ -219,11 +219,11 @@ def _into(body: _jax.ClosedJaxpr, here: _Place, place: _Place, path: Any) -> _Pl
     return _Place(calls, here.scope, here.line, here.within, library, path)
 
 
-def _functions(eqn: Any, place: _Place) -> tuple[_jax.Call, ...]:
+def _functions(eqn: Any, place: _Place) -> tuple[_lines.Call, ...]:
     """Return the plain Python functions below the last jitted one, each with its call."""
     if place.library:
         return ()
-    functions = _jax.functions(eqn)
+    functions = _lines.functions(eqn)
     if place.calls:
         names = [call.name for call in functions]
         last = place.calls[-1]

@@ -12,7 +12,7 @@ from importlib.machinery import SourceFileLoader
 from types import ModuleType
 from typing import Any
 
-from chainrule.xray import _jax
+from chainrule.xray import _lines
 
 __all__ = ["function"]
 __dir__ = __all__.copy
@@ -93,7 +93,7 @@ def _where(error: BaseException) -> str:
     lines = [
         f"{frame.filename}:{frame.lineno}"
         for frame in frames
-        if frame.filename != __file__ and not _jax.in_library(frame.filename)
+        if frame.filename != __file__ and not _lines.in_library(frame.filename)
     ]
     return f", at {lines[-1]}" if lines else ""
 
