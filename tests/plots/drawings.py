@@ -84,7 +84,7 @@ def numbers(values) -> str:
     if flat.size <= LISTED:
         return f"[{' '.join(map(number, flat))}]"
     known = flat[np.isfinite(flat)]
-    weighted = (known * np.cos(np.arange(len(known)))).mean()
+    weighted = (known * np.cos(np.flatnonzero(np.isfinite(flat)))).mean()
     few = (*flat[[0, -1]], known.min(), known.max(), known.mean(), weighted)
     lost = f", {flat.size - known.size} not finite" if known.size < flat.size else ""
     return f"[{'x'.join(map(str, array.shape))}: {' '.join(map(number, few))}{lost}]"

@@ -34,8 +34,8 @@ def high(*shape: int) -> np.ndarray:
 
 
 def heatmaps_with_digits():
-    rows = [{"W": wave(2, 3), "x": wave(3, 1)}, {"nothing": np.zeros((1, 2))}]
-    return backpropagation.heatmaps(rows, digits=1)
+    rows = [{"W": 3 * wave(2, 3), "x": wave(3, 1)}, {"nothing": np.zeros((1, 2))}]
+    return backpropagation.heatmaps(rows, width=2.5, digits=1)
 
 
 def heatmaps_without_digits():
@@ -87,8 +87,8 @@ def surfaces_of_two_sizes():
 
 
 def templates():
-    kernels = {"kernel": wave(12, 3), "no change": np.zeros((12, 3))}
-    return capacity.templates(kernels, np.array([-1.0, 0.5, 3.0]), shape=(3, 4), count=2)
+    kernels = {"kernel": wave(12, 3) - 0.5, "no change": np.zeros((12, 3))}
+    return capacity.templates(kernels, np.array([1.0, 0.5, -3.0]), shape=(3, 4), count=2)
 
 
 def templates_of_digits():
@@ -128,7 +128,9 @@ def filtered():
     kernels = {
         "same": np.ones((1, 1)), "mean": np.ones((3, 3)) / 9,
         "edge": np.array([[-1.0, 1.0]]) / 2, "wide": np.ones((4, 4)) / 16,
-        "odd": np.array([[0.123, -0.123]]),
+        "odd": np.array([[0.123, -0.123]]), "negative": -np.ones((1, 1)),
+        "quarters": np.array([[1.0, 3.0]]) / 4, "eighths": np.array([[1.0, 7.0]]) / 8,
+        "of 25": np.array([[0.04, 0.28]]),
     }  # fmt: skip
     outputs = {name: (i + 1) * wave(5, 5) for i, name in enumerate(kernels)}
     return convolution.filtered(high(5, 5), kernels, outputs)
@@ -191,7 +193,7 @@ def ratios():
 
 
 def final_against_rate():
-    iterates = np.array([[1.0, 1.0], [0.5, 1.5], [np.nan, 4.0]])
+    iterates = np.array([[1.0, 3.5], [0.5, 1.5], [-3.5, np.nan]])
     return descent.final_against_rate(
         np.array([0.1, 0.5, 0.9]), iterates, edges={"edge": 0.4, "none": np.inf},
         marked=(0.125, 0.5), stationary={"minimum": 1.0},
@@ -306,6 +308,10 @@ def flow_of_many_layers():
     return layers.flow(_flow(tuple(_layer(f"dense{i}", dead=i / 10) for i in range(9))))
 
 
+def flow_of_eight_layers():
+    return layers.flow(_flow(tuple(_layer(f"dense{i}") for i in range(8))))
+
+
 def flow_of_one_layer():
     return layers.flow(_flow((_layer("dense"),)))
 
@@ -330,19 +336,19 @@ def profiles_without_expectations():
 
 
 def along():
-    panels = {"plain": high(3, 2), "dying": np.array([[0.5], [0.1], [0.0]])}
+    panels = {"plain": high(3, 3), "dying": np.array([[0.5], [0.1], [0.0]])}
     return layers.along(np.array([0, 10, 20]), panels, {"plain": high(3), "dying": high(3)})
 
 
 def sizes():
-    outputs = {"image": (8, 8, 1), "conv": (6, 6, 4), "dense": (10,)}
-    costs = {"parameters": [0, 40, 1450], "multiply-adds": [0, 1296, 1440]}
+    outputs = {"image": (200, 8, 1), "conv": (99, 6, 4), "dense": (10,)}
+    costs = {"parameters": [0, 40, 1450], "multiply-adds": [0, 1296, 1440], "nothing": [0] * 3}
     return network.sizes(outputs, ["input", "conv", "dense"], costs)
 
 
 def sizes_of_many_layers():
     outputs = {f"dense{i}": (1,) for i in range(12)}
-    return network.sizes(outputs, ["dense"] * 12, {})
+    return network.sizes(outputs, [f"k{i}" for i in range(12)], {})
 
 
 def weight_images():
@@ -382,7 +388,7 @@ def _series():
 
 
 def frames():
-    return trajectory.frames(_series(), np.arange(4.0), np.array([1.0, 0.0, 0.5, 2.0]))
+    return trajectory.frames(_series(), np.arange(4.0), np.array([1.0, 0.25, 0.5, 2.0]))
 
 
 class Player:
@@ -403,7 +409,7 @@ class Player:
 def animation():
     short = [one._replace(w=one.w[:3]) for one in _series()]
     with mock.patch.object(trajectory, "FuncAnimation", Player):
-        trajectory.animation(short, np.arange(4.0), np.array([1.0, 0.0, 0.5, 2.0]))
+        trajectory.animation(short, np.arange(4.0), np.array([1.0, 0.25, 0.5, 2.0]))
     return Player.last
 
 
@@ -414,8 +420,7 @@ def error_rates():
 
 
 def plane():
-    labels = np.array([0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8])
-    return verification.plane(wave(11, 2), labels)
+    return verification.plane(wave(23, 2), np.array([0, *range(22)]))
 
 
 def shares():

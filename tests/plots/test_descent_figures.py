@@ -65,6 +65,7 @@ def test_the_animation_opens_without_a_network_and_has_every_frame(series):
     page = trajectory.animation([one._replace(w=one.w[:3]) for one in series], POINTS, CURVE)
     assert "http" not in re.sub(r"http://www\.w3\.org\S*", "", page)
     assert page.count("data:image/png;base64") == 3
+    assert "</style>\n<script" in page  # nothing is left of the link, and nothing else is gone
     for icon in re.findall(r'class="fa (fa-[a-z-]+)', page):
         assert f".{icon}::before" in page or f".{icon}.fa-flip-horizontal::before" in page
 
