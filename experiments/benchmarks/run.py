@@ -32,6 +32,7 @@ import published
 import shallow
 import starts
 import tyro
+import verbs
 from harness import Row, Scale, Timing, measure
 from rich.console import Console
 
@@ -45,7 +46,7 @@ os.environ.setdefault("TORCHINDUCTOR_FORCE_DISABLE_CACHES", "1")
 # By what the names of their rows begin with.
 ROWS = {
     name: rows
-    for module in (starts, descents, edges, shallow, graphs_and_records, networks)
+    for module in (starts, descents, edges, shallow, graphs_and_records, verbs, networks)
     for name, rows in module.ROWS.items()
 }
 
