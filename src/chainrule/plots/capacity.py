@@ -73,7 +73,7 @@ def errors(units: Sequence[int], rows: Sequence[Sequence[Errors]]) -> Figure:
             if panel.written is not None:
                 ax.plot(units, panel.written, ":", color=BLACK, lw=1.2)
             ax.set_title(panel.title)
-            ax.set_xticks(units, [str(count) for count in units])
+            ax.set_xticks(units, units)
             ax.minorticks_off()
         row[0].set_ylabel("error / standard deviation")
     for ax in axes[-1]:

@@ -157,7 +157,7 @@ def kernels(layers: Mapping[str, np.ndarray], *, columns: int = 8) -> Figure:
     """
     figure, axes = grid(1, len(layers), width=3.4 * len(layers), height=2.1)
     for ax, (name, kernel) in zip(axes[0], layers.items(), strict=True):
-        scaled = kernel / np.abs(kernel).max(axis=(0, 1), keepdims=True)
+        scaled = kernel / np.abs(kernel).max(axis=(0, 1))
         ax.imshow(_mosaic(scaled, columns), vmin=-1, vmax=1, **_SIGNED)
         ax.set_title(name)
         _bare(ax)
