@@ -26,6 +26,7 @@ class Plugin:
             lambda: collections.defaultdict(set)
         )
         self.test = ""
+        self.failed: set[str] = set()
         sys.monitoring.use_tool_id(_TOOL, "mutants")
         sys.monitoring.register_callback(_TOOL, sys.monitoring.events.LINE, self.on_line)
         sys.monitoring.set_events(_TOOL, sys.monitoring.events.LINE)
@@ -45,10 +46,17 @@ class Plugin:
             self.seconds[item.nodeid] = time.perf_counter() - clock
             self.test = ""
 
+    def pytest_runtest_logreport(self, report):
+        if report.failed:
+            self.failed.add(report.nodeid)
+
     def pytest_sessionfinish(self):
         sys.monitoring.free_tool_id(_TOOL)
+        # What fails without a planted error sees none.
+        for test in self.failed:
+            self.seconds.pop(test, None)
         lines = {
-            file: {line: sorted(tests - {""}) for line, tests in rows.items()}
+            file: {line: sorted(tests & self.seconds.keys()) for line, tests in rows.items()}
             for file, rows in self.lines.items()
         }
         name = os.environ.get("PYTEST_XDIST_WORKER", "alone")
