@@ -43,7 +43,7 @@ class TooLargeError(ClosedError):
 
 @dataclasses.dataclass(frozen=True)
 class Inside:
-    """The graph inside a node, run on the numbers that the node took: see `chainrule.xray.Record`."""
+    """The graph inside a node, run on the numbers it took: see `chainrule.xray.Record`."""
 
     graph: Graph
     numbers: Numbers
