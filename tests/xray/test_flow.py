@@ -190,7 +190,7 @@ def test_parameters_may_be_plain_arrays():
     flow = xray.xray(f, first, jnp.array([-9.0, 0.0, 0.0]), second, INPUTS).flow()
     assert [(row.name, row.samples) for row in flow.layers] == [("first", 3), ("second", None)]
     assert flow.layers[0].dead == pytest.approx(1 / 3)
-    assert "33 % of 3" in str(flow)
+    assert "33 %, n = 3" in str(flow)
 
 
 def test_a_gradient_explodes_if_it_is_large_and_not_because_the_last_one_is_0():

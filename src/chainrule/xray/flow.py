@@ -305,7 +305,7 @@ def _table(what: str, rows: Sequence[LayerFlow]) -> Table:
             "" if row.gradient_norm is None else f"{row.gradient_norm:.2e}",
             *([ratio] * weights),
             _percent(row.zeros),
-            _percent(row.dead) + (f" of {row.samples} samples" if row.samples else ""),
+            _percent(row.dead) + (f", n = {row.samples}" if row.samples else ""),
             _percent(row.saturated),
             ", ".join(row.flags),
             style="red" if row.flags else None,
