@@ -179,8 +179,8 @@ assert ends[0] > ends[1] > ends[2]
 
 # %% [markdown]
 # All three sharpen: this is *progressive sharpening*. At 0.4 the ratio is 1 within a few hundred steps, at 0.25 after more
-# than a thousand, at 0.125 it is still on its way. Below a ratio of 1 the loss falls at every step. At the
-# edge it rises now and then, and falls in the long run: the largest rate ends lowest.
+# than a thousand, at 0.125 it is still on its way. Until the ratio first reaches 1, the loss falls at every
+# step. At the edge it rises now and then, and falls in the long run: the largest rate ends lowest.
 #
 # The quadratic model says that a descent beyond its edge must leave. It does, but not far: as it swings wider across
 # the steep direction, it drifts to where that direction is less steep, and the swing dies down (Damian et al.,

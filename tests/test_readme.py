@@ -74,9 +74,10 @@ def test_the_nan_checker_of_jax_names_another_line_as_the_readme_says(tmp_path):
     assert run(written(plain + PLAIN, tmp_path), tmp_path).stdout == "0.49 True\n"
     checked = written(plain + 'jax.config.update("jax_debug_nans", True)' + PLAIN, tmp_path)
     (named,) = re.findall(r"pairs\.py\", line (\d+), in loss", run(checked, tmp_path).stderr)
-    assert (
-        f"`jax_debug_nans`; in the program above it names line {named}, not the birth |" in README
+    said = (
+        f"`jax_debug_nans`; in the program above it stops at line {named}, where the infinity has "
     )
+    assert said in README
     assert not text.startswith(f"pairs.py:{named} ")
 
 

@@ -14,6 +14,7 @@ from chainrule.xray.graph import Slot
 from chainrule.xray.obstacles import why
 from chainrule.xray.record import Entry, Record
 from chainrule.xray.stops import PASSES, Stop, Stops
+from chainrule.xray.words import below
 
 __all__ = ["Death", "Deaths", "Lacking", "find"]
 __dir__ = __all__.copy
@@ -79,14 +80,14 @@ class Death:
     def __str__(self) -> str:
         share = "" if self.share == 1 else f", {100 * self.share:.0f} %"
         elements = f"{self.count} element{'s' * (self.count != 1)}"
-        text = [self.line, f"  the gradient dies in {self.op} ({elements}{share})"]
+        text = [below(self.line), f"  the gradient dies in {self.op} ({elements}{share})"]
         text.append(f"  why: {self.why}")
         for exact, how in ((True, "no gradient"), (False, "next to no gradient")):
             if some := [str(one) for one in self.arguments if one.exact is exact]:
                 more = [f"and {len(some) - _SHOWN} more"] if len(some) > _SHOWN else []
                 text.append(f"  {how} gets to: {', '.join([*some[:_SHOWN], *more])}")
         if self.within:
-            text.append(f"  inside: {self.within}")
+            text.append(f"  inside: {below(self.within)}")
         return "\n".join(text)
 
 
@@ -169,7 +170,7 @@ class Deaths(Sequence[Death]):
             said.append(f"too large to look into: {', '.join(self.closed)}")
         quiet = [one for one in self.found if one.harmless]
         if quiet and self.decided and not self.late:
-            lines = ", ".join(dict.fromkeys(f"{one.op} at {one.line}" for one in quiet[:3]))
+            lines = ", ".join(dict.fromkeys(f"{one.op} at {below(one.line)}" for one in quiet[:3]))
             more = f", and {len(quiet) - 3} more" if len(quiet) > 3 else ""
             said.append(f"none goes out of {lines}{more}: no argument lacks one therefore")
         return said

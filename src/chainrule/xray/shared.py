@@ -10,7 +10,7 @@ from chainrule.xray.graph import Slot
 from chainrule.xray.inside import enter, scan_constants
 from chainrule.xray.record import Edge, Entry, Record
 from chainrule.xray.slices import Part, meet, part, written
-from chainrule.xray.words import brief
+from chainrule.xray.words import below, brief
 
 __all__ = ["AllShared", "Shared", "shared"]
 __dir__ = __all__.copy
@@ -35,7 +35,7 @@ class Shared:
 
     def __str__(self) -> str:
         rows = zip(self.lines, (edge.contribution for edge in self.uses), strict=True)
-        parts = [f"  {line}: {brief(part)}" for line, part in rows]
+        parts = [f"  {below(line)}: {brief(part)}" for line, part in rows]
         return "\n".join([f"{self.node.label}: {brief(self.node.cotangent)}", *parts])
 
 
