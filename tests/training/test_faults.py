@@ -25,6 +25,14 @@ def begin(folder, epochs, *options):
     )
 
 
+def undisturbed(folder, epochs):
+    """What a process prints at its end that nothing happens to; ours compiles by other settings."""
+    with begin(folder, epochs) as process:
+        out, err = process.communicate()
+    assert process.returncode == 0, err
+    return out.splitlines()[-1]
+
+
 def kept(folder):
     return sorted(int(path.name[5:]) for path in folder.iterdir() if path.suffix == "")
 
@@ -51,7 +59,7 @@ def test_a_training_killed_at_random_moments_ends_as_one_that_was_not(tmp_path, 
     with begin(tmp_path, epochs, "--resume") as process:
         out, err = process.communicate()
     assert process.returncode == 0, err
-    assert out.splitlines()[-1] == killed.digest(killed.fit(epochs))
+    assert out.splitlines()[-1] == undisturbed(tmp_path / "whole", epochs)
 
 
 def test_a_second_interrupt_stops_at_once_and_leaves_what_was_saved(tmp_path):
@@ -91,7 +99,7 @@ def test_a_disk_that_fills_up_is_said_and_the_checkpoints_before_stay(tmp_path):
     with begin(tmp_path, 3, "--resume") as process:
         out, err = process.communicate()
     assert process.returncode == 0, err
-    assert out.splitlines()[-1] == killed.digest(killed.fit(3))
+    assert out.splitlines()[-1] == undisturbed(tmp_path / "whole", 3)
     assert not list(tmp_path.glob("*.partial"))
 
 
