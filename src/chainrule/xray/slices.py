@@ -52,7 +52,7 @@ def meet(one: Part | None, other: Part | None) -> bool:
     """Tell whether two parts of an array have an element in common, None being the whole."""
     if one is None or other is None:
         return True
-    return all(set(a).intersection(b) for a, b in zip(one, other, strict=True))
+    return all(any(i in b for i in a) for a, b in zip(one, other, strict=True))
 
 
 def _shape(record: Record, node: Entry) -> Sequence[int]:
