@@ -79,7 +79,8 @@ def response(
         params, after = updates.update(
             optimizer, grads, state, params, value=value, value_fn=lambda _: value
         )
-        return params, {i: jax.tree.leaves(after)[i] for i in floats}
+        after = jax.tree.leaves(after)
+        return params, {i: after[i] for i in floats}
 
     fresh = jax.tree.leaves(updates.init(optimizer, params))
     begun = _any(jnp.not_equal, moving, {i: fresh[i] for i in moving})

@@ -149,8 +149,9 @@ class Deaths(Sequence[Death]):
         return "\n\n".join(text for text, _ in self.paragraphs)
 
     def _end(self) -> list[str]:
-        said = [f"no path leads to the result from {', '.join(self.unreached)}"]
-        said = said if self.unreached else []
+        said = []
+        if self.unreached:
+            said.append(f"no path leads to the result from {', '.join(self.unreached)}")
         if self.every:
             said.append("every gradient is exactly 0")
         elif self.zero:
