@@ -184,7 +184,14 @@ def _sweeps(
         observe=observe,
     )
     # One program for all starts.
-    traces = jax.device_get(jax.jit(jax.vmap(run))(jnp.asarray(one.starts, jnp.float32)))
+    starts = jnp.asarray(one.starts, jnp.float32)
+    traces = jax.device_get(jax.jit(jax.vmap(run))(starts))
+    factor: Any = descent.edge(1.0, optimizer)
+    factors = [factor] * len(one.starts)
+    if np.isnan(factor):
+        factors = jax.device_get(
+            jax.jit(jax.vmap(functools.partial(_moving, one, optimizer, rates)))(starts)
+        )
     for i, start in enumerate(one.starts):
         trace = jax.tree.map(lambda leaf, i=i: leaf[i], traces)
         sharpness = trace.observed["sharpness"]
@@ -201,11 +208,23 @@ def _sweeps(
                 "edge at the start": descent.edge(float(sharpness[0, 0]), optimizer),
                 "edge at the lowest point": descent.edge(float(sharpness[lowest, -1]), optimizer),
             },
-            factor=descent.edge(1.0, optimizer),
+            factor=factors[i],
             params=trace.params,
             slopes=trace.observed["slope"],
             sharpness=sharpness,
         )
+
+
+def _moving(
+    one: Landscape, optimizer: descent.OptimizerFactory, rates: np.ndarray, start: jax.Array
+) -> jax.Array:
+    """Return ``[rates, steps + 1]``, the rate times the critical sharpness at each step."""
+
+    def lane(eta: jax.Array) -> jax.Array:
+        watched = descent.watch(one.loss, start, optimizer(eta), one.steps, every=1)
+        return eta * watched.critical
+
+    return jax.vmap(lane)(jnp.asarray(rates))
 
 
 def _grid(one: Landscape, values: Callable[[Any], jax.Array]) -> tuple[np.ndarray, ...]:

@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 # Where they are when the script is run.
@@ -31,6 +32,24 @@ def test_rates_are_spread_evenly_and_hold_those_asked_for():
     assert (np.diff(rates) > 0).all()
     assert rates[[0, -1]] == pytest.approx([0.01, 1.0])
     assert len(rates) == 21
+
+
+def test_the_edge_of_adam_moves_with_its_mean_of_squares():
+    row = next(one for one in landscapes.TABLE if one.name == "quadratic")
+    rates, slope = np.asarray([0.05, 0.3]), jax.jit(jax.grad(lambda w: row.loss(w)))
+    found = landscapes._moving(row, optax.adam, rates, jnp.asarray(row.starts[0], jnp.float32))
+    for eta, numbers in zip(rates, np.asarray(found), strict=True):
+        w, mean, square = np.float64(row.starts[0]), 0.0, 0.0
+        assert np.isnan(numbers[0])  # before its first step
+        for t, number in enumerate(numbers[1:21], start=1):
+            g = np.float64(slope(jnp.asarray(w, jnp.float32)))
+            mean, square = 0.9 * mean + 0.1 * g, 0.999 * square + 0.001 * g**2
+            w = w - eta * mean / (1 - 0.9**t) / (np.sqrt(square / (1 - 0.999**t)) + 1e-8)
+            # The next step multiplies the mean of squares by 0.999: its gradient counts as 0. Its
+            # own mean is corrected as well, by 1 - 0.9^(t + 1).
+            scale = np.sqrt(0.999 * square / (1 - 0.999 ** (t + 1))) + 1e-8
+            critical = 38 * scale[0] * (1 - 0.9 ** (t + 1))
+            assert number == pytest.approx(critical, rel=1e-3)
 
 
 def test_exploring_leaves_a_page_of_runs_that_is_linked_from_the_report(tmp_path, monkeypatch):

@@ -110,6 +110,21 @@ def test_the_rates_begun_with_are_the_nearest_and_edges_may_be_missing():
     assert problem["sweeps"][0]["factor"] is None
 
 
+def test_an_edge_that_moves_has_a_number_at_each_step():
+    moving = sweep([1.0], [2.0])
+    moving = moving._replace(factor=np.linspace(1, 5, moving.loss.size).reshape(moving.loss.shape))
+    described, numbers = unpack(explorer.page([line(sweeps=[moving])]))
+    (shown,) = described["problems"][0]["sweeps"]
+    assert shown["factor"] is None
+    found = numbers[shown["factors"] :][: moving.loss.size].reshape(moving.loss.shape)
+    np.testing.assert_allclose(found, moving.factor, rtol=2**-8)
+    short = moving._replace(factor=moving.factor[:, :-1])
+    with pytest.raises(
+        ValueError, match=r"factor of sgd from here has shape \(5, 6\), not \(5, 7\)"
+    ):
+        explorer.page([line(sweeps=[short])])
+
+
 @pytest.mark.parametrize("bits", [8, 12, 16, 24])
 def test_rounding_keeps_so_many_bits_and_leaves_what_is_not_finite(bits):
     rng = np.random.default_rng(0)

@@ -121,7 +121,7 @@ def _sweep(sweep: Sweep, block: Block, loss_bits: int) -> dict[str, Any]:
     def axes_first(values: np.ndarray | None, bits: int) -> int | None:
         return None if values is None else block.add(np.moveaxis(values, -1, 0), bits)
 
-    sharpness = sweep.sharpness
+    sharpness, moves = sweep.sharpness, np.ndim(sweep.factor) > 0
     return {
         "optimizer": sweep.optimizer,
         "start": sweep.start,
@@ -130,7 +130,8 @@ def _sweep(sweep: Sweep, block: Block, loss_bits: int) -> dict[str, Any]:
         "grad_norm": block.add(sweep.grad_norm, VALUE) if sweep.slopes is None else None,
         "verdicts": [VERDICTS.index(word) for word in sweep.verdicts],
         "edges": [[name, _number(edge)] for name, edge in sweep.edges.items()],
-        "factor": _number(sweep.factor),
+        "factor": None if moves else _number(float(sweep.factor)),
+        "factors": block.add(sweep.factor, GUIDE) if moves else None,
         "params": axes_first(sweep.params, VALUE),
         "slopes": axes_first(sweep.slopes, SLOPE),
         "sharpness": None if sharpness is None else block.add(sharpness, GUIDE),

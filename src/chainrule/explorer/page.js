@@ -68,7 +68,8 @@ function descentOf(sweep, rate) {
     slopes,
     counts: sweep.counts.map((at) => series(at)),
     verdict: described.verdicts[sweep.verdicts[rate]],
-    factor: sweep.factor,
+    factor: (t) => (sweep.factors === null ? sweep.factor : series(sweep.factors)[t]),
+    moves: sweep.factors !== null,
     edges: sweep.edges,
   };
 }
@@ -107,32 +108,38 @@ function cell(x) {
 }
 
 /* The edges of a sweep: null where the optimizer has no prediction, "inf" where there is none. */
-function edgesText(edges) {
+function edgesText(edges, moves) {
+  if (moves) return "Its edge moves with its state: see the table, step by step.";
   if (edges.every(([, edge]) => edge === null)) return "No edge is predicted for this optimizer.";
   const texts = edges.map(([name, edge]) => `${name}: ${edge === "inf" ? "none" : show(edge, 4)}`);
   return `Predicted ${texts.join("; ")}.`;
 }
 
 /* What the dashed lines are, and whose edge is not among them: that of an optimizer which adapts to
-   its gradients depends on its state, not on the sharpness alone. */
+   its gradients depends on its state, which differs from rate to rate. */
 function dashes(sweeps) {
   const unknown = sweeps.filter((sweep) => sweep.factor === null);
-  const names = [...new Set(unknown.map((sweep) => sweep.optimizer))].join(" and ");
+  const named = (some) => [...new Set(some.map((sweep) => sweep.optimizer))].join(" and ");
+  const moving = named(unknown.filter((sweep) => sweep.factors !== null));
+  const silent = named(unknown.filter((sweep) => sweep.factors === null));
   return (
     (unknown.length < sweeps.length ? "A dashed line is a predicted edge. " : "") +
-    (names && `No edge is predicted for ${names}. `)
+    (moving && `The edge of ${moving} moves with its state: the table has it. `) +
+    (silent && `No edge is predicted for ${silent}. `)
   );
 }
 
 function edgeHere(d, t) {
-  if (d.factor === null) return "no prediction";
-  const s = d.sharpness[t];
+  const [s, factor] = [d.sharpness[t], d.factor(t)];
+  if (factor === null || (d.moves && Number.isNaN(factor))) return "no prediction";
   if (!Number.isFinite(s)) return "";
-  return s > 0 ? show(d.factor / s, 3) : "none";
+  return s > 0 ? show(factor / s, 3) : "none";
 }
 
-const overEdge = (d, t) =>
-  d.factor !== null && d.sharpness[t] > 0 ? show((d.eta * d.sharpness[t]) / d.factor, 3) : "";
+const overEdge = (d, t) => {
+  const [s, factor] = [d.sharpness[t], d.factor(t)];
+  return factor > 0 && s > 0 ? show((d.eta * s) / factor, 3) : "";
+};
 
 /* The table: [key, name, text of a descent at a step]. */
 function rows() {
@@ -146,7 +153,7 @@ function rows() {
   made.push(["next", "next loss, as it came", next]);
   if (p.sweeps[0].sharpness !== null) {
     made.push(["sharpness", "sharpness (largest curvature)", (d, t) => show(d.sharpness[t], 3)]);
-    made.push(["edge", "edge here, from the sharpness", edgeHere]);
+    made.push(["edge", "edge here, from the curvature", edgeHere]);
     made.push(["over", "η over this edge", overEdge]);
   }
   return made;
@@ -577,7 +584,7 @@ function drawLane(lane) {
   const peaked = peak > 0 ? `, peak ${show(d.loss[peak], 4)} at step ${peak}` : "";
   $(".verdict", box).replaceChildren(
     word,
-    ` after ${steps} steps: loss ${show(d.loss[0], 4)} to ${show(d.loss[steps], 4)}${peaked}. ${edgesText(d.edges)}`,
+    ` after ${steps} steps: loss ${show(d.loss[0], 4)} to ${show(d.loss[steps], 4)}${peaked}. ${edgesText(d.edges, d.moves)}`,
   );
 }
 

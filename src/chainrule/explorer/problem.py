@@ -23,7 +23,8 @@ class Sweep(NamedTuple):
       grad_norm: ``[lanes, steps + 1]``.
       verdicts: ``[lanes]``, of `VERDICTS`.
       edges: predicted edges by what they are called; infinity for none, NaN for no prediction.
-      factor: the edge times the sharpness: 2 for plain descent; NaN where none is predicted.
+      factor: the edge times the sharpness: 2 for plain descent; ``[lanes, steps + 1]`` for an
+        optimizer that adapts, whose edge depends on its state; NaN where none is predicted.
       params: ``[lanes, steps + 1, axes]``, or None.
       slopes: the gradient at the same points, or None.
       sharpness: ``[lanes, steps + 1]``, the largest eigenvalue of the Hessian there, or None.
@@ -36,7 +37,7 @@ class Sweep(NamedTuple):
     grad_norm: np.ndarray
     verdicts: Sequence[str]
     edges: Mapping[str, float]
-    factor: float
+    factor: float | np.ndarray
     params: np.ndarray | None = None
     slopes: np.ndarray | None = None
     sharpness: np.ndarray | None = None
@@ -123,6 +124,8 @@ def _mismatches(
     due |= {name: (values, points) for name, values in sweep.counts.items()}
     if first.sharpness is not None:
         due["sharpness"] = (sweep.sharpness, points)
+    if np.ndim(sweep.factor):
+        due["factor"] = (sweep.factor, points)
     if problem.axes:
         places = (*points, len(problem.axes))
         due |= {"params": (sweep.params, places), "slopes": (sweep.slopes, places)}
