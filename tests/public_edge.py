@@ -631,6 +631,7 @@ def _xray() -> dict[str, Call]:
             "gradients": True,
         },
         "xray.probe": {"loss": lambda p, x: jnp.sum(p * x), "args": (jnp.ones(2),), "settings": {}},
+        "xray.load": {"path": report.save("record.xray")},
         "xray.Report.to_svg": {"self": report, "open": "all", "direction": None},
         "xray.Report.to_html": {"self": report, "open": "auto", "direction": None},
         "xray.Report.to_dot": {"self": report},

@@ -89,7 +89,9 @@ def test_the_ending_says_what_is_saved(report, tmp_path, ending, text):
 @pytest.mark.parametrize("name", ["picture.png", "picture", "picture.HTML"])
 def test_an_unknown_ending_is_refused_with_those_that_are_known(report, tmp_path, name):
     ending = name.removeprefix("picture")
-    with pytest.raises(ValueError, match=rf"{name} ends in '{ending}': .* \.html, \.svg, \.dot$"):
+    with pytest.raises(
+        ValueError, match=rf"{name} ends in '{ending}': .* \.html, \.svg, \.dot, \.xray$"
+    ):
         report.save(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 

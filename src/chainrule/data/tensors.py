@@ -23,6 +23,7 @@ from chainrule import _files, _require
 __all__ = ["Tensors", "read", "write"]
 __dir__ = __all__.copy
 
+_ENDINGS = (".safetensors", ".npz", ".xray")  # a record of the x-ray is safetensors, too
 _METADATA = "__metadata__"
 """The member of an ``.npz`` with the metadata as JSON; ``.safetensors`` has a field for it."""
 _SHA256 = "sha256"
@@ -134,7 +135,7 @@ def read(path: str | os.PathLike[str]) -> Tensors:
 
 def _checked(path: str | os.PathLike[str]) -> pathlib.Path:
     path = _require.path("path", path)
-    if path.suffix not in (".safetensors", ".npz"):
+    if path.suffix not in _ENDINGS:
         raise ValueError(
             f"{path} ends in {path.suffix!r}: arrays are kept in .safetensors or .npz files, and "
             "no pickle (.pt, .pth, .pkl) is ever opened, because opening one runs it"

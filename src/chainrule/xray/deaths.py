@@ -12,7 +12,7 @@ from chainrule.xray.arrivals import is_zero
 from chainrule.xray.elements import plain
 from chainrule.xray.graph import Slot
 from chainrule.xray.obstacles import why
-from chainrule.xray.record import Entry, Record
+from chainrule.xray.record import Entry, Record, measured
 from chainrule.xray.stops import PASSES, Stop, Stops
 from chainrule.xray.words import below
 
@@ -188,6 +188,7 @@ def find(record: Record) -> Deaths:
             f"{record.function} was recorded without gradients: call xray with gradients=True, and "
             "an argument of floats"
         )
+    record = record if record.runs else measured(record)
     wanted = [record.nodes[i] for i in record.wanted if not record.nodes[i].note]
     zero = [node for node in wanted if is_zero(node.cotangent) and _size(record, node)]
     whole = record.keep == "values"

@@ -83,12 +83,12 @@ def equation(record: Record, node: Entry) -> Equation:
 def _formulas(node: Entry, count: int) -> tuple[str, ...]:
     """Return the formula of the result, then that of the gradient with respect to each input."""
     eqn = node.equation
-    if node.op == "dot_general" and not node.custom:
+    if node.op == "dot_general" and not node.custom and eqn is not None:
         (left, right), (batch, _) = eqn.params["dimension_numbers"]
         ranks = tuple(len(v.aval.shape) for v in eqn.invars)
         if not batch and len(left) == 1 and (known := _PRODUCTS.get((*ranks, *left, *right))):
             return known
-    if node.op == "integer_pow" and not node.custom:
+    if node.op == "integer_pow" and not node.custom and eqn is not None:
         n = eqn.params["y"]
         power = f"a ^ {_bracket(n - 1)}" if n != 2 else "a"
         return f"a ^ {_bracket(n)}" if n != 2 else "a²", f"g · {_bracket(n)} · {power}"

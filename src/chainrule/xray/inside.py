@@ -27,8 +27,8 @@ __dir__ = __all__.copy
 
 def can_enter(node: Entry) -> bool:
     """Tell whether a node has an inside."""
-    return node.custom or (
-        node.equation is not None and node.op in ("cond", "scan", "while", "shard_map")
+    return node.equation is not None and (
+        node.custom or node.op in ("cond", "scan", "while", "shard_map")
     )
 
 
@@ -72,6 +72,11 @@ def enter(record: Record, node: Entry | str, step: int | None = None) -> Record:
         raise ValueError(f"node is {what}: give a node of this record, or its label")
     if record.keep != "values":
         raise ValueError("only statistics are kept: call xray with keep='values' to open nodes")
+    if not record.runs:
+        raise ValueError(
+            f"{record.function} was read from a file, and what is inside {node.label} cannot run "
+            "again: record the call here"
+        )
     if record.steps is None and step is None:
         if node.index not in record.opened:
             record.opened[node.index] = _enter(record, node, step)

@@ -12,7 +12,7 @@ from chainrule.xray.consequences import Spot, Verdict, judge, rejecting
 from chainrule.xray.cures import Site
 from chainrule.xray.elements import Bad, element_at, fits, numbers, text
 from chainrule.xray.evidence import Scene, addition, reason, size
-from chainrule.xray.record import Device, Entry, Record
+from chainrule.xray.record import Device, Entry, Record, measured
 from chainrule.xray.rerun import Place
 from chainrule.xray.search import Found, Search
 
@@ -22,7 +22,11 @@ __dir__ = __all__.copy
 
 @_jax.quiet
 def find(record: Record) -> Nonfinite:
-    """Return every birth of a NaN or an Inf in a record, and what becomes of it."""
+    """Return every birth of a NaN or an Inf in a record, and what becomes of it.
+
+    Of a record read from a file it is what its statistics tell.
+    """
+    record = record if record.runs else measured(record)
     search = Search(record, ())
     found = search.run()
     verdicts = _verdicts(record, search, found)

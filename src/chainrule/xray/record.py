@@ -11,9 +11,19 @@ import numpy as np
 from chainrule import _require
 from chainrule.xray.graph import Graph, Slot, Use, Vertex
 from chainrule.xray.passes import Numbers
-from chainrule.xray.stats import Stats, stats
+from chainrule.xray.stats import Stats, is_number, stats
 
-__all__ = ["LEAF", "Device", "Edge", "Entry", "Record", "Trees", "UnknownNodeError", "entries"]
+__all__ = [
+    "LEAF",
+    "Device",
+    "Edge",
+    "Entry",
+    "Record",
+    "Trees",
+    "UnknownNodeError",
+    "entries",
+    "measured",
+]
 __dir__ = __all__.copy
 
 LEAF: Any = jax.tree.structure(0)
@@ -136,6 +146,11 @@ class Record(Graph):
     steps: int | None = None
     over: Literal["steps", "devices"] = "steps"
 
+    @functools.cached_property
+    def runs(self) -> bool:
+        """Whether its operators can run again; those of a record read from a file cannot."""
+        return all(node.equation is not None for node in self.nodes if node.kind == "operator")
+
     def value(self, slot: Slot) -> Any:
         """Return the array in a slot."""
         return self.nodes[slot.node].values[slot.output]
@@ -197,8 +212,9 @@ class Record(Graph):
             return node.cotangent
         (aval,) = node.avals  # nothing flows back to it: its gradient is zero
         shape = tuple(aval.shape) if self.steps is None else (self.steps, *aval.shape)
-        zeros = np.zeros(shape, aval.dtype)
-        return zeros if self.keep == "values" else stats(zeros)
+        if self.keep == "values":
+            return np.zeros(shape, aval.dtype)
+        return Stats(shape, str(aval.dtype), 0.0, 0.0, 0.0, 0.0, float(0 not in shape), 0, 0)
 
     def node(self, name: str) -> Entry:
         """Return the node of that label: the path of an argument, or ``mul_12``.
@@ -213,6 +229,28 @@ class Record(Graph):
                 return node
         labels = ", ".join(node.label for node in self.nodes[:12])
         raise UnknownNodeError(f"no node has the name {name!r}: there are {labels}, ...")
+
+
+def measured(record: Record) -> Record:
+    """Return a record with statistics in the place of its arrays, of all steps together."""
+
+    def of(row: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(x if x is None or isinstance(x, Stats) else _stats(x) for x in row)
+
+    nodes = tuple(
+        dataclasses.replace(
+            node,
+            values=of(node.values),
+            cotangents=of(node.cotangents),
+            contributions=of(node.contributions),
+        )
+        for node in record.nodes
+    )
+    return dataclasses.replace(record, nodes=nodes, keep="stats", steps=None)
+
+
+def _stats(x: Any) -> Stats | None:
+    return stats(x) if is_number(x) else None
 
 
 def entries(

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from rich.console import Console, ConsoleOptions
 
 from chainrule import _files, _require
-from chainrule.xray import call, deaths, draw, flow, inside, nonfinite, shared, table
+from chainrule.xray import call, deaths, draw, flow, inside, nonfinite, saved, shared, table
 from chainrule.xray.births import Nonfinite
 from chainrule.xray.deaths import Deaths
 from chainrule.xray.dot import dot
@@ -24,7 +24,7 @@ from chainrule.xray.record import Edge, Entry, Record
 from chainrule.xray.shared import AllShared
 from chainrule.xray.words import rendered
 
-__all__ = ["Report", "xray"]
+__all__ = ["Report", "load", "xray"]
 __dir__ = __all__.copy
 
 
@@ -245,7 +245,8 @@ class Report:
     def save(self, path: str | os.PathLike[str]) -> pathlib.Path:
         """Write the picture to a file: a page (.html), an SVG (.svg) or DOT (.dot).
 
-        The file appears whole or not at all.
+        Or the record itself (.xray), which `load` reads, on another machine say. The file appears
+        whole or not at all.
 
         Args:
           path: where; its ending says what is written.
@@ -263,10 +264,13 @@ class Report:
           'square.dot'
         """
         path = _require.path("path", path)
+        if path.suffix == ".xray":
+            saved.write(self.record, path)
+            return path
         texts = {".html": self.to_html, ".svg": self.to_svg, ".dot": self.to_dot}
         if path.suffix not in texts:
             raise ValueError(
-                f"{path} ends in {path.suffix!r}: a report is saved as {', '.join(texts)}"
+                f"{path} ends in {path.suffix!r}: a report is saved as {', '.join(texts)}, .xray"
             )
         _files.write(path, texts[path.suffix]())
         return path
@@ -300,6 +304,31 @@ class Report:
 
     def __repr__(self) -> str:
         return f"<Report of {self.function}: {len(self.nodes)} nodes; print it for its tables>"
+
+
+def load(path: str | os.PathLike[str]) -> Report:
+    """Read a record that `Report.save` wrote to a file ``.xray``.
+
+    Nothing of it can run again: `Report.open` and `Nonfinite.cures` say so, and what is asked of
+    NaNs and of dead gradients rests on statistics.
+
+    Args:
+      path: of the file.
+
+    Returns:
+      The report on the record.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: the file is damaged, larger than the memory, or holds no record.
+
+    Example:
+      >>> folder = tempfile.mkdtemp()
+      >>> path = xray(lambda x: x * x, 3.0).save(f"{folder}/square.xray")
+      >>> load(path).grads
+      (array(6., dtype=float32),)
+    """
+    return Report(saved.read(path))
 
 
 def xray(

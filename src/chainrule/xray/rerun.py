@@ -163,6 +163,11 @@ def _check(record: Record, changes: Mapping[Place, Change]) -> None:
             f"{record.function} is the inside of a loop: run the record around it again, and name "
             "the operator by its place there"
         )
+    if not record.runs:
+        raise ValueError(
+            f"{record.function} was read from a file, and its operators cannot run again: record "
+            "the call here"
+        )
     for place in changes:
         if not place or not 0 <= place[0] < len(record.nodes):
             raise ValueError(f"no operator stands at {place}: there are {len(record.nodes)} nodes")

@@ -92,7 +92,8 @@ def _each_step(record: Record, edge: Edge) -> list[tuple[Edge, str]]:
     constant = edge.position < scan_constants(node) and edge.contribution is not None
     if not constant or record.keep != "values" or record.steps is not None:
         of = "" if edge.position else written(record, node)
-        if edge.contribution is not None and _jax.repeats(node.equation, edge.position):
+        known = node.equation is not None and edge.contribution is not None
+        if known and _jax.repeats(node.equation, edge.position):
             of = _STEPS  # of a loop in a custom rule, whose steps are summed up there
         return [(edge, f"{node.line}, {of}" if of else node.line)]
     parts = np.asarray(enter(record, node).nodes[edge.position].cotangent)  # read without a program

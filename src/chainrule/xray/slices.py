@@ -24,7 +24,7 @@ def part(record: Record, node: Entry) -> Part | None:
       >>> part(record, record.nodes[1]), written(record, record.nodes[1])
       ((range(1, 2), range(0, 2)), '[1, :2]')
     """
-    if node.custom or node.op not in ("slice", "dynamic_slice"):
+    if node.custom or node.op not in ("slice", "dynamic_slice") or node.equation is None:
         return None
     params = node.equation.params
     if node.op == "slice":
