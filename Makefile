@@ -24,8 +24,10 @@ lint: $(VENV)/tested
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
+# The package, and then a program that uses it, checked as its author would.
 types: $(VENV)/tested
 	$(BIN)/mypy
+	cd tests/typed && ../../$(BIN)/mypy --config-file= --strict --follow-untyped-imports program.py
 
 # All of them on the embedded digits, in the order of the course.
 COURSE := xor perceptron eight_vs_rest hog known_results descent edge_of_stability catapult mlp_digits \
@@ -57,6 +59,7 @@ test-oldest:
 zoo: $(VENV)/tested
 	@if $(BIN)/python -c "import sys; sys.exit(sys.version_info < (3, 12))"; then \
 	    $(BIN)/python -m pip install --quiet --editable ".[zoo]" --constraint constraints.txt && \
+	    $(BIN)/basedpyright --pythonpath $(BIN)/python --project tests/typed && \
 	    $(BIN)/python -m pytest -m zoo -s tests/zoo tests/xray; \
 	else echo "zoo: Python 3.12 or newer is needed, nothing tested"; fi
 

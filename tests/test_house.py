@@ -94,7 +94,7 @@ def test_an_import_for_types_alone_counts(tmp_path, monkeypatch):
 
 
 FLOORS = (
-    ("_require", "_files", "_html", "_modules"),
+    ("_require", "_files", "_html", "_modules", "_arrays"),
     ("compiling", "ops", "losses", "landscapes", "check", "data"),
     ("features", "descent", "verification", "models", "xray"),
     ("training", "runs", "explorer", "plots"),

@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Real
 
 from chainrule import _require
+from chainrule._arrays import AnyArray
 
 __all__ = ["NORMS", "hog", "pair_products", "pairs", "sobel"]
 __dir__ = __all__.copy
@@ -69,7 +70,7 @@ def pairs(key: PRNGKeyArray, features: int, count: int) -> Int[Array, "count 2"]
 
 
 def pair_products(
-    inputs: Real[Array, "*batch features"], pairs: Int[Array, "count 2"]
+    inputs: Real[AnyArray, "*batch features"], pairs: Int[AnyArray, "count 2"]
 ) -> Float[Array, "*batch count"]:
     r"""Multiply the two features of each pair.
 
@@ -107,7 +108,7 @@ def pair_products(
 
 
 def sobel(
-    images: Real[Array, "*batch height width"],
+    images: Real[AnyArray, "*batch height width"],
 ) -> tuple[Float[Array, "*batch height width"], Float[Array, "*batch height width"]]:
     r"""Return the horizontal and the vertical edges: Sobel's two operators.
 
@@ -149,7 +150,7 @@ def sobel(
 
 
 def hog(
-    images: Real[Array, "*batch height width"],
+    images: Real[AnyArray, "*batch height width"],
     *,
     cell: int = 4,
     block: int = 2,
@@ -223,8 +224,8 @@ def hog(
 
 
 @functools.partial(jax.jit, static_argnames=("cell", "block", "orientations", "norm"))
-def _hog(images: Array, *, cell: int, block: int, orientations: int, norm: str) -> Array:
-    def describe(image: Array) -> Array:
+def _hog(images: AnyArray, *, cell: int, block: int, orientations: int, norm: str) -> Array:
+    def describe(image: AnyArray) -> Array:
         cells = _cells(image, cell, orientations)
         # The cells at each place of a block, for all blocks at once.
         rows, columns = (size - block + 1 for size in cells.shape[:2])
@@ -242,7 +243,7 @@ def _hog(images: Array, *, cell: int, block: int, orientations: int, norm: str) 
     return found.reshape(*batch, *found.shape[1:])
 
 
-def _cells(image: Array, cell: int, orientations: int) -> Array:
+def _cells(image: AnyArray, cell: int, orientations: int) -> Array:
     """Return the mean votes of each cell, ``[rows, columns, orientations]``."""
     height, width = image.shape
     x = _extend(image, _halves(-height % cell), _halves(-width % cell))
@@ -273,25 +274,27 @@ def _cells(image: Array, cell: int, orientations: int) -> Array:
     return sum((votes[:, j::cell] for j in range(cell)), none) / cell**2
 
 
-def _unit(blocks: Array) -> Array:
+def _unit(blocks: AnyArray) -> Array:
     """Divide each block by its length, softened so that an empty block stays 0."""
-    return blocks / jnp.sqrt(jnp.sum(blocks * blocks, axis=-1, keepdims=True) + _EPSILON**2)
+    return jnp.divide(
+        blocks, jnp.sqrt(jnp.sum(blocks * blocks, axis=-1, keepdims=True) + _EPSILON**2)
+    )
 
 
-def _floats(x: Array) -> Array:
-    return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.result_type(float))
+def _floats(x: AnyArray) -> Array:
+    return jnp.asarray(x, x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else float)
 
 
 def _halves(amount: int) -> tuple[int, int]:
     return amount // 2, amount - amount // 2
 
 
-def _extend(images: Array, rows: tuple[int, int], columns: tuple[int, int]) -> Array:
+def _extend(images: AnyArray, rows: tuple[int, int], columns: tuple[int, int]) -> Array:
     # Zeros would draw an edge around every image that is not black at its border.
     return jnp.pad(images, [*[(0, 0)] * (images.ndim - 2), rows, columns], mode="edge")
 
 
-def _check_images(name: str, images: Array, smallest: int) -> None:
+def _check_images(name: str, images: AnyArray, smallest: int) -> None:
     _require.arrays(images=images)
     if images.ndim < 2 or min(images.shape[-2:]) < smallest:
         raise ValueError(

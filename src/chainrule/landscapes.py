@@ -9,12 +9,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from chainrule import _require
+from chainrule._arrays import AnyArray
 
 __all__ = ["coupled", "quadratic", "rosenbrock", "two_well"]
 __dir__ = __all__.copy
 
 
-def quadratic(w: Float[Array, "..."], curvature: float = 1.0) -> Float[Array, ""]:
+def quadratic(w: Float[AnyArray, "..."], curvature: float = 1.0) -> Float[Array, ""]:
     r"""Parabola, :math:`f(w) = \frac{a}{2} \sum_i w_i^2`.
 
     Plain descent multiplies ``w`` by exactly ``1 - eta a`` at each step: it creeps in for
@@ -39,7 +40,7 @@ def quadratic(w: Float[Array, "..."], curvature: float = 1.0) -> Float[Array, ""
     return curvature / 2 * jnp.sum(w * w)
 
 
-def two_well(w: Float[Array, ""]) -> Float[Array, ""]:
+def two_well(w: Float[AnyArray, ""]) -> Float[Array, ""]:
     r"""Two minima of different depth, :math:`f(w) = \frac{1}{2}(w^2 - 1)^2 + \frac{w}{5}`.
 
     The notes illustrate that descent finds a *local* minimum by three series of pictures in one
@@ -66,10 +67,11 @@ def two_well(w: Float[Array, ""]) -> Float[Array, ""]:
     _require.floats(w=w)
     if w.shape != ():
         raise ValueError(f"w {w.shape}: it must be a scalar, ()")
+    w = jnp.asarray(w)
     return (w * w - 1) ** 2 / 2 + w / 5
 
 
-def rosenbrock(w: Float[Array, "2"]) -> Float[Array, ""]:
+def rosenbrock(w: Float[AnyArray, "2"]) -> Float[Array, ""]:
     r"""Rosenbrock's valley, :math:`f(w) = (1 - w_1)^2 + 100 (w_2 - w_1^2)^2`.
 
     The minimum is 0 at (1, 1), where the Hessian has eigenvalues 0.3994 and 1001.6: the valley
@@ -98,7 +100,7 @@ def rosenbrock(w: Float[Array, "2"]) -> Float[Array, ""]:
     return (1 - w[0]) ** 2 + 100 * (w[1] - w[0] ** 2) ** 2
 
 
-def coupled(params: dict[str, Float[Array, ""]], detach: bool = False) -> Float[Array, ""]:
+def coupled(params: dict[str, Float[AnyArray, ""]], detach: bool = False) -> Float[Array, ""]:
     r"""Two parameters and a coupling, :math:`f(a, b) = (a - 1)^2 + (b + 1)^2 + (a - b)^2`.
 
     The minimum is at (1/3, -1/3). With ``detach`` no gradient passes through the ``a`` of the
@@ -126,7 +128,7 @@ def coupled(params: dict[str, Float[Array, ""]], detach: bool = False) -> Float[
     if set(params) != {"a", "b"}:
         raise ValueError(f'params holds {list(params)}: it must be two scalars, {{"a", "b"}}')
     _require.flag("detach", detach)
-    a, b = params["a"], params["b"]
-    _require.floats(a=a, b=b)
+    _require.floats(a=params["a"], b=params["b"])
+    a, b = jnp.asarray(params["a"]), jnp.asarray(params["b"])
     seen = jax.lax.stop_gradient(a) if detach else a
     return (a - 1) ** 2 + (b + 1) ** 2 + (seen - b) ** 2

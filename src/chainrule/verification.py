@@ -19,9 +19,10 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
 from chainrule import _require
+from chainrule._arrays import AnyArray
 
 __all__ = [
     "Roc",
@@ -55,8 +56,8 @@ class Roc(NamedTuple):
 
 
 def roc(
-    distances: Float[Array, " pairs"] | Float[np.ndarray, " pairs"],
-    same: Bool[Array, " pairs"] | Bool[np.ndarray, " pairs"],
+    distances: Float[AnyArray, " pairs"] | Float[np.ndarray, " pairs"],
+    same: Bool[AnyArray, " pairs"] | Bool[np.ndarray, " pairs"],
 ) -> Roc:
     """Return what every threshold accepts; equal distances are accepted together.
 
@@ -110,8 +111,8 @@ def equal_error_rate(curve: Roc) -> float:
 
 
 def accuracy(
-    distances: Float[Array, " pairs"] | Float[np.ndarray, " pairs"],
-    same: Bool[Array, " pairs"] | Bool[np.ndarray, " pairs"],
+    distances: Float[AnyArray, " pairs"] | Float[np.ndarray, " pairs"],
+    same: Bool[AnyArray, " pairs"] | Bool[np.ndarray, " pairs"],
     threshold: float,
 ) -> float:
     """Return the share of pairs on which the threshold is right.
@@ -130,8 +131,8 @@ def accuracy(
 
 
 def best_threshold(
-    distances: Float[Array, " pairs"] | Float[np.ndarray, " pairs"],
-    same: Bool[Array, " pairs"] | Bool[np.ndarray, " pairs"],
+    distances: Float[AnyArray, " pairs"] | Float[np.ndarray, " pairs"],
+    same: Bool[AnyArray, " pairs"] | Bool[np.ndarray, " pairs"],
 ) -> float:
     """Return the threshold with the highest accuracy, half way to the next distance.
 
@@ -160,8 +161,8 @@ def best_threshold(
 
 
 def one_shot(
-    embeddings: Float[Array, "samples dim"] | Float[np.ndarray, "samples dim"],
-    labels: Int[Array, " samples"] | Int[np.ndarray, " samples"],
+    embeddings: Float[AnyArray, "samples dim"] | Float[np.ndarray, "samples dim"],
+    labels: Int[AnyArray, " samples"] | Int[np.ndarray, " samples"],
     *,
     ways: int,
     episodes: int,
@@ -239,7 +240,7 @@ class Spread(NamedTuple):
 
 
 def spread(
-    embeddings: Float[Array, "samples dim"] | Float[np.ndarray, "samples dim"],
+    embeddings: Float[AnyArray, "samples dim"] | Float[np.ndarray, "samples dim"],
     *,
     limit: float = 0.05,
 ) -> Spread:

@@ -5,13 +5,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from chainrule import _require
+from chainrule._arrays import AnyArray
 
 __all__ = ["affine", "shift", "turn"]
 __dir__ = __all__.copy
 
 
 def shift(
-    key: PRNGKeyArray, images: Num[Array, "batch height width channels"], *, pixels: int
+    key: PRNGKeyArray, images: Num[AnyArray, "batch height width channels"], *, pixels: int
 ) -> Num[Array, "batch height width channels"]:
     """Shift each image by whole pixels, vertically and horizontally, and pad with zeros.
 
@@ -45,7 +46,7 @@ def shift(
 
 
 def turn(
-    images: Num[Array, "batch side side channels"], turns: Int[Array, " batch"]
+    images: Num[AnyArray, "batch side side channels"], turns: Int[AnyArray, " batch"]
 ) -> Num[Array, "batch side side channels"]:
     """Map each image by one of the eight symmetries of the square: rotations and reflections.
 
@@ -84,7 +85,7 @@ def turn(
 
 def affine(
     key: PRNGKeyArray,
-    images: Float[Array, "batch height width channels"],
+    images: Float[AnyArray, "batch height width channels"],
     *,
     rotation: float = 0.0,
     scale: float = 0.0,
@@ -153,7 +154,7 @@ def affine(
     return result.reshape(images.shape)
 
 
-def _check_images(images: Array) -> None:
+def _check_images(images: AnyArray) -> None:
     _require.arrays(images=images)
     if images.ndim != 4:
         raise ValueError(

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from chainrule import _require
+from chainrule._arrays import AnyArray
 
 __all__ = ["Batches", "Source"]
 __dir__ = __all__.copy
@@ -90,24 +91,24 @@ class Batches:
         self.key = key
         self.per_epoch = self.samples // self.size
 
-    def order(self, epoch: int | Int[Array, ""]) -> Int[Array, "per_epoch size"]:
+    def order(self, epoch: int | Int[AnyArray, ""]) -> Int[Array, "per_epoch size"]:
         """Return the indices of the samples in every batch of an epoch, a batch a row."""
         _require.index("epoch", epoch)
         return _order(self.key, epoch, self.samples, self.size)
 
-    def indices(self, step: int | Int[Array, ""]) -> Int[Array, " size"]:
+    def indices(self, step: int | Int[AnyArray, ""]) -> Int[Array, " size"]:
         """Return the indices of the samples in a step's batch; steps count on across epochs."""
         _require.index("step", step)
         return self.order(step // self.per_epoch)[step % self.per_epoch]
 
-    def __call__(self, step: int | Int[Array, ""]) -> PyTree:
+    def __call__(self, step: int | Int[AnyArray, ""]) -> PyTree:
         """Return the batch of a step."""
         rows = self.indices(step)
         if not self.in_memory:
             return jax.tree.map(jnp.asarray, self.read(rows))
         return jax.tree.map(lambda leaf: jnp.asarray(leaf)[rows], self.data)
 
-    def read(self, rows: Int[Array, "*rows"] | Int[np.ndarray, "*rows"]) -> PyTree:
+    def read(self, rows: Int[AnyArray, "*rows"] | Int[np.ndarray, "*rows"]) -> PyTree:
         """Read samples of a source, on the host.
 
         Args:
@@ -137,7 +138,7 @@ class Batches:
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
-def _order(key: Array, epoch: Array, samples: int, size: int) -> Array:
+def _order(key: Array, epoch: AnyArray, samples: int, size: int) -> Array:
     order = jax.random.permutation(jax.random.fold_in(key, epoch), samples)
     return order[: samples // size * size].reshape(-1, size).astype(jnp.int32)
 

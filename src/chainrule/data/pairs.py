@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int, Integer, PRNGKeyArray
 
 from chainrule import _require
+from chainrule._arrays import AnyArray
 from chainrule.data.batches import Batches
 
 __all__ = ["Members", "Tuples", "by_class", "pairs", "triplets"]
@@ -44,7 +45,7 @@ class Members(NamedTuple):
 
 
 def by_class(
-    labels: Integer[Array, " n"] | Integer[np.ndarray, " n"], *, identical: bool = False
+    labels: Integer[AnyArray, " n"] | Integer[np.ndarray, " n"], *, identical: bool = False
 ) -> Members:
     """Sort a labelled set by class, on the host, once.
 
@@ -231,19 +232,19 @@ class Tuples(Batches):
         except (IndexError, TypeError, ValueError) as error:
             raise ValueError(f"draw fails with size {size}: {error}") from error
 
-    def order(self, epoch: int | Int[Array, ""]) -> Int[Array, "per_epoch size branches"]:
+    def order(self, epoch: int | Int[AnyArray, ""]) -> Int[Array, "per_epoch size branches"]:
         """Return the indices of the samples in every batch of an epoch, a batch a row."""
         _require.index("epoch", epoch)
         return _order(self._draw, self.per_epoch, self.key, epoch)
 
-    def indices(self, step: int | Int[Array, ""]) -> Int[Array, "size branches"]:
+    def indices(self, step: int | Int[AnyArray, ""]) -> Int[Array, "size branches"]:
         """Return the indices of the samples in a step's batch; steps count on across epochs."""
         _require.index("step", step)
         return self._draw(jax.random.fold_in(self.key, step))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _order(draw: Callable[[Array], Array], per_epoch: int, key: Array, epoch: Array) -> Array:
+def _order(draw: Callable[[Array], Array], per_epoch: int, key: Array, epoch: AnyArray) -> Array:
     steps = epoch * per_epoch + jnp.arange(per_epoch)
     # One step after the other: all of an epoch's random numbers at once would take memory.
     return jax.lax.map(lambda step: draw(jax.random.fold_in(key, step)), steps)
@@ -261,17 +262,17 @@ def _array(labels: Any) -> np.ndarray:
         raise ValueError(f"labels must be integers [N], one a sample: {error}") from error
 
 
-def _uniform(key: Array, counts: Array) -> Array:
+def _uniform(key: Array, counts: AnyArray) -> Array:
     """Draw a number below each count."""
     return jax.random.randint(key, counts.shape, 0, counts)
 
 
-def _uniform_but(key: Array, counts: Array, taken: Array) -> Array:
+def _uniform_but(key: Array, counts: AnyArray, taken: AnyArray) -> Array:
     """Draw a number below each count, and never the one taken."""
     drawn = jax.random.randint(key, counts.shape, 0, jnp.maximum(counts - 1, 1))
     return drawn + (drawn >= taken).astype(drawn.dtype)
 
 
-def _other(key: Array, here: Array, classes: int) -> Array:
+def _other(key: Array, here: AnyArray, classes: int) -> Array:
     """Draw another class for each."""
-    return (here + jax.random.randint(key, here.shape, 1, classes)) % classes
+    return jnp.add(here, jax.random.randint(key, here.shape, 1, classes)) % classes

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from chainrule import _require
+from chainrule._arrays import AnyArray
 from chainrule.losses._reduction import check_mean
 
 __all__ = [
@@ -19,7 +20,7 @@ __dir__ = __all__.copy
 
 
 def contrastive(
-    distances: Float[Array, "*shape"], same: Bool[Array, "*shape"], margin: float = 1.0
+    distances: Float[AnyArray, "*shape"], same: Bool[AnyArray, "*shape"], margin: float = 1.0
 ) -> Float[Array, ""]:
     r"""Return the contrastive loss: pairs of one class are drawn together, others pushed apart.
 
@@ -60,20 +61,20 @@ def contrastive(
 
 
 def contrastive_backward(
-    g: Float[Array, ""],
-    distances: Float[Array, "*shape"],
-    same: Bool[Array, "*shape"],
+    g: Float[AnyArray, ""],
+    distances: Float[AnyArray, "*shape"],
+    same: Bool[AnyArray, "*shape"],
     margin: float = 1.0,
 ) -> tuple[Float[Array, "*shape"], None]:
     r"""Return :math:`\frac{g}{n} d` for a pair of one class, else :math:`-\frac{g}{n}(m - d)_+`."""
     margin = _check_pairs(distances, same, margin)
     _require.incoming(g, ())
     missing = jax.nn.relu(margin - distances)
-    return g / distances.size * jnp.where(same, distances, -missing), None
+    return jnp.divide(g, distances.size) * jnp.where(same, distances, -missing), None
 
 
 def triplet(
-    positive: Float[Array, "*shape"], negative: Float[Array, "*shape"], margin: float = 1.0
+    positive: Float[AnyArray, "*shape"], negative: Float[AnyArray, "*shape"], margin: float = 1.0
 ) -> Float[Array, ""]:
     r"""Return the triplet loss: an anchor is drawn nearer to its like than to another, by a margin.
 
@@ -111,9 +112,9 @@ def triplet(
 
 
 def triplet_backward(
-    g: Float[Array, ""],
-    positive: Float[Array, "*shape"],
-    negative: Float[Array, "*shape"],
+    g: Float[AnyArray, ""],
+    positive: Float[AnyArray, "*shape"],
+    negative: Float[AnyArray, "*shape"],
     margin: float = 1.0,
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     r"""Return :math:`\frac{g}{n}` where :math:`d^+ - d^- + m > 0`, and minus that: else 0."""
@@ -124,8 +125,8 @@ def triplet_backward(
 
 
 def supervised_contrastive(
-    similarities: Float[Array, "batch batch"],
-    labels: Int[Array, " batch"],
+    similarities: Float[AnyArray, "batch batch"],
+    labels: Int[AnyArray, " batch"],
     temperature: float = 0.1,
 ) -> Float[Array, ""]:
     r"""Return the supervised contrastive loss: every pair of a class against the whole batch.
@@ -167,9 +168,9 @@ def supervised_contrastive(
 
 
 def supervised_contrastive_backward(
-    g: Float[Array, ""],
-    similarities: Float[Array, "batch batch"],
-    labels: Int[Array, " batch"],
+    g: Float[AnyArray, ""],
+    similarities: Float[AnyArray, "batch batch"],
+    labels: Int[AnyArray, " batch"],
     temperature: float = 0.1,
 ) -> tuple[Float[Array, "batch batch"], None]:
     r"""Return the softmax less the uniform distribution over the like, scaled.
@@ -184,11 +185,11 @@ def supervised_contrastive_backward(
     count = jnp.sum(positive, axis=1).astype(similarities.dtype)
     softmax = jnp.where(others, jnp.exp(log_p), 0) * count[:, None]
     excess = softmax - positive.astype(similarities.dtype)
-    return g / temperature * weights[:, None] * excess, None
+    return jnp.divide(g, temperature) * weights[:, None] * excess, None
 
 
 def _log_softmax_of_others(
-    similarities: Array, labels: Array, temperature: float
+    similarities: AnyArray, labels: AnyArray, temperature: float
 ) -> tuple[Array, Array, Array]:
     """Return log p, the mask of the like, and the weight of each of them for its anchor."""
     others = ~jnp.eye(len(labels), dtype=bool)
@@ -201,14 +202,14 @@ def _log_softmax_of_others(
     return log_p, positive, weights.astype(similarities.dtype)
 
 
-def _check_pairs(distances: Array, same: Array, margin: float) -> float:
+def _check_pairs(distances: AnyArray, same: AnyArray, margin: float) -> float:
     check_mean(distances=distances, same=same)
     _require.among("same", same, (0, 1), "True for a pair of one class")
     _require.within("distances", distances, least=0, finite=False)
     return _check_margin(margin)
 
 
-def _check_triplets(positive: Array, negative: Array, margin: float) -> float:
+def _check_triplets(positive: AnyArray, negative: AnyArray, margin: float) -> float:
     check_mean(positive=positive, negative=negative)
     _require.within("positive", positive, least=0, finite=False)
     _require.within("negative", negative, least=0, finite=False)
@@ -219,7 +220,7 @@ def _check_margin(margin: float) -> float:
     return _require.real("margin", margin, above=0, why="else one point for all inputs has no loss")
 
 
-def _check_similarities(similarities: Array, labels: Array, temperature: float) -> float:
+def _check_similarities(similarities: AnyArray, labels: AnyArray, temperature: float) -> float:
     _require.floats(similarities=similarities)
     _require.arrays(labels=labels)
     if similarities.shape != (*labels.shape, *labels.shape) or labels.ndim != 1:

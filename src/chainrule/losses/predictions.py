@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 
 from chainrule import _require
+from chainrule._arrays import AnyArray
 from chainrule.losses._reduction import check_mean
 
 __all__ = [
@@ -25,7 +26,7 @@ __dir__ = __all__.copy
 
 
 def squared_error(
-    predictions: Float[Array, "*shape"], targets: Float[Array, "*shape"]
+    predictions: Float[AnyArray, "*shape"], targets: Float[AnyArray, "*shape"]
 ) -> Float[Array, ""]:
     r"""Return the mean of the squared differences.
 
@@ -56,17 +57,19 @@ def squared_error(
 
 
 def squared_error_backward(
-    g: Float[Array, ""], predictions: Float[Array, "*shape"], targets: Float[Array, "*shape"]
+    g: Float[AnyArray, ""],
+    predictions: Float[AnyArray, "*shape"],
+    targets: Float[AnyArray, "*shape"],
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     r"""Return :math:`g \frac{2}{n} (p - t)` for the predictions, minus that for the targets."""
     check_mean(predictions=predictions, targets=targets)
     _require.incoming(g, ())
-    gradient = g * 2 / predictions.size * (predictions - targets)
+    gradient = jnp.multiply(g, 2) / predictions.size * jnp.subtract(predictions, targets)
     return gradient, -gradient
 
 
 def cross_entropy(
-    logits: Float[Array, "*batch classes"], labels: Int[Array, "*batch"]
+    logits: Float[AnyArray, "*batch classes"], labels: Int[AnyArray, "*batch"]
 ) -> Float[Array, ""]:
     r"""Return the cross-entropy of the softmax of the logits with integer labels.
 
@@ -100,16 +103,18 @@ def cross_entropy(
 
 
 def cross_entropy_backward(
-    g: Float[Array, ""], logits: Float[Array, "*batch classes"], labels: Int[Array, "*batch"]
+    g: Float[AnyArray, ""],
+    logits: Float[AnyArray, "*batch classes"],
+    labels: Int[AnyArray, "*batch"],
 ) -> tuple[Float[Array, "*batch classes"], None]:
     r"""Return :math:`\frac{g}{N} (\mathrm{softmax}(s) - \mathrm{onehot}(y))` for the logits."""
     _check_labels(logits, labels)
     _require.incoming(g, ())
     targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
-    return g / labels.size * (jax.nn.softmax(logits, axis=-1) - targets), None
+    return jnp.divide(g, labels.size) * (jax.nn.softmax(logits, axis=-1) - targets), None
 
 
-def _check_labels(logits: Array, labels: Array) -> None:
+def _check_labels(logits: AnyArray, labels: AnyArray) -> None:
     _require.floats(logits=logits)
     _require.arrays(labels=labels)
     if logits.ndim == 0 or logits.shape[:-1] != labels.shape or labels.size == 0:
@@ -128,7 +133,7 @@ def _check_labels(logits: Array, labels: Array) -> None:
 
 
 def binary_cross_entropy(
-    logits: Float[Array, "*shape"], labels: Num[Array, "*shape"]
+    logits: Float[AnyArray, "*shape"], labels: Num[AnyArray, "*shape"]
 ) -> Float[Array, ""]:
     r"""Return the cross-entropy of the sigmoid of the logits with labels between 0 and 1.
 
@@ -157,30 +162,31 @@ def binary_cross_entropy(
 
 
 def binary_cross_entropy_backward(
-    g: Float[Array, ""], logits: Float[Array, "*shape"], labels: Num[Array, "*shape"]
+    g: Float[AnyArray, ""], logits: Float[AnyArray, "*shape"], labels: Num[AnyArray, "*shape"]
 ) -> tuple[Float[Array, "*shape"], None]:
     r"""Return :math:`\frac{g}{n} (\sigma(s) - y)` for the logits."""
     _check_probabilities(logits, labels)
     _require.incoming(g, ())
-    return g / logits.size * (jax.nn.sigmoid(logits) - labels.astype(logits.dtype)), None
+    missing = jax.nn.sigmoid(logits) - jnp.asarray(labels, logits.dtype)
+    return jnp.divide(g, logits.size) * missing, None
 
 
-def _check_probabilities(logits: Array, labels: Array) -> None:
+def _check_probabilities(logits: AnyArray, labels: AnyArray) -> None:
     check_mean(logits=logits, labels=labels)
     _require.within("labels", labels, least=0, most=1)
 
 
 def _agreement(
-    scores: Float[Array, "*shape"], targets: Num[Array, "*shape"]
+    scores: Float[AnyArray, "*shape"], targets: Num[AnyArray, "*shape"]
 ) -> Float[Array, "*shape"]:
     """Return y s, which is positive where the score has the right sign."""
     check_mean(scores=scores, targets=targets)
     _require.among("targets", targets, (-1, 1), "map labels y in {0, 1} to 2 y - 1")
-    return targets.astype(scores.dtype) * scores
+    return jnp.asarray(targets, scores.dtype) * scores
 
 
 def hinge(
-    scores: Float[Array, "*shape"], targets: Num[Array, "*shape"], *, margin: float = 1.0
+    scores: Float[AnyArray, "*shape"], targets: Num[AnyArray, "*shape"], *, margin: float = 1.0
 ) -> Float[Array, ""]:
     r"""Return the hinge loss: how far the scores fall short of a margin.
 
@@ -215,9 +221,9 @@ def hinge(
 
 
 def hinge_backward(
-    g: Float[Array, ""],
-    scores: Float[Array, "*shape"],
-    targets: Num[Array, "*shape"],
+    g: Float[AnyArray, ""],
+    scores: Float[AnyArray, "*shape"],
+    targets: Num[AnyArray, "*shape"],
     *,
     margin: float = 1.0,
 ) -> tuple[Float[Array, "*shape"], None]:
@@ -229,7 +235,7 @@ def hinge_backward(
 
 
 def squared_hinge(
-    scores: Float[Array, "*shape"], targets: Num[Array, "*shape"]
+    scores: Float[AnyArray, "*shape"], targets: Num[AnyArray, "*shape"]
 ) -> Float[Array, ""]:
     r"""Return the squared hinge loss, which has no corner.
 
@@ -256,15 +262,17 @@ def squared_hinge(
 
 
 def squared_hinge_backward(
-    g: Float[Array, ""], scores: Float[Array, "*shape"], targets: Num[Array, "*shape"]
+    g: Float[AnyArray, ""], scores: Float[AnyArray, "*shape"], targets: Num[AnyArray, "*shape"]
 ) -> tuple[Float[Array, "*shape"], None]:
     r"""Return :math:`-\frac{2 g}{n} y \max(0, 1 - y s)` for the scores."""
     _require.incoming(g, ())
     missing = jax.nn.relu(1 - _agreement(scores, targets))
-    return -2 * g / scores.size * targets.astype(scores.dtype) * missing, None
+    return jnp.multiply(-2, g) / scores.size * targets.astype(scores.dtype) * missing, None
 
 
-def perceptron(scores: Float[Array, "*shape"], targets: Num[Array, "*shape"]) -> Float[Array, ""]:
+def perceptron(
+    scores: Float[AnyArray, "*shape"], targets: Num[AnyArray, "*shape"]
+) -> Float[Array, ""]:
     r"""Return the loss that the perceptron rule descends on: the hinge with margin 0.
 
     .. math::
@@ -299,7 +307,7 @@ def perceptron(scores: Float[Array, "*shape"], targets: Num[Array, "*shape"]) ->
 
 
 def perceptron_backward(
-    g: Float[Array, ""], scores: Float[Array, "*shape"], targets: Num[Array, "*shape"]
+    g: Float[AnyArray, ""], scores: Float[AnyArray, "*shape"], targets: Num[AnyArray, "*shape"]
 ) -> tuple[Float[Array, "*shape"], None]:
     r"""Return :math:`-\frac{g}{n} y` for the scores where :math:`y s \le 0`, else 0."""
     return hinge_backward(g, scores, targets, margin=0.0)

@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from chainrule import _require
+from chainrule._arrays import AnyArray
 from chainrule.models import stack
 from chainrule.models.pretrained import layouts
 from chainrule.models.stack import Conv, Dense, Pool, Tree
@@ -83,7 +84,7 @@ def init(key: PRNGKeyArray) -> Tree:
 
 
 def apply(
-    params: Tree, inputs: Float[Array, "batch height width channels"]
+    params: Tree, inputs: Float[AnyArray, "batch height width channels"]
 ) -> Float[Array, "batch 10"]:
     """Return the logits of the ten digits.
 
@@ -107,7 +108,9 @@ def apply(
     return stack.apply(params, inputs, ROWS)
 
 
-def features(params: Tree, inputs: Float[Array, "batch height width channels"]) -> dict[str, Array]:
+def features(
+    params: Tree, inputs: Float[AnyArray, "batch height width channels"]
+) -> dict[str, Array]:
     """Return the outputs of every row: ``conv1``, ``pool1``, ..., and ``dense2``, the logits.
 
     Args:
@@ -158,7 +161,7 @@ def to_torch(params: Tree) -> dict[str, np.ndarray]:
     return layouts.to_torch(params, {}, TORCH_NAMES, ROWS, INPUT_SHAPE)
 
 
-def _check(inputs: Array) -> None:
+def _check(inputs: AnyArray) -> None:
     _require.arrays(inputs=inputs)
     if inputs.shape[1:] != INPUT_SHAPE:
         raise ValueError(

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from chainrule import _require
+from chainrule._arrays import AnyArray
 from chainrule.losses import squared_error
 from chainrule.ops import NoRuleError, backward_of
 from chainrule.ops.activations import relu
@@ -119,7 +120,7 @@ def init(key: PRNGKeyArray, sizes: Sequence[int]) -> Params:
 
 def forward(
     params: Params,
-    inputs: Float[Array, "batch in"],
+    inputs: Float[AnyArray, "batch in"],
     *,
     activation: Callable[[Array], Array] = relu,
     probes: Activations | None = None,
@@ -151,7 +152,8 @@ def forward(
     _require.function("activation", activation, "of an array", cure)
     if probes is not None:
         _require.instance("probes", probes, Activations, "Activations, zeros like those of forward")
-    x = inputs if probes is None else inputs + probes.inputs
+    x = jnp.asarray(inputs)
+    x = x if probes is None else x + probes.inputs
     activations = Activations(x, {}, {})
     for layer in names:
         s = linear(x, params[layer]["kernel"], params[layer]["bias"])
@@ -164,7 +166,7 @@ def forward(
 
 def apply(
     params: Params,
-    inputs: Float[Array, "batch in"],
+    inputs: Float[AnyArray, "batch in"],
     *,
     activation: Callable[[Array], Array] = relu,
 ) -> Float[Array, "batch out"]:
@@ -192,7 +194,7 @@ def apply(
 def backward(
     params: Params,
     activations: Activations,
-    g: Float[Array, "batch out"],
+    g: Float[AnyArray, "batch out"],
     *,
     activation: Callable[[Array], Array] = relu,
 ) -> LayerGradients:
@@ -240,7 +242,7 @@ def backward(
     _require.incoming(g, activations.outputs.shape)
     rule = _rule("activation", activation)
     names = _layers(params)
-    grads: Params = {}
+    g, grads = jnp.asarray(g), Params()
     by_s: dict[str, Array] = {}
     by_x: dict[str, Array] = {}
     for index in reversed(range(len(names))):
@@ -258,12 +260,12 @@ def backward(
 
 def gradient_step(
     params: Params,
-    inputs: Float[Array, "batch in"],
-    targets: Array,
-    eta: float | Float[Array, ""],
+    inputs: Float[AnyArray, "batch in"],
+    targets: AnyArray,
+    eta: float | Float[AnyArray, ""],
     *,
     activation: Callable[[Array], Array] = relu,
-    loss: Callable[[Array, Array], Array] = squared_error,
+    loss: Callable[..., Array] = squared_error,
 ) -> tuple[Params, Float[Array, ""]]:
     r"""Take one step of gradient descent, without autodiff.
 

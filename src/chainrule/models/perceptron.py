@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
 
 from chainrule import _require
+from chainrule._arrays import AnyArray
 
 __all__ = ["Errors", "Features", "Fit", "apply", "fit", "path", "update"]
 __dir__ = __all__.copy
@@ -82,8 +83,8 @@ class Fit(NamedTuple):
 
 
 def apply(
-    weights: Float[Array, " m"],
-    inputs: Num[Array, "batch ..."],
+    weights: Float[AnyArray, " m"],
+    inputs: Num[AnyArray, "batch ..."],
     *,
     features: Features | None = None,
 ) -> Float[Array, " batch"]:
@@ -121,7 +122,7 @@ def apply(
 
 
 def update(
-    weights: Float[Array, " m"], example: Float[Array, " m"], target: Num[Array, ""]
+    weights: Float[AnyArray, " m"], example: Float[AnyArray, " m"], target: Num[AnyArray, ""]
 ) -> Float[Array, " m"]:
     r"""Apply the rule to one example.
 
@@ -154,8 +155,8 @@ def update(
 
 
 def path(
-    inputs: Num[Array, "examples ..."],
-    targets: Num[Array, "..."],
+    inputs: Num[AnyArray, "examples ..."],
+    targets: Num[AnyArray, "..."],
     epochs: int,
     *,
     bias: bool = False,
@@ -185,7 +186,7 @@ def path(
     epochs = _require.count("epochs", epochs, most=max(1, _MOST_KEPT // kept), why=why)
     x, targets = _rows(jnp.asarray(inputs), bias, None), jnp.asarray(targets)
 
-    def step(weights: Array, i: Array) -> tuple[Array, Array]:
+    def step(weights: AnyArray, i: AnyArray) -> tuple[Array, Array]:
         weights = update(weights, x[i], targets[i])
         return weights, weights
 
@@ -195,11 +196,11 @@ def path(
 
 
 def fit(
-    inputs: Num[Array, "examples ..."],
-    targets: Num[Array, "..."],
+    inputs: Num[AnyArray, "examples ..."],
+    targets: Num[AnyArray, "..."],
     max_epochs: int,
     *,
-    test: tuple[Num[Array, "..."], Num[Array, "..."]] | None = None,
+    test: tuple[Num[AnyArray, "..."], Num[AnyArray, "..."]] | None = None,
     bias: bool = False,
     key: PRNGKeyArray | None = None,
     features: Features | None = None,
@@ -271,9 +272,9 @@ def fit(
 
 @functools.partial(jax.jit, static_argnames=("max_epochs", "bias", "features"))
 def _fit(
-    inputs: Array,
-    targets: Array,
-    test: tuple[Array, Array] | None,
+    inputs: AnyArray,
+    targets: AnyArray,
+    test: tuple[AnyArray, AnyArray] | None,
     key: Array | None,
     *,
     max_epochs: int,
@@ -324,7 +325,7 @@ def _fit(
 
 
 def _walk(
-    weights: Array, inputs: Array, targets: Array, rows: Features, order: Array | None
+    weights: AnyArray, inputs: AnyArray, targets: AnyArray, rows: Features, order: AnyArray | None
 ) -> tuple[Array, Array, Array]:
     """Walk the examples once; return the weights, their mean and the number of changes.
 
@@ -334,18 +335,18 @@ def _walk(
     n = len(inputs)
     size = min(_BLOCK, n)
 
-    def walk_block(b: Array, carry: Any) -> Any:
+    def walk_block(b: AnyArray, carry: Any) -> Any:
         # The last block is as long as the others: it begins with examples already walked.
         start = jnp.minimum(b * size, n - size)
 
-        def take(array: Array) -> Array:
+        def take(array: AnyArray) -> Array:
             if order is None:
                 return jax.lax.dynamic_slice_in_dim(array, start, size)
             return array[jax.lax.dynamic_slice_in_dim(order, start, size)]
 
         x, y = rows(take(inputs)), take(targets)
 
-        def next_mistake(weights: Array, i: Array) -> Array:
+        def next_mistake(weights: AnyArray, i: AnyArray) -> Array:
             mistakes = (y * _dot(x, weights) <= 0) & (jnp.arange(size) >= i)
             return jnp.where(mistakes.any(), jnp.argmax(mistakes), size)
 
@@ -359,13 +360,13 @@ def _walk(
         return jax.lax.while_loop(lambda c: c[0] < size, mend, (first, *carry))[1:]
 
     carry = (weights, jnp.zeros_like(weights), jnp.array(0, jnp.int32))
-    weights, lag, made = jax.lax.fori_loop(0, -(-n // size), walk_block, carry)
-    return weights, weights - lag / n, made
+    final, lag, made = jax.lax.fori_loop(0, -(-n // size), walk_block, carry)
+    return final, final - lag / n, made
 
 
 @functools.partial(jax.jit, static_argnames=("bias", "features"))
-def _scores(weights: Array, inputs: Array, *, bias: bool, features: Features | None) -> Array:
-    def score(x: Array) -> Array:
+def _scores(weights: AnyArray, inputs: AnyArray, *, bias: bool, features: Features | None) -> Array:
+    def score(x: AnyArray) -> Array:
         x = _rows(x, False, features)
         # A column of ones would copy all inputs.
         return _dot(x, weights[:-1]) + weights[-1] if bias else _dot(x, weights)
@@ -373,7 +374,9 @@ def _scores(weights: Array, inputs: Array, *, bias: bool, features: Features | N
     return _each_block(score, inputs, features)
 
 
-def _each_block(f: Callable[[Array], Array], inputs: Array, features: Features | None) -> Array:
+def _each_block(
+    f: Callable[[AnyArray], Array], inputs: AnyArray, features: Features | None
+) -> Array:
     """Return ``f(inputs)``, one number an input, block by block where features are to be made.
 
     Where the inputs are the features, all cores can read them at once.
@@ -387,21 +390,22 @@ def _each_block(f: Callable[[Array], Array], inputs: Array, features: Features |
     return jnp.concatenate([out[:-1].reshape(-1), out[-1, blocks * _BLOCK - n :]])
 
 
-def _rows(inputs: Array, bias: bool, features: Features | None) -> Array:
+def _rows(inputs: AnyArray, bias: bool, features: Features | None) -> Array:
     """Return the features of a block as floats, one row an input, the constant last."""
-    x = inputs if features is None else features(inputs)
+    x = jnp.asarray(inputs)
+    x = x if features is None else features(x)
     _require.arrays(features=x)
     if not jnp.issubdtype(x.dtype, jnp.floating):
         x = x.astype(jnp.result_type(float))
     return jnp.pad(x, ((0, 0), (0, 1)), constant_values=1) if bias else x
 
 
-def _dot(x: Array, weights: Array) -> Array:
+def _dot(x: AnyArray, weights: AnyArray) -> Array:
     # At the default precision accelerators round the factors of a product, integers among them.
     return jnp.matmul(x, weights, precision="highest")
 
 
-def _width(inputs: Array, features: Features | None) -> int:
+def _width(inputs: AnyArray, features: Features | None) -> int:
     if features is not None:
         _require.function("features", features, "of a block of inputs")
     if inputs.ndim == 0:
@@ -415,7 +419,7 @@ def _width(inputs: Array, features: Features | None) -> int:
     return x.shape[1]
 
 
-def _check(inputs: Array, targets: Array, *, prefix: str = "") -> None:
+def _check(inputs: AnyArray, targets: AnyArray, *, prefix: str = "") -> None:
     _require.arrays(**{f"{prefix}inputs": inputs, f"{prefix}targets": targets})
     if inputs.ndim < 2 or len(inputs) == 0:
         raise ValueError(f"{prefix}inputs must be [N, ...] with N > 0, got shape {inputs.shape}")

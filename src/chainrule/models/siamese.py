@@ -32,6 +32,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from chainrule import _require
+from chainrule._arrays import AnyArray
 from chainrule.ops.distances import euclidean, unit
 
 __all__ = [
@@ -72,7 +73,7 @@ def on_sphere(embed: Embed) -> Embed:
 
 
 def apply(
-    params: PyTree, inputs: Float[Array, "batch branches *shape"], embed: Embed
+    params: PyTree, inputs: Float[AnyArray, "batch branches *shape"], embed: Embed
 ) -> Float[Array, "batch branches dim"]:
     """Embed every branch with the same parameters.
 
@@ -102,7 +103,7 @@ def apply(
 
 
 def distances(
-    params: PyTree, inputs: Float[Array, "batch 2 *shape"], embed: Embed
+    params: PyTree, inputs: Float[AnyArray, "batch 2 *shape"], embed: Embed
 ) -> Float[Array, " batch"]:
     """Return the distance between the two embeddings of every pair.
 
@@ -127,7 +128,7 @@ def distances(
 
 
 def anchor_distances(
-    params: PyTree, inputs: Float[Array, "batch 3 *shape"], embed: Embed
+    params: PyTree, inputs: Float[AnyArray, "batch 3 *shape"], embed: Embed
 ) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
     """Return the distances of every anchor to the positive and to the negative of its triplet.
 
@@ -192,7 +193,7 @@ def untie(params: PyTree, branches: int) -> PyTree:
 
 
 def apply_untied(
-    params: Mapping[str, PyTree], inputs: Float[Array, "batch branches *shape"], embed: Embed
+    params: Mapping[str, PyTree], inputs: Float[AnyArray, "batch branches *shape"], embed: Embed
 ) -> Float[Array, "batch branches dim"]:
     """Embed every branch with its own parameters.
 
@@ -221,7 +222,7 @@ def apply_untied(
 def contributions(
     loss: Callable[[Float[Array, "batch branches dim"]], Float[Array, ""]],
     params: PyTree,
-    inputs: Float[Array, "batch branches *shape"],
+    inputs: Float[AnyArray, "batch branches *shape"],
     embed: Embed,
 ) -> dict[str, PyTree]:
     """Return the contribution of each branch to the gradient with respect to the shared parameters.
@@ -256,9 +257,9 @@ def contributions(
     return jax.grad(of_copies)(copies)
 
 
-def _embed(embed: Embed, params: PyTree, inputs: Array) -> Array:
+def _embed(embed: Embed, params: PyTree, inputs: AnyArray) -> Array:
     _require.function("embed", embed, "of the parameters and the inputs")
-    z = embed(params, inputs)
+    z = embed(params, jnp.asarray(inputs))
     if not isinstance(z, jax.Array | np.ndarray):
         raise ValueError(f"embed must return an array, one row an input, not {_require.kind(z)}")
     if z.ndim != 2 or len(z) != len(inputs):
@@ -268,7 +269,7 @@ def _embed(embed: Embed, params: PyTree, inputs: Array) -> Array:
     return z
 
 
-def _check_branches(inputs: Array) -> None:
+def _check_branches(inputs: AnyArray) -> None:
     _require.arrays(inputs=inputs)
     if inputs.ndim < 3:
         raise ValueError(

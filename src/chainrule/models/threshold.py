@@ -25,6 +25,7 @@ import numpy as np
 from jaxtyping import Array, Int, Shaped
 
 from chainrule import _require
+from chainrule._arrays import AnyArray
 
 __all__ = ["AND", "NOT", "OR", "Params", "apply", "descend", "from_truth_table", "rows"]
 __dir__ = __all__.copy
@@ -47,7 +48,7 @@ NOT = _unit([-1.0], 0.5)
 """1 where the one input is 0."""
 
 
-def apply(params: Params, inputs: Shaped[Array, "batch in"]) -> Int[Array, " batch"]:
+def apply(params: Params, inputs: Shaped[AnyArray, "batch in"]) -> Int[Array, " batch"]:
     r"""Evaluate a network of threshold units.
 
     .. math::
@@ -81,7 +82,7 @@ def apply(params: Params, inputs: Shaped[Array, "batch in"]) -> Int[Array, " bat
             "they must be [batch, in]"
         )
     _require.among("inputs", inputs, (0, 1))
-    bits = inputs.astype(kernel.dtype)
+    bits = jnp.asarray(inputs, kernel.dtype)
     for i in range(len(params)):
         layer = params[f"layer{i + 1}"]
         bits = jnp.where(bits @ layer["kernel"] + layer["bias"][None, :] >= 0, 1.0, 0.0)
@@ -107,7 +108,7 @@ def rows(n: int) -> Int[Array, "rows n"]:
     return jnp.asarray(_rows(_require.count("n", n, most=20)), jnp.int32)
 
 
-def from_truth_table(table: Sequence[Any] | np.ndarray | Array) -> Params:
+def from_truth_table(table: Sequence[Any] | np.ndarray | AnyArray) -> Params:
     r"""Build a network that computes any Boolean function, exactly.
 
     One unit per true row :math:`r` fires on that row alone, and an `OR` of all these units is the
@@ -149,7 +150,7 @@ def from_truth_table(table: Sequence[Any] | np.ndarray | Array) -> Params:
 
 
 def descend(
-    table: Sequence[Any] | np.ndarray | Array, *, eta: float = 1.0, steps: int = 100
+    table: Sequence[Any] | np.ndarray | AnyArray, *, eta: float = 1.0, steps: int = 100
 ) -> Params:
     r"""Find the weights of one unit by gradient descent instead of by hand.
 
@@ -189,11 +190,11 @@ def descend(
     inputs = jnp.asarray(_rows(bits.size.bit_length() - 1), float)
     signs = jnp.asarray(np.where(bits == 1, 1.0, -1.0))
 
-    def loss(unit: dict[str, Array]) -> Array:
+    def loss(unit: dict[str, AnyArray]) -> Array:
         logits = inputs @ unit["kernel"][:, 0] + unit["bias"]
         return jnp.mean(jax.nn.softplus(-signs * logits))
 
-    def step(_: Any, unit: dict[str, Array]) -> dict[str, Array]:
+    def step(_: Any, unit: dict[str, AnyArray]) -> dict[str, Array]:
         return jax.tree.map(lambda w, g: w - eta * g, unit, jax.grad(loss)(unit))
 
     start = {"kernel": jnp.zeros((inputs.shape[1], 1)), "bias": jnp.zeros(1)}
@@ -204,7 +205,7 @@ def _rows(n: int) -> np.ndarray:
     return (np.arange(2**n)[:, None] >> np.arange(n)[::-1]) & 1
 
 
-def _check_table(table: Sequence[Any] | np.ndarray | Array) -> np.ndarray:
+def _check_table(table: Sequence[Any] | np.ndarray | AnyArray) -> np.ndarray:
     bits = _require.host("table", table)
     if bits.ndim != 1 or bits.size < 2 or bits.size & (bits.size - 1):
         raise ValueError(

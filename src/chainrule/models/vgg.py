@@ -28,6 +28,7 @@ import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from chainrule import _require
+from chainrule._arrays import AnyArray
 from chainrule.models import stack
 from chainrule.models.stack import Conv, Dense, Dropout, Norm, Pool, Row, Tree, init_state
 from chainrule.ops.activations import relu
@@ -166,7 +167,7 @@ def init(
 
 def apply(
     params: Tree,
-    inputs: Float[Array, "batch height width channels"],
+    inputs: Float[AnyArray, "batch height width channels"],
     *,
     state: Tree | None = None,
     key: PRNGKeyArray | None = None,
@@ -205,7 +206,7 @@ def apply(
 
 def features(
     params: Tree,
-    inputs: Float[Array, "batch height width channels"],
+    inputs: Float[AnyArray, "batch height width channels"],
     *,
     state: Tree | None = None,
 ) -> dict[str, Array]:
@@ -238,7 +239,7 @@ def features(
 
 def probabilities(
     params: Tree,
-    inputs: Float[Array, "batch height width channels"],
+    inputs: Float[AnyArray, "batch height width channels"],
     *,
     state: Tree | None = None,
 ) -> Float[Array, "batch classes"]:

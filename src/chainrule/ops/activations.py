@@ -28,6 +28,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from chainrule import _require
+from chainrule._arrays import AnyArray
 
 __all__ = [
     "affine",
@@ -51,7 +52,7 @@ __dir__ = __all__.copy
 
 
 def affine(
-    inputs: Float[Array, "*shape"], *, scale: float = 1.0, shift: float = 0.0
+    inputs: Float[AnyArray, "*shape"], *, scale: float = 1.0, shift: float = 0.0
 ) -> Float[Array, "*shape"]:
     r"""Return :math:`a x + c`: no activation at all, by default the identity.
 
@@ -73,12 +74,12 @@ def affine(
     _require.floats(inputs=inputs)
     scale = _require.real("scale", scale)
     shift = _require.real("shift", shift)
-    return scale * inputs + shift
+    return jnp.multiply(scale, inputs) + shift
 
 
 def affine_backward(
-    g: Float[Array, "*shape"],
-    inputs: Float[Array, "*shape"],
+    g: Float[AnyArray, "*shape"],
+    inputs: Float[AnyArray, "*shape"],
     *,
     scale: float = 1.0,
     shift: float = 0.0,
@@ -86,10 +87,10 @@ def affine_backward(
     r"""Return :math:`a g`."""
     _check(g, inputs)
     scale = _require.real("scale", scale)
-    return scale * g
+    return jnp.multiply(scale, g)
 
 
-def step(inputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+def step(inputs: Float[AnyArray, "*shape"]) -> Float[Array, "*shape"]:
     r"""Return 1 where the input is at least 0, else 0: the activation of the threshold unit.
 
     .. math::
@@ -103,18 +104,18 @@ def step(inputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
       Array([0., 1., 1.], dtype=float32)
     """
     _require.floats(inputs=inputs)
-    return (inputs >= 0).astype(inputs.dtype)
+    return jnp.greater_equal(inputs, 0).astype(inputs.dtype)
 
 
 def step_backward(
-    g: Float[Array, "*shape"], inputs: Float[Array, "*shape"]
+    g: Float[AnyArray, "*shape"], inputs: Float[AnyArray, "*shape"]
 ) -> Float[Array, "*shape"]:
     """Return 0 everywhere."""
     _check(g, inputs)
     return jnp.zeros_like(g)
 
 
-def sigmoid(inputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+def sigmoid(inputs: Float[AnyArray, "*shape"]) -> Float[Array, "*shape"]:
     r"""Squash every element into (0, 1).
 
     .. math::
@@ -130,15 +131,15 @@ def sigmoid(inputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def sigmoid_backward(
-    g: Float[Array, "*shape"], inputs: Float[Array, "*shape"]
+    g: Float[AnyArray, "*shape"], inputs: Float[AnyArray, "*shape"]
 ) -> Float[Array, "*shape"]:
     r"""Return :math:`g \odot \sigma(x) (1 - \sigma(x))`."""
     _check(g, inputs)
     outputs = sigmoid(inputs)
-    return g * outputs * (1 - outputs)
+    return jnp.multiply(g, outputs) * (1 - outputs)
 
 
-def tanh(inputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+def tanh(inputs: Float[AnyArray, "*shape"]) -> Float[Array, "*shape"]:
     r"""Squash every element into (-1, 1), :math:`\tanh(x) = 2 \sigma(2 x) - 1`.
 
     Example:
@@ -150,14 +151,14 @@ def tanh(inputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def tanh_backward(
-    g: Float[Array, "*shape"], inputs: Float[Array, "*shape"]
+    g: Float[AnyArray, "*shape"], inputs: Float[AnyArray, "*shape"]
 ) -> Float[Array, "*shape"]:
     r"""Return :math:`g \odot (1 - \tanh^2(x))`."""
     _check(g, inputs)
-    return g * (1 - jnp.square(tanh(inputs)))
+    return jnp.multiply(g, 1 - jnp.square(tanh(inputs)))
 
 
-def relu(inputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+def relu(inputs: Float[AnyArray, "*shape"]) -> Float[Array, "*shape"]:
     r"""Keep what is positive.
 
     .. math::
@@ -173,14 +174,14 @@ def relu(inputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def relu_backward(
-    g: Float[Array, "*shape"], inputs: Float[Array, "*shape"]
+    g: Float[AnyArray, "*shape"], inputs: Float[AnyArray, "*shape"]
 ) -> Float[Array, "*shape"]:
     r"""Return :math:`g \odot 1_{x > 0}`."""
     _check(g, inputs)
     return jnp.where(inputs > 0, g, 0)
 
 
-def leaky_relu(inputs: Float[Array, "*shape"], *, slope: float = 0.01) -> Float[Array, "*shape"]:
+def leaky_relu(inputs: Float[AnyArray, "*shape"], *, slope: float = 0.01) -> Float[Array, "*shape"]:
     r"""Keep what is positive, and a little of what is negative, so that no unit can die.
 
     .. math::
@@ -204,7 +205,7 @@ def leaky_relu(inputs: Float[Array, "*shape"], *, slope: float = 0.01) -> Float[
 
 
 def leaky_relu_backward(
-    g: Float[Array, "*shape"], inputs: Float[Array, "*shape"], *, slope: float = 0.01
+    g: Float[AnyArray, "*shape"], inputs: Float[AnyArray, "*shape"], *, slope: float = 0.01
 ) -> Float[Array, "*shape"]:
     r"""Return :math:`g` where the input is positive, else :math:`a g`."""
     _check(g, inputs)
@@ -212,7 +213,7 @@ def leaky_relu_backward(
     return jnp.where(inputs > 0, g, slope * g)
 
 
-def elu(inputs: Float[Array, "*shape"], *, alpha: float = 1.0) -> Float[Array, "*shape"]:
+def elu(inputs: Float[AnyArray, "*shape"], *, alpha: float = 1.0) -> Float[Array, "*shape"]:
     r"""Keep what is positive, and saturate below at -alpha.
 
     .. math::
@@ -237,7 +238,7 @@ def elu(inputs: Float[Array, "*shape"], *, alpha: float = 1.0) -> Float[Array, "
 
 
 def elu_backward(
-    g: Float[Array, "*shape"], inputs: Float[Array, "*shape"], *, alpha: float = 1.0
+    g: Float[AnyArray, "*shape"], inputs: Float[AnyArray, "*shape"], *, alpha: float = 1.0
 ) -> Float[Array, "*shape"]:
     r"""Return :math:`g` where the input is positive, else :math:`\alpha e^x g`."""
     _check(g, inputs)
@@ -246,7 +247,9 @@ def elu_backward(
     return jnp.where(inputs > 0, g, alpha * jnp.exp(below) * g)
 
 
-def _pieces(inputs: Float[Array, "*batch units"], pieces: int) -> Float[Array, "*batch out pieces"]:
+def _pieces(
+    inputs: Float[AnyArray, "*batch units"], pieces: int
+) -> Float[Array, "*batch out pieces"]:
     _require.floats(inputs=inputs)
     pieces = _require.count("pieces", pieces)
     if inputs.ndim == 0 or inputs.shape[-1] % pieces:
@@ -254,10 +257,12 @@ def _pieces(inputs: Float[Array, "*batch units"], pieces: int) -> Float[Array, "
             f"maxout: inputs {inputs.shape}: the units along the last axis must divide into groups "
             f"of {pieces}: give the layer before it outputs * pieces units"
         )
-    return inputs.reshape(*inputs.shape[:-1], -1, pieces)
+    return jnp.reshape(inputs, (*inputs.shape[:-1], -1, pieces))
 
 
-def maxout(inputs: Float[Array, "*batch units"], *, pieces: int = 2) -> Float[Array, "*batch out"]:
+def maxout(
+    inputs: Float[AnyArray, "*batch units"], *, pieces: int = 2
+) -> Float[Array, "*batch out"]:
     r"""Keep the largest of every group of neighbouring units.
 
     .. math::
@@ -289,7 +294,7 @@ def maxout(inputs: Float[Array, "*batch units"], *, pieces: int = 2) -> Float[Ar
 
 
 def maxout_backward(
-    g: Float[Array, "*batch out"], inputs: Float[Array, "*batch units"], *, pieces: int = 2
+    g: Float[AnyArray, "*batch out"], inputs: Float[AnyArray, "*batch units"], *, pieces: int = 2
 ) -> Float[Array, "*batch units"]:
     """Return ``g`` for the unit that won its group, 0 for the others."""
     winner = jnp.argmax(_pieces(inputs, pieces), axis=-1)
@@ -298,6 +303,6 @@ def maxout_backward(
     return jnp.where(won, g[..., None], 0).reshape(inputs.shape)
 
 
-def _check(g: Array, inputs: Array) -> None:
+def _check(g: AnyArray, inputs: AnyArray) -> None:
     _require.floats(inputs=inputs)
     _require.incoming(g, inputs.shape)

@@ -18,6 +18,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from chainrule import _require
+from chainrule._arrays import AnyArray
 from chainrule.ops import _convolution_cpu, windows
 from chainrule.ops.windows import Padding, PerAxis, Window
 
@@ -26,9 +27,9 @@ __dir__ = __all__.copy
 
 
 def conv(
-    inputs: Float[Array, "batch *space channels"],
-    kernel: Float[Array, "*window channels_per_group features"],
-    bias: Float[Array, " features"] | None = None,
+    inputs: Float[AnyArray, "batch *space channels"],
+    kernel: Float[AnyArray, "*window channels_per_group features"],
+    bias: Float[AnyArray, " features"] | None = None,
     stride: PerAxis = 1,
     padding: Padding = 0,
     dilation: PerAxis = 1,
@@ -85,15 +86,16 @@ def conv(
       Array([1., 3., 5., 7.], dtype=float32)
     """
     window = _place("conv", inputs, kernel, bias, stride, padding, dilation, groups)
+    inputs, kernel = jnp.asarray(inputs), jnp.asarray(kernel)
     if groups > 1:
         return _add_bias(_convolution_cpu.plain(inputs, kernel, window, groups), bias)
     return _add_bias(_convolution_cpu.conv(inputs, kernel, window), bias)
 
 
 def plain_conv(
-    inputs: Float[Array, "batch *space channels"],
-    kernel: Float[Array, "*window channels_per_group features"],
-    bias: Float[Array, " features"] | None = None,
+    inputs: Float[AnyArray, "batch *space channels"],
+    kernel: Float[AnyArray, "*window channels_per_group features"],
+    bias: Float[AnyArray, " features"] | None = None,
     stride: PerAxis = 1,
     padding: Padding = 0,
     dilation: PerAxis = 1,
@@ -117,14 +119,15 @@ def plain_conv(
       ValueError: as for `conv`.
     """
     window = _place("plain_conv", inputs, kernel, bias, stride, padding, dilation, groups)
+    inputs, kernel = jnp.asarray(inputs), jnp.asarray(kernel)
     return _add_bias(_convolution_cpu.plain(inputs, kernel, window, groups), bias)
 
 
 def conv_backward(
-    g: Float[Array, "batch *outputs features"],
-    inputs: Float[Array, "batch *space channels"],
-    kernel: Float[Array, "*window channels_per_group features"],
-    bias: Float[Array, " features"] | None = None,
+    g: Float[AnyArray, "batch *outputs features"],
+    inputs: Float[AnyArray, "batch *space channels"],
+    kernel: Float[AnyArray, "*window channels_per_group features"],
+    bias: Float[AnyArray, " features"] | None = None,
     *,
     stride: PerAxis = 1,
     padding: Padding = 0,
@@ -155,7 +158,7 @@ def conv_backward(
         _by_inputs(g, kernel, window, groups),
         _by_kernel(g, inputs, kernel, window, groups),
     )
-    return gradients if bias is None else (*gradients, g.sum(axis=range(g.ndim - 1)))
+    return gradients if bias is None else (*gradients, jnp.sum(g, axis=range(g.ndim - 1)))
 
 
 plain_conv_backward = conv_backward
@@ -164,9 +167,9 @@ plain_conv_backward = conv_backward
 
 def _place(
     name: str,
-    inputs: Array,
-    kernel: Array,
-    bias: Array | None,
+    inputs: AnyArray,
+    kernel: AnyArray,
+    bias: AnyArray | None,
     stride: PerAxis,
     padding: Padding,
     dilation: PerAxis,
@@ -202,17 +205,17 @@ def _place(
     )
 
 
-def _add_bias(outputs: Array, bias: Array | None) -> Array:
+def _add_bias(outputs: Array, bias: AnyArray | None) -> Array:
     return outputs if bias is None else outputs + bias.reshape((1,) * (outputs.ndim - 1) + (-1,))
 
 
-def _by_inputs(g: Array, kernel: Array, window: Window, groups: int) -> Array:
+def _by_inputs(g: AnyArray, kernel: AnyArray, window: Window, groups: int) -> Array:
     # From [channels of a group, features] to [features of a group, channels].
     axes, (per_group, features) = "DHW"[-len(window.size) :], kernel.shape[-2:]
     parts = kernel.reshape(*window.size, per_group, groups, features // groups)
     exchanged = jnp.swapaxes(parts, -1, -3).reshape(*window.size, -1, per_group * groups)
     return lax.conv_general_dilated(
-        g,
+        jnp.asarray(g),
         jnp.flip(exchanged, axis=range(len(window.size))),
         window_strides=(1,) * len(window.size),
         padding=[
@@ -226,7 +229,9 @@ def _by_inputs(g: Array, kernel: Array, window: Window, groups: int) -> Array:
     )
 
 
-def _by_kernel(g: Array, inputs: Array, kernel: Array, window: Window, groups: int) -> Array:
+def _by_kernel(
+    g: AnyArray, inputs: AnyArray, kernel: AnyArray, window: Window, groups: int
+) -> Array:
     per_group, features = kernel.shape[-2:]
     right = g.reshape(-1, groups, features // groups)
     taps = [

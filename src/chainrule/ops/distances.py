@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from chainrule import _require
+from chainrule._arrays import AnyArray
 from chainrule.ops.elementary import norm, norm_backward
 
 __all__ = [
@@ -23,7 +24,7 @@ __dir__ = __all__.copy
 
 
 def euclidean(
-    a: Float[Array, "*batch dim"], b: Float[Array, "*batch dim"]
+    a: Float[AnyArray, "*batch dim"], b: Float[AnyArray, "*batch dim"]
 ) -> Float[Array, "*batch"]:
     r"""Return the Euclidean distance of corresponding points, with the gradient 0 at equal points.
 
@@ -54,7 +55,7 @@ def euclidean(
 
 
 def euclidean_backward(
-    g: Float[Array, "*batch"], a: Float[Array, "*batch dim"], b: Float[Array, "*batch dim"]
+    g: Float[AnyArray, "*batch"], a: Float[AnyArray, "*batch dim"], b: Float[AnyArray, "*batch dim"]
 ) -> tuple[Float[Array, "*batch dim"], Float[Array, "*batch dim"]]:
     r"""Return :math:`g (a - b) / d` for a, minus that for b, and 0 where the two are equal."""
     _check_points(a, b)
@@ -63,7 +64,7 @@ def euclidean_backward(
 
 
 def pairwise(
-    a: Float[Array, "rows dim"], b: Float[Array, "columns dim"]
+    a: Float[AnyArray, "rows dim"], b: Float[AnyArray, "columns dim"]
 ) -> Float[Array, "rows columns"]:
     r"""Return the squared distances of all points to all others, by one matrix product.
 
@@ -96,9 +97,9 @@ def pairwise(
 
 
 def pairwise_backward(
-    g: Float[Array, "rows columns"],
-    a: Float[Array, "rows dim"],
-    b: Float[Array, "columns dim"],
+    g: Float[AnyArray, "rows columns"],
+    a: Float[AnyArray, "rows dim"],
+    b: Float[AnyArray, "columns dim"],
 ) -> tuple[Float[Array, "rows dim"], Float[Array, "columns dim"]]:
     r"""Return :math:`2 \sum_j g_{ij} (a_i - b_j)` and :math:`2 \sum_i g_{ij} (b_j - a_i)`."""
     _check_rows(a, b)
@@ -108,7 +109,7 @@ def pairwise_backward(
     return by_a, by_b
 
 
-def unit(inputs: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
+def unit(inputs: Float[AnyArray, "*batch dim"]) -> Float[Array, "*batch dim"]:
     r"""Divide each vector by its length; 0 stays 0.
 
     .. math::
@@ -132,7 +133,7 @@ def unit(inputs: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
 
 
 def unit_backward(
-    g: Float[Array, "*batch dim"], inputs: Float[Array, "*batch dim"]
+    g: Float[AnyArray, "*batch dim"], inputs: Float[AnyArray, "*batch dim"]
 ) -> Float[Array, "*batch dim"]:
     r"""Return :math:`(g - u u^\top g) / \|x\|`: the part across the vector; 0 at 0."""
     _require.arrays(inputs=inputs)
@@ -142,12 +143,12 @@ def unit_backward(
     return jnp.where(length == 0, 0, across / jnp.where(length == 0, 1, length))
 
 
-def _check_points(a: Array, b: Array) -> None:
+def _check_points(a: AnyArray, b: AnyArray) -> None:
     _require.floats(a=a, b=b)
     _require.same_shape("[..., dim], or take pairwise for all against all", a=a, b=b)
 
 
-def _check_rows(a: Array, b: Array) -> None:
+def _check_rows(a: AnyArray, b: AnyArray) -> None:
     _require.floats(a=a, b=b)
     if (a.ndim, b.ndim) != (2, 2) or a.shape[1] != b.shape[1]:
         raise ValueError(

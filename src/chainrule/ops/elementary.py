@@ -26,6 +26,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from chainrule import _require
+from chainrule._arrays import AnyArray
 
 __all__ = [
     "add",
@@ -46,17 +47,17 @@ __dir__ = __all__.copy
 _BROADCAST = "bring both to one with jnp.broadcast_to, whose gradient is the sum"
 
 
-def _check(x: Array, y: Array) -> None:
+def _check(x: AnyArray, y: AnyArray) -> None:
     _require.floats(x=x, y=y)
     _require.same_shape(_BROADCAST, x=x, y=y)
 
 
-def _check_rule(g: Array, x: Array, y: Array) -> None:
+def _check_rule(g: AnyArray, x: AnyArray, y: AnyArray) -> None:
     _check(x, y)
     _require.incoming(g, x.shape)
 
 
-def add(x: Float[Array, "*shape"], y: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+def add(x: Float[AnyArray, "*shape"], y: Float[AnyArray, "*shape"]) -> Float[Array, "*shape"]:
     """Add two arrays of one shape, x + y.
 
     Raises:
@@ -67,18 +68,19 @@ def add(x: Float[Array, "*shape"], y: Float[Array, "*shape"]) -> Float[Array, "*
       Array([11., 22.], dtype=float32)
     """
     _check(x, y)
-    return x + y
+    return jnp.add(x, y)
 
 
 def add_backward(
-    g: Float[Array, "*shape"], x: Float[Array, "*shape"], y: Float[Array, "*shape"]
+    g: Float[AnyArray, "*shape"], x: Float[AnyArray, "*shape"], y: Float[AnyArray, "*shape"]
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """Return (g, g): the gate distributes."""
     _check_rule(g, x, y)
+    g = jnp.asarray(g)
     return g, g
 
 
-def multiply(x: Float[Array, "*shape"], y: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+def multiply(x: Float[AnyArray, "*shape"], y: Float[AnyArray, "*shape"]) -> Float[Array, "*shape"]:
     r"""Multiply two arrays of one shape element by element, :math:`x \odot y`.
 
     Raises:
@@ -89,23 +91,25 @@ def multiply(x: Float[Array, "*shape"], y: Float[Array, "*shape"]) -> Float[Arra
       Array([10., 40.], dtype=float32)
     """
     _check(x, y)
-    return x * y
+    return jnp.multiply(x, y)
 
 
 def multiply_backward(
-    g: Float[Array, "*shape"], x: Float[Array, "*shape"], y: Float[Array, "*shape"]
+    g: Float[AnyArray, "*shape"], x: Float[AnyArray, "*shape"], y: Float[AnyArray, "*shape"]
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     r"""Return :math:`(g \odot y, g \odot x)`: the gate switches."""
     _check_rule(g, x, y)
-    return g * y, g * x
+    return jnp.multiply(g, y), jnp.multiply(g, x)
 
 
-def _first_wins(x: Float[Array, "*shape"], y: Float[Array, "*shape"]) -> Bool[Array, "*shape"]:
+def _first_wins(
+    x: Float[AnyArray, "*shape"], y: Float[AnyArray, "*shape"]
+) -> Bool[Array, "*shape"]:
     # NaN compares as false: without the second term maximum(nan, 1) would be 1.
-    return (x >= y) | jnp.isnan(x)
+    return jnp.greater_equal(x, y) | jnp.isnan(x)
 
 
-def maximum(x: Float[Array, "*shape"], y: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+def maximum(x: Float[AnyArray, "*shape"], y: Float[AnyArray, "*shape"]) -> Float[Array, "*shape"]:
     """Keep the larger of two arrays of one shape, element by element; a tie goes to the first.
 
     `jax.numpy.maximum` has the same values, but halves the gradient at a tie.
@@ -122,7 +126,7 @@ def maximum(x: Float[Array, "*shape"], y: Float[Array, "*shape"]) -> Float[Array
 
 
 def maximum_backward(
-    g: Float[Array, "*shape"], x: Float[Array, "*shape"], y: Float[Array, "*shape"]
+    g: Float[AnyArray, "*shape"], x: Float[AnyArray, "*shape"], y: Float[AnyArray, "*shape"]
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     r"""Return :math:`(g \odot 1_{x \ge y}, g \odot 1_{x < y})`: the gate routes."""
     _check_rule(g, x, y)
@@ -130,7 +134,7 @@ def maximum_backward(
     return jnp.where(first, g, 0), jnp.where(first, 0, g)
 
 
-def square(inputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+def square(inputs: Float[AnyArray, "*shape"]) -> Float[Array, "*shape"]:
     """Square every element.
 
     Example:
@@ -142,15 +146,15 @@ def square(inputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def square_backward(
-    g: Float[Array, "*shape"], inputs: Float[Array, "*shape"]
+    g: Float[AnyArray, "*shape"], inputs: Float[AnyArray, "*shape"]
 ) -> Float[Array, "*shape"]:
     r"""Return :math:`2 g \odot x`."""
     _require.floats(inputs=inputs)
     _require.incoming(g, inputs.shape)
-    return 2 * g * inputs
+    return jnp.multiply(2 * g, inputs)
 
 
-def norm(inputs: Float[Array, "*batch dim"]) -> Float[Array, "*batch"]:
+def norm(inputs: Float[AnyArray, "*batch dim"]) -> Float[Array, "*batch"]:
     r"""Return the Euclidean norm over the last axis, with the gradient 0 at the origin.
 
     .. math::
@@ -180,7 +184,7 @@ def norm(inputs: Float[Array, "*batch dim"]) -> Float[Array, "*batch"]:
     return scale[..., 0] * jnp.where(at_origin, 0, jnp.sqrt(jnp.where(at_origin, 1, squared)))
 
 
-def _power_of_two_near(inputs: Float[Array, "*batch dim"]) -> Float[Array, "*batch 1"]:
+def _power_of_two_near(inputs: Float[AnyArray, "*batch dim"]) -> Float[Array, "*batch 1"]:
     """Return the power of two at or below the largest size in each vector; a constant to jax."""
     sizes = jnp.abs(jax.lax.stop_gradient(inputs))
     largest = jnp.max(sizes, axis=-1, keepdims=True, initial=0)
@@ -191,16 +195,16 @@ def _power_of_two_near(inputs: Float[Array, "*batch dim"]) -> Float[Array, "*bat
 
 
 def norm_backward(
-    g: Float[Array, "*batch"], inputs: Float[Array, "*batch dim"]
+    g: Float[AnyArray, "*batch"], inputs: Float[AnyArray, "*batch dim"]
 ) -> Float[Array, "*batch dim"]:
     r"""Return :math:`g \, x / \|x\|`, and 0 at the origin."""
     _check_vectors(inputs)
     _require.incoming(g, inputs.shape[:-1])
     length = norm(inputs)[..., None]
-    return g[..., None] * (inputs / jnp.where(length == 0, 1, length))
+    return jnp.divide(inputs, jnp.where(length == 0, 1, length)) * g[..., None]
 
 
-def plain_norm(inputs: Float[Array, "*batch dim"]) -> Float[Array, "*batch"]:
+def plain_norm(inputs: Float[AnyArray, "*batch dim"]) -> Float[Array, "*batch"]:
     """Return the Euclidean norm over the last axis by its formula.
 
     At the origin its gradient is NaN: 0 from the square times infinity from the root. It is here
@@ -218,15 +222,15 @@ def plain_norm(inputs: Float[Array, "*batch dim"]) -> Float[Array, "*batch"]:
 
 
 def plain_norm_backward(
-    g: Float[Array, "*batch"], inputs: Float[Array, "*batch dim"]
+    g: Float[AnyArray, "*batch"], inputs: Float[AnyArray, "*batch dim"]
 ) -> Float[Array, "*batch dim"]:
     r"""Return :math:`g \, x / \|x\|`, which is 0 / 0 = NaN at the origin."""
     _check_vectors(inputs)
     _require.incoming(g, inputs.shape[:-1])
-    return g[..., None] * inputs / plain_norm(inputs)[..., None]
+    return jnp.multiply(g[..., None], inputs) / plain_norm(inputs)[..., None]
 
 
-def _check_vectors(inputs: Array) -> None:
+def _check_vectors(inputs: AnyArray) -> None:
     _require.floats(inputs=inputs)
     if inputs.ndim == 0:
         raise ValueError("inputs of shape (): they must be vectors along the last axis")

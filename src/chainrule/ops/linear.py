@@ -1,17 +1,19 @@
 """The linear operators: an affine map of a batch, and a matrix times one vector."""
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from chainrule import _require
+from chainrule._arrays import AnyArray
 
 __all__ = ["linear", "linear_backward", "matvec", "matvec_backward"]
 __dir__ = __all__.copy
 
 
 def linear(
-    inputs: Float[Array, "batch in"],
-    kernel: Float[Array, "in out"],
-    bias: Float[Array, " out"],
+    inputs: Float[AnyArray, "batch in"],
+    kernel: Float[AnyArray, "in out"],
+    bias: Float[AnyArray, " out"],
 ) -> Float[Array, "batch out"]:
     r"""Map every row of a batch through the same affine map.
 
@@ -40,14 +42,14 @@ def linear(
              [3.5, 4. , 2. ]], dtype=float32)
     """
     _check_linear(inputs, kernel, bias)
-    return inputs @ kernel + bias[None, :]
+    return jnp.matmul(inputs, kernel) + bias[None, :]
 
 
 def linear_backward(
-    g: Float[Array, "batch out"],
-    inputs: Float[Array, "batch in"],
-    kernel: Float[Array, "in out"],
-    bias: Float[Array, " out"],
+    g: Float[AnyArray, "batch out"],
+    inputs: Float[AnyArray, "batch in"],
+    kernel: Float[AnyArray, "in out"],
+    bias: Float[AnyArray, " out"],
 ) -> tuple[Float[Array, "batch in"], Float[Array, "in out"], Float[Array, " out"]]:
     r"""Return the gradients of the inputs, the kernel and the bias.
 
@@ -60,11 +62,11 @@ def linear_backward(
     """
     _check_linear(inputs, kernel, bias)
     _require.incoming(g, (len(inputs), len(bias)))
-    return g @ kernel.T, inputs.T @ g, g.sum(axis=0)
+    return jnp.matmul(g, kernel.T), jnp.matmul(inputs.T, g), jnp.sum(g, axis=0)
 
 
 def matvec(
-    matrix: Float[Array, "rows columns"], vector: Float[Array, " columns"]
+    matrix: Float[AnyArray, "rows columns"], vector: Float[AnyArray, " columns"]
 ) -> Float[Array, " rows"]:
     r"""Multiply a matrix with one vector, :math:`q = W x`.
 
@@ -84,21 +86,21 @@ def matvec(
       Array([22., 26.], dtype=float32)
     """
     _check_matvec(matrix, vector)
-    return matrix @ vector
+    return jnp.matmul(matrix, vector)
 
 
 def matvec_backward(
-    g: Float[Array, " rows"],
-    matrix: Float[Array, "rows columns"],
-    vector: Float[Array, " columns"],
+    g: Float[AnyArray, " rows"],
+    matrix: Float[AnyArray, "rows columns"],
+    vector: Float[AnyArray, " columns"],
 ) -> tuple[Float[Array, "rows columns"], Float[Array, " columns"]]:
     r"""Return the gradients of the matrix, :math:`g x^\top`, and the vector, :math:`W^\top g`."""
     _check_matvec(matrix, vector)
     _require.incoming(g, matrix.shape[:1])
-    return g[:, None] * vector[None, :], matrix.T @ g
+    return jnp.multiply(g[:, None], vector[None, :]), jnp.matmul(matrix.T, g)
 
 
-def _check_linear(inputs: Array, kernel: Array, bias: Array) -> None:
+def _check_linear(inputs: AnyArray, kernel: AnyArray, bias: AnyArray) -> None:
     _require.floats(inputs=inputs, kernel=kernel, bias=bias)
     shapes = (inputs.ndim, inputs.shape[1:], kernel.shape[1:])
     if shapes != (2, kernel.shape[:1], bias.shape):
@@ -108,7 +110,7 @@ def _check_linear(inputs: Array, kernel: Array, bias: Array) -> None:
         )
 
 
-def _check_matvec(matrix: Array, vector: Array) -> None:
+def _check_matvec(matrix: AnyArray, vector: AnyArray) -> None:
     _require.floats(matrix=matrix, vector=vector)
     if matrix.ndim != 2 or matrix.shape[1:] != vector.shape:
         raise ValueError(

@@ -27,6 +27,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from chainrule import _require
+from chainrule._arrays import AnyArray
 from chainrule.ops import windows
 from chainrule.ops.windows import Padding, PerAxis, Window
 
@@ -44,7 +45,7 @@ _MOST_TAPS = 2**16  # each is an operation of the program
 
 
 def max_pool(
-    inputs: Float[Array, "batch *space channels"],
+    inputs: Float[AnyArray, "batch *space channels"],
     window: PerAxis,
     stride: PerAxis | None = None,
     padding: Padding = 0,
@@ -88,8 +89,8 @@ def max_pool(
 
 
 def max_pool_backward(
-    g: Float[Array, "batch *outputs channels"],
-    inputs: Float[Array, "batch *space channels"],
+    g: Float[AnyArray, "batch *outputs channels"],
+    inputs: Float[AnyArray, "batch *space channels"],
     *,
     window: PerAxis,
     stride: PerAxis | None = None,
@@ -111,7 +112,7 @@ def max_pool_backward(
 
 
 def max_pool_with_indices(
-    inputs: Float[Array, "batch *space channels"],
+    inputs: Float[AnyArray, "batch *space channels"],
     window: PerAxis,
     stride: PerAxis | None = None,
     padding: Padding = 0,
@@ -149,8 +150,8 @@ def max_pool_with_indices(
 
 
 def max_pool_with_indices_backward(
-    g: Float[Array, "batch *outputs channels"],
-    inputs: Float[Array, "batch *space channels"],
+    g: Float[AnyArray, "batch *outputs channels"],
+    inputs: Float[AnyArray, "batch *space channels"],
     *,
     window: PerAxis,
     stride: PerAxis | None = None,
@@ -171,7 +172,7 @@ def max_pool_with_indices_backward(
 
 
 def avg_pool(
-    inputs: Float[Array, "batch *space channels"],
+    inputs: Float[AnyArray, "batch *space channels"],
     window: PerAxis,
     stride: PerAxis | None = None,
     padding: Padding = 0,
@@ -213,8 +214,8 @@ def avg_pool(
 
 
 def avg_pool_backward(
-    g: Float[Array, "batch *outputs channels"],
-    inputs: Float[Array, "batch *space channels"],
+    g: Float[AnyArray, "batch *outputs channels"],
+    inputs: Float[AnyArray, "batch *space channels"],
     *,
     window: PerAxis,
     stride: PerAxis | None = None,
@@ -236,7 +237,7 @@ def avg_pool_backward(
 
 def _place(
     name: str,
-    inputs: Array,
+    inputs: AnyArray,
     window: PerAxis,
     stride: PerAxis | None,
     padding: Padding,
@@ -291,7 +292,7 @@ def _counts(placed: Window, count_include_pad: bool) -> np.ndarray:
     return counts[None, ..., None]
 
 
-def _max(inputs: Array, placed: Window) -> tuple[Array, Array]:
+def _max(inputs: AnyArray, placed: Window) -> tuple[Array, Array]:
     """Return the largest values and where they stand, counted along the space of the inputs.
 
     The last axis goes first: the first of the largest in its row, then the first such row, is the
@@ -303,7 +304,7 @@ def _max(inputs: Array, placed: Window) -> tuple[Array, Array]:
     [20, 28, 28, 32] with stride 2 0.13 and 0.14 (all nine taps at once: 0.64 and 1.16), with
     stride 1 0.08 and 0.14.
     """
-    values, where = inputs, _places(placed)
+    values, where = jnp.asarray(inputs), _places(placed)
     for axis, (start, end) in reversed(list(enumerate(_inside(placed)))):
         one = _along(placed, axis)
         first, *others = windows.views(values, one, -np.inf)

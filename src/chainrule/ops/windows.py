@@ -11,6 +11,7 @@ from jax import lax
 from jaxtyping import Array, Num
 
 from chainrule import _require
+from chainrule._arrays import AnyArray
 
 __all__ = ["Padding", "PerAxis", "Window", "pad", "per_axis", "place", "put_back", "space", "views"]
 __dir__ = __all__.copy
@@ -169,7 +170,7 @@ def _pads(
     return tuple((lo, hi) for lo, hi in pads)
 
 
-def space(name: str, inputs: Array) -> tuple[int, ...]:
+def space(name: str, inputs: AnyArray) -> tuple[int, ...]:
     """Return the sizes between the batch and the channels, of which there are one to three.
 
     Raises:
@@ -190,7 +191,7 @@ def space(name: str, inputs: Array) -> tuple[int, ...]:
 
 
 def pad(
-    inputs: Num[Array, "batch *space channels"],
+    inputs: Num[AnyArray, "batch *space channels"],
     ends: Sequence[tuple[int, int]],
     fill: int | float = 0,
 ) -> Num[Array, "batch *padded channels"]:
@@ -201,7 +202,7 @@ def pad(
 
 
 def views(
-    inputs: Num[Array, "batch *space channels"], window: Window, fill: int | float = 0
+    inputs: Num[AnyArray, "batch *space channels"], window: Window, fill: int | float = 0
 ) -> list[Num[Array, "batch *outputs channels"]]:
     """Return the values under each tap of the window at every position, one array a tap."""
     padded = pad(inputs, window.reach, fill)
@@ -220,10 +221,10 @@ def views(
     ]
 
 
-def _cells(padded: Array, window: Window) -> list[Array]:
+def _cells(padded: AnyArray, window: Window) -> list[Array]:
     # Windows that tile the inputs are splits of a reshape. The transpose of a split is one
     # concatenation, that of a strided slice a sum of arrays of the whole size.
-    cells = [padded]
+    cells = [jnp.asarray(padded)]
     for axis, (out, k) in enumerate(zip(window.outputs, window.size, strict=True), start=1):
         cells = [
             lax.squeeze(part, (axis + 1,))
@@ -238,7 +239,7 @@ def _cells(padded: Array, window: Window) -> list[Array]:
 
 
 def put_back(
-    parts: Sequence[Num[Array, "batch *outputs channels"]], window: Window
+    parts: Sequence[Num[AnyArray, "batch *outputs channels"]], window: Window
 ) -> Num[Array, "batch *space channels"]:
     """Return the sum of the taps' contributions to the inputs: the transpose of `views`."""
     none = (0, 0, 0)

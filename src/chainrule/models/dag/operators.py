@@ -8,6 +8,7 @@ from typing import Any
 from jaxtyping import Array, PyTree
 
 from chainrule import _require
+from chainrule._arrays import AnyArray
 from chainrule.models.dag._reading import check_graph, name_of
 from chainrule.models.dag.graph import Graph
 from chainrule.models.dag.passes import backward, by_vjp, forward
@@ -33,12 +34,12 @@ class Layer:
     def __name__(self) -> str:
         return name_of(self.operator)
 
-    def __call__(self, params: PyTree, *inputs: Array) -> Any:
+    def __call__(self, params: PyTree, *inputs: AnyArray) -> Any:
         """Apply the operator to its arrays."""
         arrays, _ = self._arrange(params, inputs)
         return self.operator(*arrays, **dict(self.settings))
 
-    def backward(self, g: Array, params: PyTree, *inputs: Array) -> tuple[Any, ...]:
+    def backward(self, g: AnyArray, params: PyTree, *inputs: AnyArray) -> tuple[Any, ...]:
         """Return the gradients of the weight and of each input, by the operator's own rule.
 
         Without a rule they are those of `jax.vjp`.
@@ -55,7 +56,7 @@ class Layer:
         return by_slot if isinstance(params, Mapping) else by_slot.get(""), *by_inputs
 
     def _arrange(
-        self, params: PyTree, inputs: Sequence[Array]
+        self, params: PyTree, inputs: Sequence[AnyArray]
     ) -> tuple[list[Array], list[str | int]]:
         """Return the operator's arrays in its order, and the name or number of each."""
         if not isinstance(params, Mapping):
@@ -135,18 +136,18 @@ class Operator:
     def __name__(self) -> str:
         return "graph"
 
-    def __call__(self, params: PyTree, *inputs: Array) -> Array:
+    def __call__(self, params: PyTree, *inputs: AnyArray) -> Array:
         """Return the activation of the output."""
         return self._forward(params, inputs)[self.output]
 
-    def backward(self, g: Array, params: PyTree, *inputs: Array) -> tuple[Any, ...]:
+    def backward(self, g: AnyArray, params: PyTree, *inputs: AnyArray) -> tuple[Any, ...]:
         """Return the gradients of the weights and of each input, by `backward`."""
         activations = self._forward(params, inputs)
         gradients = backward(self.graph, params or {}, activations, {self.output: g})
         by_params = None if params is None else gradients.params
         return by_params, *(gradients.activations[name] for name in self.inputs)
 
-    def _forward(self, params: PyTree, inputs: Sequence[Array]) -> dict[str, Array]:
+    def _forward(self, params: PyTree, inputs: Sequence[AnyArray]) -> dict[str, Array]:
         if len(inputs) != len(self.inputs):
             raise ValueError(f"{len(inputs)} inputs for the {len(self.inputs)} {self.inputs}")
         return forward(self.graph, params or {}, dict(zip(self.inputs, inputs, strict=True)))

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from chainrule._arrays import AnyArray
 from chainrule.models.dag._reading import (
     check_arrays,
     check_graph,
@@ -62,7 +63,7 @@ def forward(graph: Graph, params: PyTree, inputs: Mapping[str, Any]) -> dict[str
 
 
 def backward(
-    graph: Graph, params: PyTree, activations: Mapping[str, Array], g: Mapping[str, Any]
+    graph: Graph, params: PyTree, activations: Mapping[str, AnyArray], g: Mapping[str, Any]
 ) -> Gradients:
     """Propagate gradients from the outputs to the inputs, summed over every use.
 
@@ -109,13 +110,13 @@ def backward(
 
 
 def _resolve(
-    node: Node, params: PyTree, activations: Mapping[str, Array]
+    node: Node, params: PyTree, activations: Mapping[str, AnyArray]
 ) -> tuple[Callable[..., Any], list[Array], Any]:
     weight = None if node.params is None else look_up(params, node.params)
     return node.op, [activations[name] for name in node.inputs], weight
 
 
-def by_vjp(op: Callable[..., Any], g: Array, params: Any, *inputs: Array) -> tuple[Any, ...]:
+def by_vjp(op: Callable[..., Any], g: AnyArray, params: Any, *inputs: AnyArray) -> tuple[Any, ...]:
     """Return the gradients of an operator's weight and inputs by `jax.vjp`, None for integers."""
     _, pull = jax.vjp(op, params, *inputs)
     # JAX's gradient of an integer, of the empty dtype float0, is none.
@@ -142,7 +143,7 @@ def _or_zero(x: Any, gradient: Any) -> Any:
 
 
 def _check_backward(
-    graph: Graph, params: PyTree, activations: Mapping[str, Array], g: Mapping[str, Any]
+    graph: Graph, params: PyTree, activations: Mapping[str, AnyArray], g: Mapping[str, Any]
 ) -> None:
     check_graph(graph)
     for name, arrays in (("params", params), ("activations", activations), ("g", g)):

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from chainrule import _require
+from chainrule._arrays import AnyArray
 
 __all__ = ["IMAGENET", "Preprocessing", "preprocess"]
 __dir__ = __all__.copy
@@ -48,7 +49,7 @@ IMAGENET = Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), resize=25
 
 
 def preprocess(
-    images: UInt8[np.ndarray | Array, "batch _ _ channels"]
+    images: UInt8[np.ndarray | AnyArray, "batch _ _ channels"]
     | Float[np.ndarray | Array, "batch _ _ channels"],
     preprocessing: Preprocessing,
 ) -> Float[Array, "batch height width channels"]:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from chainrule import _require
+from chainrule._arrays import AnyArray
 from chainrule.models.stack import rows as _rows
 from chainrule.models.stack.rows import Dropout, Norm, Pool, Row
 
@@ -117,7 +118,7 @@ def init_state(params: Tree) -> Tree:
 
 def apply(
     params: Tree,
-    inputs: Float[Array, "batch *space channels"],
+    inputs: Float[AnyArray, "batch *space channels"],
     rows: Sequence[Row],
     *,
     state: Tree | None = None,
@@ -142,17 +143,18 @@ def apply(
       ValueError: inputs do not fit a row or its parameters, or parameters or a state are missing,
         with the name of the row.
     """
-    outputs: Array = inputs
+    outputs: AnyArray = inputs
     new_state: Tree = {}
     for name, outputs, statistics in _run(params, inputs, rows, state, key, train):  # noqa: B007
         if statistics:
             _put(new_state, name, statistics)
+    outputs = jnp.asarray(outputs)  # with no row at all they are the inputs
     return (outputs, new_state) if train and state is not None else outputs
 
 
 def features(
     params: Tree,
-    inputs: Float[Array, "batch *space channels"],
+    inputs: Float[AnyArray, "batch *space channels"],
     rows: Sequence[Row],
     *,
     state: Tree | None = None,
@@ -176,7 +178,7 @@ def features(
 
 def _run(
     params: Tree,
-    inputs: Array,
+    inputs: AnyArray,
     rows: Sequence[Row],
     state: Tree | None,
     key: PRNGKeyArray | None,

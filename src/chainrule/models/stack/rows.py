@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from chainrule import _require
+from chainrule._arrays import AnyArray
 from chainrule.ops import windows
 from chainrule.ops.convolution import conv
 from chainrule.ops.linear import linear
@@ -164,7 +165,7 @@ def run(
     row: Row,
     layer: Leaves,
     statistics: Leaves,
-    inputs: Array,
+    inputs: AnyArray,
     key: PRNGKeyArray | None,
     train: bool,
 ) -> tuple[Array, Leaves]:
@@ -204,14 +205,14 @@ def run(
             outputs = linear(flat, layer["kernel"], layer["bias"])
         case Dropout():
             if key is None:
-                return inputs, {}
+                return jnp.asarray(inputs), {}
             kept = jax.random.bernoulli(key, 1 - row.rate, inputs.shape)
             return jnp.where(kept, inputs / (1 - row.rate), 0), {}
     return outputs if row.activation is None else row.activation(outputs), statistics
 
 
 def _normalise(
-    row: Norm, layer: Leaves, statistics: Leaves, inputs: Array, train: bool
+    row: Norm, layer: Leaves, statistics: Leaves, inputs: AnyArray, train: bool
 ) -> tuple[Array, Leaves]:
     mean, var = statistics["mean"], statistics["var"]
     if train:
