@@ -1,6 +1,7 @@
 import importlib
 import inspect
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -180,6 +181,42 @@ def test_compare_shows_the_losses_unless_a_name_is_given(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "loss of weight" in printed
     assert "fit" not in printed
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("chainrule xr", ["xray "]),
+        ("chainrule data ", ["fetch", "prepare", "show"]),
+        ("chainrule compare --to", ["--tolerance "]),
+    ],
+)
+def test_a_shell_is_told_what_may_follow(typed, offered, tmp_path):
+    answer = tmp_path / "answer"
+    asked = {
+        "_ARGCOMPLETE": "1", "COMP_LINE": typed, "COMP_POINT": str(len(typed)),
+        "_ARGCOMPLETE_IFS": "|", "_ARGCOMPLETE_STDOUT_FILENAME": str(answer),
+    }  # fmt: skip
+    script = "import sys; sys.argv = ['chainrule']; from chainrule.cli import main; main()"
+    subprocess.run([sys.executable, "-c", script], env=os.environ | asked, check=True)
+    found = answer.read_text().split("|")
+    assert set(offered) <= set(found)
+    assert all(name.startswith(typed.rpartition(" ")[2]) for name in found)
+
+
+def test_where_no_run_can_be_kept_another_root_is_asked_for(tmp_path, capsys):
+    (tmp_path / "pairs.py").write_text(SOMEBODY_ELSES)
+    (tmp_path / "taken").write_text("a file")
+    given = ["xray", f"{tmp_path / 'pairs.py'}:loss", "--root", str(tmp_path / "taken")]
+    assert cli.main(given) == 2
+    complaint = capsys.readouterr().err
+    assert complaint.startswith(f"chainrule: no run can be kept in {tmp_path / 'taken'}: Not a dir")
+    assert complaint.endswith("give another folder as root, on a command line with --root\n")
+    assert complaint.count("\n") == 1
+    with pytest.raises(
+        OSError, match=r"no run can be kept in .*taken: Not a directory; give another"
+    ):
+        runs_at(tmp_path / "taken", 0.5)
 
 
 def test_every_command_names_a_function_that_takes_its_arguments():

@@ -212,6 +212,10 @@ COMMANDS: Mapping[str, Command | tuple[str, Mapping[str, Command]]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, or 2 with one line on stderr for bad input."""
     parser = _parser()
+    if "_ARGCOMPLETE" in os.environ:  # the shell asks what may follow, and ends here
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
     _known(parser, sys.argv[1:] if arguments is None else arguments, COMMANDS, "command")
     given = vars(parser.parse_args(arguments))
     module, _, name = given.pop("function").partition(":")
@@ -235,7 +239,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="chainrule", description="Gradients that can be seen, checked and compared."
+        prog="chainrule",
+        description="Gradients that can be seen, checked and compared.",
+        epilog='completion in bash and zsh: eval "$(register-python-argcomplete chainrule)"',
     )
     parser.add_argument("--version", action="version", version=f"chainrule {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")

@@ -30,9 +30,21 @@ def one_name(what: str, name: object) -> str:
     return name
 
 
-def claim(folder: pathlib.Path, name: str) -> pathlib.Path:
-    """Make a folder for a run that starts; two may start in one second with the same seed."""
-    return next(filter(None, (_made(folder / f"{one}{PARTIAL}") for one in _candidates(name))))
+def claim(root: str | os.PathLike[str], experiment: str, name: str) -> pathlib.Path:
+    """Make a folder for a run that starts; two may start in one second with the same seed.
+
+    Raises:
+      OSError: it cannot be made, as where nothing may be written.
+    """
+    folder = pathlib.Path(root) / experiment
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return next(filter(None, (_made(folder / f"{one}{PARTIAL}") for one in _candidates(name))))
+    except OSError as error:
+        raise type(error)(
+            f"no run can be kept in {root}: {error.strerror}; give another folder as root, "
+            "on a command line with --root"
+        ) from error
 
 
 def stopped(folder: str | os.PathLike[str], experiment: str) -> pathlib.Path:

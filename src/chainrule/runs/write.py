@@ -163,6 +163,7 @@ def start(
     Raises:
       ValueError: the experiment's name is not that of one folder; or the folder to resume is none
         of a stopped run of this experiment, or another process is still writing it.
+      OSError: no folder can be made below ``root``.
       FileNotFoundError: the folder was renamed, removed or replaced while it was written; raised by
         the method of the run that writes next.
 
@@ -189,9 +190,7 @@ def start(
         root, resume = tempfile.mkdtemp(), None
     now = datetime.datetime.now().astimezone()
     if resume is None:
-        folder = pathlib.Path(root) / experiment
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = folders.claim(folder, f"{now:%Y%m%d-%H%M%S}-s{seed}")
+        partial = folders.claim(root, experiment, f"{now:%Y%m%d-%H%M%S}-s{seed}")
     else:
         partial = folders.stopped(resume, experiment)
     lock = _files.Lock(partial)
