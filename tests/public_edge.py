@@ -258,6 +258,10 @@ def _ops() -> dict[str, Call]:
         "inputs": image, "kernel": kernel, "bias": jnp.zeros(4), "stride": 1, "padding": 1,
         "dilation": 1, "groups": 1,
     }  # fmt: skip
+    transposed = {
+        "inputs": _floats(1, 5, 5, 4), "kernel": kernel, "bias": jnp.zeros(2), "stride": 2,
+        "padding": 1, "dilation": 1, "groups": 1, "output_padding": 1,
+    }  # fmt: skip
     return {
         "ops.backward_of": {"operator": elementary.add},
         **_with_rules(
@@ -273,7 +277,9 @@ def _ops() -> dict[str, Call]:
             },
             "ops.activations",
         ),
-        **_with_rules({"conv": conv, "plain_conv": conv}, "ops.convolution"),
+        **_with_rules(
+            {"conv": conv, "plain_conv": conv, "conv_transpose": transposed}, "ops.convolution"
+        ),
         **_with_rules(
             {
                 "euclidean": {"a": x, "b": y},
@@ -305,6 +311,11 @@ def _ops() -> dict[str, Call]:
                 "max_pool": {"inputs": image, **window},
                 "max_pool_with_indices": {"inputs": image, **window},
                 "avg_pool": {"inputs": image, **window, "count_include_pad": True},
+                "max_unpool": {
+                    "inputs": _floats(1, 2, 2, 2),
+                    "indices": jnp.arange(8, dtype=jnp.int32).reshape(1, 2, 2, 2),
+                    "size": 5,
+                },
             },
             "ops.pooling",
         ),

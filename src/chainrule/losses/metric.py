@@ -70,7 +70,7 @@ def contrastive_backward(
     margin = _check_pairs(distances, same, margin)
     _require.incoming(g, ())
     missing = jax.nn.relu(margin - distances)
-    return jnp.divide(g, distances.size) * jnp.where(same, distances, -missing), None
+    return jnp.where(same, distances, -missing) * (g / distances.size), None
 
 
 def triplet(
@@ -185,7 +185,7 @@ def supervised_contrastive_backward(
     count = jnp.sum(positive, axis=1).astype(similarities.dtype)
     softmax = jnp.where(others, jnp.exp(log_p), 0) * count[:, None]
     excess = softmax - positive.astype(similarities.dtype)
-    return jnp.divide(g, temperature) * weights[:, None] * excess, None
+    return weights[:, None] * excess * (g / temperature), None
 
 
 def _log_softmax_of_others(

@@ -64,7 +64,7 @@ def squared_error_backward(
     r"""Return :math:`g \frac{2}{n} (p - t)` for the predictions, minus that for the targets."""
     check_mean(predictions=predictions, targets=targets)
     _require.incoming(g, ())
-    gradient = jnp.multiply(g, 2) / predictions.size * jnp.subtract(predictions, targets)
+    gradient = jnp.subtract(predictions, targets) * (g * 2 / predictions.size)
     return gradient, -gradient
 
 
@@ -111,7 +111,7 @@ def cross_entropy_backward(
     _check_labels(logits, labels)
     _require.incoming(g, ())
     targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
-    return jnp.divide(g, labels.size) * (jax.nn.softmax(logits, axis=-1) - targets), None
+    return (jax.nn.softmax(logits, axis=-1) - targets) * (g / labels.size), None
 
 
 def _check_labels(logits: AnyArray, labels: AnyArray) -> None:
@@ -168,7 +168,7 @@ def binary_cross_entropy_backward(
     _check_probabilities(logits, labels)
     _require.incoming(g, ())
     missing = jax.nn.sigmoid(logits) - jnp.asarray(labels, logits.dtype)
-    return jnp.divide(g, logits.size) * missing, None
+    return missing * (g / logits.size), None
 
 
 def _check_probabilities(logits: AnyArray, labels: AnyArray) -> None:
@@ -267,7 +267,7 @@ def squared_hinge_backward(
     r"""Return :math:`-\frac{2 g}{n} y \max(0, 1 - y s)` for the scores."""
     _require.incoming(g, ())
     missing = jax.nn.relu(1 - _agreement(scores, targets))
-    return jnp.multiply(-2, g) / scores.size * targets.astype(scores.dtype) * missing, None
+    return missing * targets.astype(scores.dtype) * (-2 * g / scores.size), None
 
 
 def perceptron(

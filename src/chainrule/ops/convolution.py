@@ -13,6 +13,9 @@ Example:
   Array([ 7., 12., 17.], dtype=float32)
 """
 
+from collections.abc import Sequence
+from typing import SupportsIndex
+
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
@@ -22,7 +25,9 @@ from chainrule._arrays import AnyArray
 from chainrule.ops import _convolution_cpu, windows
 from chainrule.ops.windows import Padding, PerAxis, Window
 
-__all__ = ["conv", "conv_backward", "plain_conv"]
+__all__ = [
+    "conv", "conv_backward", "conv_transpose", "conv_transpose_backward", "plain_conv",
+]  # fmt: skip
 __dir__ = __all__.copy
 
 
@@ -165,6 +170,153 @@ plain_conv_backward = conv_backward
 """The rule of `plain_conv` is that of `conv`."""
 
 
+def conv_transpose(
+    inputs: Float[AnyArray, "batch *space features"],
+    kernel: Float[AnyArray, "*window channels_per_group features"],
+    bias: Float[AnyArray, " channels"] | None = None,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    output_padding: SupportsIndex | Sequence[SupportsIndex] = 0,
+) -> Float[Array, "batch *outputs channels"]:
+    r"""Go the way of `conv` back: every value spreads the kernel over what it would see.
+
+    .. math::
+      s_j = b + \sum_{i, k \,:\, j = i s + k d} W_k x_i
+
+    It is the transpose of the linear map that `conv` is for the same kernel and settings: the
+    gradient of its inputs, as `conv_backward` computes it. With a stride it enlarges an image, with
+    weights that can be learned (Zeiler et al., "Deconvolutional networks", CVPR 2010).
+
+    Args:
+      inputs: x, ``[batch, *space, features]`` with one to three axes of space.
+      kernel: W, ``[*window, channels / groups, features]``: that of the `conv` whose transpose this
+        is, from the channels to the features. PyTorch's, ``[features, channels / groups,
+        *window]``, with its axes moved.
+      bias: b, one number a channel; none adds nothing.
+      stride: s, how many positions of the outputs lie between two inputs.
+      padding: how many outputs are cut off, given as for `conv`; ``"same"`` makes ``n s`` of n.
+      dilation: d, from one weight to the next.
+      groups: the features and the channels are divided into that many consecutive parts.
+      output_padding: how many outputs more are kept at the end of each axis, fewer than its stride
+        or its dilation: a `conv` with a stride makes the same of several sizes.
+
+    Returns:
+      s, ``[batch, *outputs, channels]``, where an axis of n values gives
+      ``(n - 1) s - lo - hi + span + output_padding``.
+
+    Raises:
+      ValueError: as for `conv`; nothing is left of the outputs, or ``output_padding`` is not below
+        the larger of stride and dilation, or given with ``"same"``.
+
+    Example:
+      Each value writes the kernel, two positions further on:
+
+      >>> inputs, kernel = jnp.array([1.0, 10.0]), jnp.array([1.0, 2.0, 3.0])
+      >>> conv_transpose(inputs[None, :, None], kernel[:, None, None], stride=2)[0, :, 0]
+      Array([ 1.,  2., 13., 20., 30.], dtype=float32)
+    """
+    window = _place_transposed(
+        "conv_transpose", inputs, kernel, bias, stride, padding, dilation, groups, output_padding
+    )
+    return _add_bias(_by_inputs(inputs, kernel, window, groups), bias)
+
+
+def conv_transpose_backward(
+    g: Float[AnyArray, "batch *outputs channels"],
+    inputs: Float[AnyArray, "batch *space features"],
+    kernel: Float[AnyArray, "*window channels_per_group features"],
+    bias: Float[AnyArray, " channels"] | None = None,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    output_padding: SupportsIndex | Sequence[SupportsIndex] = 0,
+) -> tuple[Array, ...]:
+    r"""Return the gradients of the inputs, the kernel and, where there is one, the bias.
+
+    .. math::
+      \frac{\partial \ell}{\partial x_i} = \sum_k W_k^\top g_{i s + k d}, \qquad
+      \frac{\partial \ell}{\partial W_k} = \sum_{n, i} g_{i s + k d} \, x_i^\top, \qquad
+      \frac{\partial \ell}{\partial b} = \sum_{n, j} g_j
+
+    The transpose of a transpose: that of the inputs is `conv` of ``g``.
+
+    Raises:
+      ValueError: as for `conv_transpose`, or g has not the shape or the dtype of the outputs.
+    """
+    name = "conv_transpose_backward"
+    window = _place_transposed(
+        name, inputs, kernel, bias, stride, padding, dilation, groups, output_padding
+    )
+    _require.incoming(g, (inputs.shape[0], *window.inputs, kernel.shape[-2] * groups))
+    if g.dtype != inputs.dtype:
+        raise ValueError(f"{name}: g {g.dtype} for inputs {inputs.dtype}: cast them to one dtype")
+    gradients = (
+        _convolution_cpu.plain(jnp.asarray(g), jnp.asarray(kernel), window, groups),
+        _by_kernel(inputs, g, kernel, window, groups),
+    )
+    return gradients if bias is None else (*gradients, jnp.sum(g, axis=range(g.ndim - 1)))
+
+
+def _place_transposed(
+    name: str,
+    inputs: AnyArray,
+    kernel: AnyArray,
+    bias: AnyArray | None,
+    stride: PerAxis,
+    padding: Padding,
+    dilation: PerAxis,
+    groups: int,
+    output_padding: SupportsIndex | Sequence[SupportsIndex],
+) -> Window:
+    """Return the window of the convolution whose transpose is meant: its inputs are our outputs."""
+    space = windows.space(name, inputs)
+    _require.arrays(kernel=kernel, **({} if bias is None else {"bias": bias}))
+    groups = _require.count(f"{name}: groups", groups)
+    if kernel.ndim != inputs.ndim:
+        raise ValueError(
+            f"{name}: kernel {kernel.shape} for inputs {inputs.shape}: it must have {inputs.ndim} "
+            "axes, those of the window, the channels and the features"
+        )
+    per_group, features = kernel.shape[-2:]
+    if features != inputs.shape[-1] or features % groups:
+        raise ValueError(
+            f"{name}: inputs {inputs.shape} and kernel {kernel.shape} in {groups} groups: the "
+            f"inputs must have the {features} features of the kernel, and these divide into the "
+            "groups"
+        )
+    _check_bias(name, kernel, bias, per_group * groups)
+    _check_dtypes(name, inputs, kernel, bias)
+    return windows.place_transposed(
+        name,
+        space,
+        kernel.shape[:-2],
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        extra=output_padding,
+    )
+
+
+def _check_bias(name: str, kernel: AnyArray, bias: AnyArray | None, outputs: int) -> None:
+    if bias is not None and bias.shape != (outputs,):
+        raise ValueError(
+            f"{name}: bias {bias.shape} for kernel {kernel.shape}: it must be ({outputs},), one "
+            "number for each channel of the outputs"
+        )
+
+
+def _check_dtypes(name: str, inputs: AnyArray, kernel: AnyArray, bias: AnyArray | None) -> None:
+    if {kernel.dtype, *([] if bias is None else [bias.dtype])} != {inputs.dtype}:
+        also = "" if bias is None else f" and bias {bias.dtype}"
+        raise ValueError(
+            f"{name}: inputs {inputs.dtype}, kernel {kernel.dtype}{also}: cast them to one dtype"
+        )
+
+
 def _place(
     name: str,
     inputs: AnyArray,
@@ -190,16 +342,8 @@ def _place(
             f"{channels} channels and the {features} features must divide into the groups, and the "
             f"kernel have as many channels as a group, not {per_group}"
         )
-    if bias is not None and bias.shape != (features,):
-        raise ValueError(
-            f"{name}: bias {bias.shape} for kernel {kernel.shape}: it must be ({features},), one "
-            "number a feature"
-        )
-    if {kernel.dtype, *([] if bias is None else [bias.dtype])} != {inputs.dtype}:
-        also = "" if bias is None else f" and bias {bias.dtype}"
-        raise ValueError(
-            f"{name}: inputs {inputs.dtype}, kernel {kernel.dtype}{also}: cast them to one dtype"
-        )
+    _check_bias(name, kernel, bias, features)
+    _check_dtypes(name, inputs, kernel, bias)
     return windows.place(
         name, space, kernel.shape[:-2], stride=stride, padding=padding, dilation=dilation
     )

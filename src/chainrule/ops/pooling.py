@@ -38,6 +38,8 @@ __all__ = [
     "max_pool_backward",
     "max_pool_with_indices",
     "max_pool_with_indices_backward",
+    "max_unpool",
+    "max_unpool_backward",
 ]
 __dir__ = __all__.copy
 
@@ -168,6 +170,83 @@ def max_pool_with_indices_backward(
         padding=padding,
         dilation=dilation,
         ceil_mode=ceil_mode,
+    )
+
+
+def max_unpool(
+    inputs: Float[AnyArray, "batch *outputs channels"],
+    indices: Int[AnyArray, "batch *outputs channels"],
+    size: PerAxis,
+) -> Float[Array, "batch *space channels"]:
+    """Put values back to where a maximum was found, and 0 elsewhere.
+
+    What `max_pool_with_indices` returns goes back to its place; what was not the largest is lost
+    (Zeiler and Fergus, "Visualizing and understanding convolutional networks", ECCV 2014). Where
+    windows overlap and several values go to one place, the last of them stays.
+
+    Args:
+      inputs: the values, ``[batch, *outputs, channels]``.
+      indices: where each of them goes, of the same shape: counted along the space of the result,
+        the last axis running fastest.
+      size: of the space of the result, one number for every axis or one for each.
+
+    Returns:
+      ``[batch, *size, channels]``.
+
+    Raises:
+      ValueError: the shapes differ, the indices are no integers, or one of them lies outside.
+
+    Example:
+      >>> inputs = jnp.array([5.0, 5.0, 1.0, 2.0, 0.0, 7.0])[None, :, None]
+      >>> max_unpool(*max_pool_with_indices(inputs, 3), 6)[0, :, 0]
+      Array([5., 0., 0., 0., 0., 7.], dtype=float32)
+    """
+    found = _last_there("max_unpool", inputs, indices, size)
+    flat = jnp.reshape(inputs, (inputs.shape[0], -1, inputs.shape[-1]))
+    values = jnp.take_along_axis(flat, jnp.maximum(found, 0), axis=1)
+    back = jnp.where(found < 0, 0, values)
+    axes = inputs.ndim - 2
+    return back.reshape(len(inputs), *windows.per_axis("size", size, axes), inputs.shape[-1])
+
+
+def max_unpool_backward(
+    g: Float[AnyArray, "batch *space channels"],
+    inputs: Float[AnyArray, "batch *outputs channels"],
+    indices: Int[AnyArray, "batch *outputs channels"],
+    *,
+    size: PerAxis,
+) -> tuple[Float[Array, "batch *outputs channels"], None]:
+    """Return the gradient of the values: ``g`` at their places, 0 for one that did not stay."""
+    found = _last_there("max_unpool_backward", inputs, indices, size)
+    wanted = windows.per_axis("size", size, inputs.ndim - 2)
+    _require.incoming(g, (inputs.shape[0], *wanted, inputs.shape[-1]))
+    places = jnp.reshape(indices, (inputs.shape[0], -1, inputs.shape[-1]))
+    mine = jnp.arange(places.shape[1], dtype=found.dtype)[None, :, None]
+    stayed = jnp.take_along_axis(found, places, axis=1) == mine
+    there = jnp.take_along_axis(jnp.reshape(g, found.shape), places, axis=1)
+    return jnp.where(stayed, there, 0).reshape(inputs.shape), None
+
+
+def _last_there(name: str, inputs: AnyArray, indices: AnyArray, size: PerAxis) -> Array:
+    """Return for each place the number of the last value that goes there, -1 for none."""
+    space = windows.space(name, inputs)
+    _require.arrays(indices=indices)
+    if indices.shape != inputs.shape or not jnp.issubdtype(indices.dtype, jnp.integer):
+        raise ValueError(
+            f"{name}: indices {indices.dtype} {indices.shape} for inputs {inputs.shape}: give "
+            "integers of the same shape, as max_pool_with_indices returns them"
+        )
+    wanted = windows.per_axis(f"{name}: size", size, len(space))
+    most = math.prod(wanted)
+    why = f"a result of {wanted} has {most} places"
+    _require.within("indices", indices, least=0, most=most - 1, why=why)
+    batch, channels = inputs.shape[0], inputs.shape[-1]
+    places = jnp.reshape(indices, (batch, -1, channels))
+    numbers = jnp.arange(places.shape[1], dtype=jnp.int32)[None, :, None]
+    rows, columns = jnp.ogrid[:batch, :channels]
+    nowhere = jnp.full((batch, most, channels), -1, jnp.int32)
+    return nowhere.at[rows[:, None], places, columns[:, None]].max(
+        jnp.broadcast_to(numbers, places.shape)
     )
 
 

@@ -13,7 +13,18 @@ from jaxtyping import Array, Num
 from chainrule import _require
 from chainrule._arrays import AnyArray
 
-__all__ = ["Padding", "PerAxis", "Window", "pad", "per_axis", "place", "put_back", "space", "views"]
+__all__ = [
+    "Padding",
+    "PerAxis",
+    "Window",
+    "pad",
+    "per_axis",
+    "place",
+    "place_transposed",
+    "put_back",
+    "space",
+    "views",
+]
 __dir__ = __all__.copy
 
 PerAxis = SupportsIndex | Sequence[SupportsIndex]
@@ -112,17 +123,69 @@ def place(
     return Window(inputs, size, strides, dilations, pads, tuple(outputs))
 
 
-def per_axis(name: str, value: PerAxis, axes: int) -> tuple[int, ...]:
-    """Spread one number over the axes, or check that there is one for each, all at least 1."""
+def place_transposed(
+    name: str,
+    outputs: tuple[int, ...],
+    size: tuple[int, ...],
+    *,
+    stride: PerAxis,
+    padding: Padding,
+    dilation: PerAxis,
+    extra: SupportsIndex | Sequence[SupportsIndex] = 0,
+) -> Window:
+    """Place a window so that it takes this many positions: on inputs whose sizes follow from that.
+
+    Args:
+      name: of the operator, for messages.
+      outputs: how many positions there are to be along each axis.
+      size: as for `place`, and so are the others.
+      stride: from one position to the next.
+      padding: values added around the inputs.
+      dilation: from one tap to the next.
+      extra: how many values of the inputs no position reaches, at the end of each axis.
+
+    Raises:
+      ValueError: as for `place`, or extra is not below the larger of stride and dilation.
+    """
+    axes = len(outputs)
+    strides = per_axis(f"{name}: stride", stride, axes)
+    dilations = per_axis(f"{name}: dilation", dilation, axes)
+    more = per_axis(f"{name}: output_padding", extra, axes, least=0)
+    if any(m >= max(s, d) for m, s, d in zip(more, strides, dilations, strict=True)):
+        raise ValueError(
+            f"{name}: output_padding {more} must be below the larger of stride {strides} and "
+            f"dilation {dilations}: another output would lie there"
+        )
+    spans = _spans(per_axis(f"{name}: window", size, axes), dilations)
+    if isinstance(padding, str) and padding == "same":
+        if any(more):
+            raise ValueError(f'{name}: padding "same" leaves no choice, output_padding {more}')
+        inputs = tuple(n * s for n, s in zip(outputs, strides, strict=True))
+    else:
+        pads = _pads(name, padding, outputs, spans, strides)
+        inputs = tuple(
+            (n - 1) * s - lo - hi + span + m
+            for n, s, (lo, hi), span, m in zip(outputs, strides, pads, spans, more, strict=True)
+        )
+    if min(inputs) < 1 or math.prod(inputs) > max(_MOST, 16 * math.prod(outputs)):
+        raise ValueError(
+            f"{name}: a window of {size} with stride {strides} and padding {padding!r} makes "
+            f"outputs of {inputs} from {outputs}: at least 1 and at most {_MOST:,} in all"
+        )
+    return place(name, inputs, size, stride=strides, padding=padding, dilation=dilations)
+
+
+def per_axis(name: str, value: PerAxis, axes: int, *, least: int = 1) -> tuple[int, ...]:
+    """Spread one number over the axes, or check that there is one for each, all large enough."""
     values = list(value) if _many(value) else [value] * axes  # type: ignore[arg-type]
     try:
-        found = tuple(_require.count(name, one, most=_LARGEST) for one in values)
+        found = tuple(_require.count(name, one, least=least, most=_LARGEST) for one in values)
     except ValueError:
         found = ()
     if len(found) != axes:
         raise ValueError(
             f"{name} {value!r}: give one int, or one for each of the {axes} axes of space, and "
-            "none below 1"
+            f"none below {least}"
         )
     return found
 

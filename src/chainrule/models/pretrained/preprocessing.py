@@ -4,7 +4,6 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from chainrule import _require
@@ -49,8 +48,7 @@ IMAGENET = Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), resize=25
 
 
 def preprocess(
-    images: UInt8[np.ndarray | AnyArray, "batch _ _ channels"]
-    | Float[np.ndarray | Array, "batch _ _ channels"],
+    images: UInt8[AnyArray, "batch _ _ channels"] | Float[AnyArray, "batch _ _ channels"],
     preprocessing: Preprocessing,
 ) -> Float[Array, "batch height width channels"]:
     r"""Turn images into inputs: resize, crop the middle, standardise each channel.

@@ -95,6 +95,7 @@ class Pool(NamedTuple):
       ceil_mode: whether to keep the positions that the window only partly fills.
       kind: whether it keeps the largest value or the mean.
       activation: what follows.
+      dilation: from one tap of the window to the next.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Pool(NamedTuple):
     ceil_mode: bool = False
     kind: Literal["max", "avg"] = "max"
     activation: Activation | None = None
+    dilation: PerAxis = 1
 
 
 class Dense(NamedTuple):
@@ -199,7 +201,7 @@ def run(
             outputs, statistics = _normalise(row, layer, statistics, inputs, train)
         case Pool():
             pool = {"max": max_pool, "avg": avg_pool}[row.kind]
-            outputs = pool(inputs, row.window, row.stride, row.padding, ceil_mode=row.ceil_mode)
+            outputs = pool(inputs, row.window, row.stride, row.padding, row.dilation, row.ceil_mode)
         case Dense():
             flat = inputs.reshape(inputs.shape[0], math.prod(inputs.shape[1:]))
             outputs = linear(flat, layer["kernel"], layer["bias"])
@@ -271,7 +273,7 @@ def window(row: Row, inputs: tuple[int, ...]) -> Window | None:
         case Conv():
             size, stride, dilation, ceil_mode = row.kernel, row.stride, row.dilation, False
         case Pool():
-            size, dilation, ceil_mode = row.window, 1, row.ceil_mode
+            size, dilation, ceil_mode = row.window, row.dilation, row.ceil_mode
             stride = size if row.stride is None else row.stride
         case _:
             return None
