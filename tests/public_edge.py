@@ -641,6 +641,8 @@ def _xray() -> dict[str, Call]:
             "cotangent": None, "keep": "values", "compiled": True, "unroll": False,
             "gradients": True,
         },
+        "xray.audit": {"f": f, "args": (jnp.ones(2), jnp.ones(2)), "ignore": ("relu",)},
+        "xray.assert_healthy": {"f": f, "args": (jnp.ones(2), jnp.ones(2)), "ignore": ()},
         "xray.probe": {"loss": lambda p, x: jnp.sum(p * x), "args": (jnp.ones(2),), "settings": {}},
         "xray.load": {"path": report.save("record.xray")},
         "xray.Report.to_svg": {"self": report, "open": "all", "direction": None},

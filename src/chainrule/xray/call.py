@@ -18,7 +18,7 @@ from chainrule.xray.graph import differentiable
 from chainrule.xray.program import program
 from chainrule.xray.record import LEAF, Record, Trees, entries
 
-__all__ = ["argument_names", "incoming", "record", "trace"]
+__all__ = ["argument_names", "incoming", "ones", "record", "trace"]
 __dir__ = __all__.copy
 
 
@@ -289,3 +289,19 @@ def _check_cotangent(g: Any, leaf: Any, name: str) -> None:
         raise ValueError(
             f"cotangent is {dtype}, the result of {name} {leaf.dtype}: give {leaf.dtype}"
         )
+
+
+def ones(f: Callable[..., Any], args: Sequence[Any]) -> Any:
+    """Return ones as the cotangent of a result that is no scalar, for the gradient of its sum.
+
+    None where the result is one scalar, and where the function cannot be called: the recording then
+    meets the same error, and says what to do.
+    """
+    try:
+        out = jax.eval_shape(f, *args)
+    except Exception:
+        return None
+    leaves = jax.tree.leaves(out)
+    if len(leaves) == 1 and not leaves[0].shape:
+        return None
+    return jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), out)

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from chainrule.xray import lookup
+from chainrule.xray.call import ones
 from chainrule.xray.picture import shareable, shareable_deaths
 from chainrule.xray.report import Report, xray
 from chainrule.xray.words import shortened
@@ -62,7 +63,7 @@ def run(
                 f"{spec} cannot be called with {given}: {error}; give one shape for each argument "
                 f"of {f.__name__}{inspect.signature(f)}"
             ) from None
-        report = xray(f, *args, compiled=compiled, cotangent=_ones(f, args), keep=keep)
+        report = xray(f, *args, compiled=compiled, cotangent=ones(f, args), keep=keep)
     print(dataclasses.replace(report.nonfinite(), attempt=None))  # the cures follow
     if cures := _cures(report):
         print(f"\n{cures}")
@@ -166,15 +167,3 @@ def _example(sizes: tuple[int, ...], dtype: np.dtype, number: int) -> jax.Array:
     if not jnp.issubdtype(dtype, jnp.inexact):
         return jnp.zeros(sizes, dtype)
     return jax.random.normal(jax.random.fold_in(jax.random.key(0), number), sizes, dtype)
-
-
-def _ones(f: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    """Ones as the cotangent of a result that is no scalar: the gradient of its sum."""
-    try:
-        out = jax.eval_shape(f, *args)
-    except Exception:  # the recording meets the same error, and says what to do
-        return None
-    leaves = jax.tree.leaves(out)
-    if len(leaves) == 1 and not leaves[0].shape:
-        return None
-    return jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), out)

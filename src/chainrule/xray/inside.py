@@ -14,6 +14,8 @@ from chainrule.xray.graph import active
 from chainrule.xray.record import LEAF, Entry, Record, Trees, entries
 
 __all__ = [
+    "asked",
+    "at_step",
     "branch",
     "can_enter",
     "enter",
@@ -87,7 +89,7 @@ def enter(record: Record, node: Entry | str, step: int | None = None) -> Record:
 def _enter(record: Record, node: Entry, step: int | None) -> Record:
     taken = record.taken(node)
     if record.steps is not None or step is not None:
-        node, taken = _at_step(record, node, taken, step)
+        node, taken = at_step(record, node, taken, step)
     if not can_enter(node):
         raise ValueError(
             f"node {node.label} has no inside: only custom rules, cond, scan, while and shard_map "
@@ -98,7 +100,7 @@ def _enter(record: Record, node: Entry, step: int | None) -> Record:
             f"what is inside {node.label} exchanges arrays between devices: it cannot run on one"
         )
     arrays = [x if hasattr(x, "size") else jnp.asarray(x) for x in taken]
-    inside = _look(node, arrays, _asked(record, node))
+    inside = _look(node, arrays, asked(record, node))
     return _record(record, node, inside)
 
 
@@ -161,7 +163,7 @@ def enter_backward(record: Record, node: Entry, step: int | None = None) -> Reco
     """
     taken: Sequence[Any] = record.taken(node)
     if record.steps is not None:
-        node, taken = _at_step(record, node, taken, step)
+        node, taken = at_step(record, node, taken, step)
     pull, live = pullback(node)
     arrays = [*taken, *(node.cotangents[k] for k in live)]
     try:
@@ -173,10 +175,20 @@ def enter_backward(record: Record, node: Entry, step: int | None = None) -> Reco
     return _record(record, node, inside)
 
 
-def _at_step(
+def at_step(
     record: Record, node: Entry, taken: Sequence[Any], step: int | None
 ) -> tuple[Entry, list[Any]]:
-    """Return a node inside a loop as it was at one step, and what it took there."""
+    """Return a node inside a loop as it was at one step, and what it took there.
+
+    Args:
+      record: the record of the steps.
+      node: a node of it.
+      taken: what the node took, all steps together.
+      step: the number of the step.
+
+    Raises:
+      ValueError: there is no such step.
+    """
     steps = record.steps or 0
     if not isinstance(step, int | np.integer) or not -steps <= step < steps:
         raise ValueError(
@@ -198,7 +210,7 @@ def _at_step(
     return there, [x if c else x[step] for x, c in pairs]
 
 
-def _asked(record: Record, node: Entry) -> list[bool]:
+def asked(record: Record, node: Entry) -> list[bool]:
     """Tell which inputs of a node a gradient is asked for: what jax.grad never computes is not bad.
 
     One that is 0 everywhere is asked for too.

@@ -1,0 +1,76 @@
+"""What JAX keeps of a custom rule: who wrote it, what it takes, and whether its body is opaque."""
+
+import os
+from typing import Any, NamedTuple
+
+import jax
+
+from chainrule._files import printable
+from chainrule.xray import _jax
+
+__all__ = ["RulePart", "asks_for_zeros", "identity", "input_names", "opaque", "rule_parts"]
+__dir__ = __all__.copy
+
+_INSIDE_JAX = os.path.dirname(jax.__file__) + os.sep
+
+
+class RulePart(NamedTuple):
+    """A function of a custom rule: its name, and the file and the line where it is defined."""
+
+    name: str
+    place: str
+
+
+def rule_parts(eqn: Any) -> tuple[RulePart, ...]:
+    """Return the functions that a custom rule is made of, the one that goes backward last."""
+    found = []
+    for key in ("fwd_jaxpr_thunk", "bwd", "jvp_jaxpr_fun"):
+        info = getattr(eqn.params.get(key), "debug_info", None)
+        name, _, place = (getattr(info, "func_src_info", None) or "").partition(" at ")
+        if place:
+            found.append(RulePart(printable(name), printable(place)))
+    return tuple(found)
+
+
+def input_names(eqn: Any) -> tuple[str, ...]:
+    """Return what a function with a custom rule calls what it takes, "" where JAX does not know."""
+    body, count = _jax.custom_rule(eqn), len(eqn.invars)
+    infos = [None if body is None else body.jaxpr.debug_info]
+    infos.append(getattr(eqn.params.get("fwd_jaxpr_thunk"), "debug_info", None))
+    for info in infos:
+        names = tuple(printable(str(n or "")) for n in getattr(info, "arg_names", None) or ())
+        if any(names) and len(names) <= count:
+            return ("",) * (count - len(names)) + names  # what is closed over comes first
+    return ("",) * count
+
+
+def asks_for_zeros(eqn: Any) -> bool:
+    """Tell whether a custom rule has said that it handles symbolic zeros by itself."""
+    return bool(eqn.params.get("symbolic_zeros"))
+
+
+_OWN_DTYPE = ("pallas_call", "pure_callback", "io_callback", "ffi_call", "bitcast_convert_type")
+
+
+def opaque(body: _jax.ClosedJaxpr) -> bool:
+    """Tell whether a body has parts that compute in their own dtype only: kernels, callbacks."""
+    for eqn in body.jaxpr.eqns:
+        if eqn.primitive.name in _OWN_DTYPE:
+            return True
+        inner = [x for v in eqn.params.values() for x in (v if isinstance(v, tuple) else (v,))]
+        if any(opaque(_jax.close(x)) for x in inner if hasattr(x, "eqns") or hasattr(x, "jaxpr")):
+            return True
+    return False
+
+
+def identity(eqn: Any) -> Any:
+    """Return what is the same for two calls of one rule, as far as JAX tells; else the call."""
+    backward = getattr(eqn.params.get("bwd"), "f", None)
+    if backward is not None:
+        return id(backward)
+    places = tuple(part.place for part in rule_parts(eqn))
+    body = _jax.custom_rule(eqn)
+    info = "" if body is None else body.jaxpr.debug_info.func_src_info or ""
+    place = info.partition(" at ")[2]
+    known = place.startswith(_INSIDE_JAX) and places
+    return (info, places, str(body)) if known else id(eqn)

@@ -1,0 +1,69 @@
+"""What an audit says of a program, as data: rules, traps and margins, each with its line."""
+
+import dataclasses
+import math
+from typing import Literal
+
+from chainrule.xray.words import below
+
+__all__ = ["Purpose", "Rule", "place"]
+__dir__ = __all__.copy
+
+Purpose = Literal["", "straight-through", "surrogate", "reversed", "scaled", "clipped", "stopped"]
+"""What a rule that differs from the derivative is for; "" where it is for nothing known."""
+
+
+def place(line: str) -> str:
+    """Return a line as a report names it: from the working folder, "" as an unknown line."""
+    return below(line) or "an unknown line"
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """A custom rule that gives something else than the gradient of its function.
+
+    Attributes:
+      function: the name of the function that has the rule.
+      line: ``file.py:line (function)`` in the rule, of what computes the wrong gradient; of a value
+        that is wrong, where the function that goes forward is defined.
+      parts: the functions of the rule, ``file.py:line (name)`` each, where they are defined.
+      called: the line where the function is called.
+      argument: the name of the input of which the gradient is wrong; "" where it is a value.
+      why: what is wrong, in words.
+      factor: how many times the gradient the rule gives, at the worst element; NaN if unknown.
+      worst: the index of the worst element.
+      by_rule: what the rule gives there.
+      true: what the function has there.
+      method: what the rule was compared with.
+      purpose: what the rule is for, where that is recognised; such a rule is not wrong.
+      cure: what was tried in its place, and held; "" if nothing did.
+    """
+
+    function: str
+    line: str
+    parts: tuple[str, ...]
+    called: str
+    argument: str
+    why: str
+    factor: float = float("nan")
+    worst: tuple[int, ...] = ()
+    by_rule: float = float("nan")
+    true: float = float("nan")
+    method: str = ""
+    purpose: Purpose = ""
+    cure: str = ""
+
+    def __str__(self) -> str:
+        rows = [place(self.line), f"  {self.why}"]
+        if not math.isnan(self.by_rule):
+            at = f" at {list(self.worst)}" if self.worst else ""
+            times = f", {self.factor:.4g} times" if math.isfinite(self.factor) else ""
+            rows.append(
+                f"  worst{at}: {self.by_rule:.6g} by the rule, {self.true:.6g} by {self.method}"
+                + times
+            )
+        rows.append(f"  the rule: {', '.join(map(place, self.parts)) or 'unknown'}")
+        rows.append(f"  called at {place(self.called)}")
+        if self.cure:
+            rows.append(f"  cure: {self.cure}")
+        return "\n".join(rows)
