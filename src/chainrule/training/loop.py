@@ -2,7 +2,9 @@
 
 import functools
 import math
+import os
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +24,9 @@ from chainrule.training.checkpoints import identity
 from chainrule.training.checkpoints.session import Session
 from chainrule.training.checkpoints.store import Checkpoints
 from chainrule.training.feed import Feed
+from chainrule.training.flight import Flight
 from chainrule.training.step import Augment, TrainingLoss, TrainState, make_step
+from chainrule.xray import recorder as recorders
 
 __all__ = ["SECONDS_A_CALL", "NonFiniteError", "Record", "fit"]
 __dir__ = __all__.copy
@@ -33,15 +37,23 @@ SECONDS_A_CALL = 0.5
 """The length of a compiled call: short enough to answer a signal, long enough to cost nothing."""
 
 
-class NonFiniteError(ArithmeticError):
+class NonFiniteError(recorders.NonFiniteError):
     """A step led to a NaN or an infinity, in the loss, the parameters or the state.
+
+    With a recorder it also has what `chainrule.xray.recorder.NonFiniteError` has: the births, and
+    the samples that did it.
 
     Attributes:
       train_state: the last finite state, from which that step started.
     """
 
-    def __init__(self, message: str, train_state: TrainState):
-        super().__init__(message)
+    def __init__(
+        self,
+        message: str,
+        train_state: TrainState,
+        found: recorders.NonFiniteError | None = None,
+    ) -> None:
+        super().__init__(message, found and found.autopsy, found and found.call)
         self.train_state = train_state
 
 
@@ -60,6 +72,7 @@ def fit(
     skip_nonfinite: int = 0,
     checkpoints: Checkpoints | None = None,
     mesh: Mesh | None = None,
+    recorder: str | os.PathLike[str] | None = None,
 ) -> TrainState:
     """Train until ``epochs`` epochs are done, counted from step 0 whatever step the state is at.
 
@@ -90,6 +103,9 @@ def fit(
         records too except for their times. SIGTERM and SIGINT are handled as described below.
       mesh: devices over which each batch is sharded, see `chainrule.training.devices`. The data
         and the state are copied to all of them, unless they lie on the mesh already.
+      recorder: a folder in which a step that is not finite is written down, as ``step-<number>``,
+        once it was x-rayed: the line, the samples, what to write instead. Steps that are skipped,
+        too. Until then it costs nothing.
 
     Returns:
       The state after the last step.
@@ -126,7 +142,10 @@ def fit(
     _require.count("accumulate", accumulate)
     _require.index("skip_nonfinite", skip_nonfinite)
     what = {"loss": loss, "optimizer": optimizer, "augment": augment, "accumulate": accumulate}
-    run = functools.partial(_run, **what, skip_nonfinite=skip_nonfinite, mesh=mesh)
+    flight = None if recorder is None else Flight(recorder, batches, **what)
+    # Each step that is not finite stops a call that is recorded: then it is looked into.
+    skipping = skip_nonfinite if flight is None else 0
+    run = functools.partial(_run, **what, skip_nonfinite=skipping, mesh=mesh)
     step, steps = int(train_state.step), epochs * batches.per_epoch
     feed = Feed(batches, mesh)
     batch = feed.shapes(step)
@@ -145,13 +164,18 @@ def fit(
         )
     with interrupt.caught(checkpoints is not None) as caught, session:
 
-        def after_call(carry: Carry) -> None:
-            if carry.stopped:
+        def after_call(carry: Carry) -> Carry:
+            if carry.stopped and int(carry.failures) > skip_nonfinite:
                 session.save(carry)
-                raise _stopped(carry, batches.per_epoch, skip_nonfinite)
+                found = flight and flight.look(carry)
+                raise _stopped(carry, batches.per_epoch, skip_nonfinite, found)
+            if carry.stopped and flight is not None:
+                warnings.warn(f"{_said(carry, batches.per_epoch)}\n{flight.look(carry)}", stacklevel=3)
+                carry = _skipped(carry)
             if tick is not None:
                 tick(int(carry.train_state.step), steps)
             session.save_within(carry, _agreed(caught))
+            return carry
 
         while int(carry.train_state.step) < steps:
             carry, times = _epoch(run, carry, feed, session, after_call, batches)
@@ -198,7 +222,7 @@ def _epoch(
     carry: Carry,
     feed: Feed,
     session: Session,
-    after_call: Callable[[Carry], None],
+    after_call: Callable[[Carry], Carry],
     batches: Batches,
 ) -> tuple[Carry, Record]:
     """Take the steps up to the end of the epoch, and begin its record: where, and how fast."""
@@ -212,8 +236,8 @@ def _epoch(
         called = time.perf_counter()
         stop = min(step + count, end, session.next_after(step))
         carry = run(carry, *feed(step, stop))
+        carry = after_call(carry)
         step = int(carry.train_state.step)
-        after_call(carry)
         count = _next_count(count, time.perf_counter() - called)
     seconds = time.perf_counter() - ready
     return carry, {
@@ -338,15 +362,33 @@ def _means(log: dict[str, Any], first: int, skipping: bool) -> Record:
     return means | ({"skipped": int((~taken).sum())} if skipping else {})
 
 
-def _stopped(carry: Carry, per_epoch: int, skip_nonfinite: int) -> NonFiniteError:
+def _skipped(carry: Carry) -> Carry:
+    """Return the carry after a step that changes nothing but its number."""
+    state = carry.train_state
+    return carry.replace(
+        train_state=state.replace(step=state.step + 1), stopped=carry.stopped & False
+    )
+
+
+def _said(carry: Carry, per_epoch: int, again: str = "") -> str:
     step = int(carry.train_state.step)
     at = step % per_epoch
     found = {name: float(carry.log[name][at]) for name in ("loss", "grad_norm")}
-    again = f", the last of {skip_nonfinite + 1} in a row" if skip_nonfinite else ""
-    return NonFiniteError(
+    return (
         f"step {step} (batch {at} of epoch {step // per_epoch + 1}) is not finite{again}: "
-        f"{', '.join(f'{name} {value:g}' for name, value in found.items())}. "
-        "The last finite state is kept; lower the learning rate, clip the gradient, or ask "
-        "chainrule.xray where the first one was born",
+        f"{', '.join(f'{name} {value:g}' for name, value in found.items())}"
+    )
+
+
+def _stopped(
+    carry: Carry, per_epoch: int, skip_nonfinite: int, found: recorders.NonFiniteError | None
+) -> NonFiniteError:
+    again = f", the last of {skip_nonfinite + 1} in a row" if skip_nonfinite else ""
+    said = _said(carry, per_epoch, again)
+    if found is not None:
+        return NonFiniteError(f"{said}\n{found}", carry.train_state, found)
+    return NonFiniteError(
+        f"{said}. The last finite state is kept; lower the learning rate, clip the gradient, or "
+        "name with recorder= a folder: then the line and the sample are found",
         carry.train_state,
     )

@@ -1,0 +1,177 @@
+"""What of a step is looked at: the state that comes back, and the loss."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from chainrule.xray.recorder.calls import Call, Ran, is_array, named
+
+__all__ = ["Plan", "Seen", "measure", "plan"]
+__dir__ = __all__.copy
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """One array that must stay finite.
+
+    Attributes:
+      name: its path in what the step returns, or in the module that the step changes.
+      at: its number among the results, and then what is in the modules afterwards.
+      before: the number of the leaf of the arguments whose place it takes; None of a loss.
+    """
+
+    name: str
+    at: int
+    before: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is looked at after each step.
+
+    Attributes:
+      seen: what must stay finite.
+      numbers: single numbers that are noted for each step, by what they are.
+      state: the arguments that come back changed.
+    """
+
+    seen: tuple[Seen, ...]
+    numbers: dict[str, int]
+    state: frozenset[Any]
+
+    def measured(self, ran: Ran) -> Any:
+        """Return the largest element of each array that is seen, and the numbers; on the device."""
+        flat = _flat(ran)
+        return measure([flat[one.at] for one in self.seen], [flat[k] for k in self.numbers.values()])
+
+    def bad(self, ran: Ran) -> tuple[str, ...]:
+        """Return what is not finite, with how many elements."""
+        flat, found = _flat(ran), []
+        for one in self.seen:
+            array = np.asarray(flat[one.at])
+            wide = array if array.dtype.kind in "fc" else array.astype(np.float32)
+            nans, infs = int(np.isnan(wide).sum()), int(np.isinf(wide).sum())
+            counts = [f"{n:,} {kind}" for n, kind in ((nans, "NaN"), (infs, "Inf")) if n]
+            if counts:
+                of = f" of {array.size:,}" if array.size > 1 else ""
+                found.append(f"{one.name} ({', '.join(counts)}{of})")
+        return tuple(found)
+
+
+def plan(call: Call, ran: Ran, watched: Callable[[Any], Any] | None = None) -> Plan:
+    """Return what is looked at.
+
+    What comes back in the form of an argument is the state, and modules that are changed in place.
+    Of the rest, all that is called a loss; where nothing is, the single numbers; else all.
+
+    Args:
+      call: a call of the step, as it came in.
+      ran: what it left behind.
+      watched: from what the step returns to what must stay finite, instead of all this.
+    """
+    parts = ran.results if type(ran.results) in (tuple, list) else (ran.results,)
+    forms = {group: _form(_subtree(call, group)) for group in set(call.groups)}
+    forms = {group: form for group, form in forms.items() if any(f.shape for f in form[1])}
+    places = {group: [k for k, g in enumerate(call.groups) if g == group] for group in forms}
+    seen, rest, state, at = [], [], set(), 0
+    for number, part in enumerate(parts):
+        name = "result" if parts is not ran.results else f"result[{number}]"
+        leaves = jax.tree.leaves(part)
+        group = next((g for g in sorted(forms) if g not in state and forms[g] == _form(part)), None)
+        pairs = jax.tree_util.tree_leaves_with_path(part)
+        for k, (path, leaf) in enumerate(pairs):
+            if _floats(leaf):
+                one = Seen(name + jax.tree_util.keystr(path), at + k)
+                if group is None:
+                    rest.append((one, leaf))
+                else:
+                    before = places[group][k]
+                    seen.append(dataclasses.replace(one, name=call.names[before], before=before))
+        state |= set() if group is None else {group}
+        at += len(leaves)
+    for k, (leaf, old) in enumerate(zip(ran.after, call.leaves, strict=False)):
+        if leaf is not old and _floats(leaf):
+            seen.append(Seen(call.names[k], at + k, k))
+            state.add(call.groups[k])
+    if watched is not None:
+        seen, rest = _chosen(watched, ran), []
+    losses = [(one, leaf) for one, leaf in rest if "loss" in one.name.lower()]
+    single = [(one, leaf) for one, leaf in rest if np.size(leaf) == 1]
+    chosen = losses or single or rest
+    numbers = _numbers(chosen, rest)
+    seen += [one for one, _ in chosen]
+    return Plan(tuple(seen), numbers, frozenset(state or {(0, 0)}))
+
+
+def _chosen(watched: Callable[[Any], Any], ran: Ran) -> list[Seen]:
+    """Return what somebody wants to stay finite, by the identity of the arrays."""
+    flat = {id(leaf): k for k, leaf in enumerate(_flat(ran))}
+    kept = watched(ran.results)
+    parts = kept.items() if type(kept) is dict else [("result", kept)]
+    pairs = [pair for name, part in parts for pair in named(part, str(name))]
+    found = [(name, leaf) for name, leaf in pairs if _floats(leaf)]
+    if strange := [name for name, leaf in found if id(leaf) not in flat]:
+        raise ValueError(f"watched makes {strange[0]} anew: return parts of what the step returns")
+    return [Seen(name, flat[id(leaf)]) for name, leaf in found]
+
+
+def _numbers(chosen: Sequence[Any], rest: Sequence[Any]) -> dict[str, int]:
+    single = [one for one, leaf in chosen if np.size(leaf) == 1]
+    norms = [
+        one
+        for one, leaf in rest
+        if np.size(leaf) == 1 and "grad" in one.name.lower() and "norm" in one.name.lower()
+    ]
+    found = {"loss": single[0].at} if single else {}
+    return found | ({"grad_norm": norms[0].at} if norms else {})
+
+
+def _subtree(call: Call, group: Any) -> Any:
+    where, key = group
+    return jax.tree.unflatten(call.tree, call.leaves)[where][key]
+
+
+def _form(tree: Any) -> Any:
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, [
+        jax.ShapeDtypeStruct(x.shape, x.dtype) if is_array(x) else _Other(()) for x in leaves
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Other:
+    shape: tuple[int, ...]
+
+
+def _floats(leaf: Any) -> bool:
+    return is_array(leaf) and bool(jnp.issubdtype(leaf.dtype, jnp.inexact)) and leaf.size > 0
+
+
+def _flat(ran: Ran) -> list[Any]:
+    return [*jax.tree.leaves(ran.results), *ran.after]
+
+
+@jax.jit
+def measure(arrays: list[Any], numbers: list[Any]) -> Any:
+    """Return the largest element of each array by its modulus, NaN where it holds one.
+
+    And then the numbers; one row, so that a look at it waits once.
+    """
+    row = [*map(_largest, arrays), *(jnp.reshape(_wide(x), ()) for x in numbers)]
+    double = any(x.dtype == jnp.float64 for x in row)
+    return jnp.stack([x.astype(jnp.float64 if double else jnp.float32) for x in row])
+
+
+def _largest(x: Any) -> Any:
+    if jnp.iscomplexobj(x):  # the modulus itself may overflow
+        return jnp.maximum(_largest(jnp.real(x)), _largest(jnp.imag(x)))
+    return jnp.max(jnp.abs(_wide(x)))
+
+
+def _wide(x: Any) -> Any:
+    x = jnp.real(x) if jnp.iscomplexobj(x) else jnp.asarray(x)
+    return x if x.dtype in (jnp.float32, jnp.float64) else x.astype(jnp.float32)

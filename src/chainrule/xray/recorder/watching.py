@@ -1,0 +1,252 @@
+"""A step that is watched: each call is looked at a few calls later, and held until then."""
+
+import atexit
+import collections
+import dataclasses
+import os
+import sys
+import weakref
+from collections.abc import Callable, Collection
+from typing import Any, ParamSpec, TypeVar
+
+import jax
+import numpy as np
+
+from chainrule import _require
+from chainrule.xray.recorder import autopsy, samples
+from chainrule.xray.recorder.autopsy import Failure, NonFiniteError
+from chainrule.xray.recorder.calls import Call, Ran, contents, enter
+from chainrule.xray.recorder.plan import Plan, measure, plan
+
+__all__ = ["Recorder", "Watched"]
+__dir__ = __all__.copy
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_HISTORY = 20  # steps of which the numbers are kept
+
+
+class Recorder:
+    """Watches the steps of a training, and says of the first that fails which line and sample did.
+
+    While all is finite, one reduction on the device is added to a step, and read ``keep`` steps
+    later, so that nothing waits for it. What the steps since then were called with is held.
+
+    Args:
+      folder: where a step that failed is written to, as ``step-<number>``; made when it is needed.
+      keep: how many steps are held. With 2 a step is judged before the second one after it.
+
+    Example:
+      >>> import jax.numpy as jnp, tempfile
+      >>> @jax.jit
+      ... def train_step(w, batch):
+      ...     loss, grad = jax.value_and_grad(lambda w: jnp.mean(jnp.sqrt(batch @ w)))(w)
+      ...     return w - 0.1 * grad, loss
+      >>> folder = tempfile.TemporaryDirectory()
+      >>> with folder as name, Recorder(name) as recorder:
+      ...     step, w = recorder.watch(train_step), jnp.ones(2)
+      ...     try:
+      ...         for k in range(4):
+      ...             w, loss = step(w, jnp.ones((4, 2)).at[1, 0].set(-k))
+      ...     except NonFiniteError as error:
+      ...         print(error.step, error.samples, error.births[0].op)
+      1 (1,) sqrt
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], keep: int = 2) -> None:
+        self.folder = _require.path("folder", folder).absolute()
+        self.keep = _require.count("keep", keep)
+        self._watched: list[Watched] = []
+
+    def watch(
+        self,
+        step: Callable[_P, _R],
+        *,
+        first: int = 0,
+        batch: int | str | Collection[int | str] | None = None,
+        watched: Callable[[Any], Any] | None = None,
+    ) -> Callable[_P, _R]:
+        """Return a step that does the same and is watched: ``step(state, batch, ...)``.
+
+        Call it outside `jax.jit`, in the place of the outermost function of the training.
+
+        Args:
+          step: any function of pytrees that makes one step, jitted or not. It may donate its
+            arguments (they are copied then) and change modules of nnx in place.
+          first: the number of the first call.
+          batch: which arguments hold the batch, along their first axis; numbers or keywords. None
+            takes all that do not come back changed.
+          watched: from what the step returns to what must stay finite. None takes the state that
+            comes back, modules, and what is called a loss, or else all single numbers.
+
+        Raises:
+          ValueError: an argument is of another kind.
+        """
+        _require.function("step", step, "(state, batch, ...) -> (state, metrics)")
+        _require.count("first", first, least=0)
+        if watched is not None:
+            _require.function("watched", watched, "of what the step returns")
+        names = [batch] if isinstance(batch, int | str) else batch
+        groups = None if names is None else [(int(isinstance(n, str)), n) for n in names]
+        one = Watched(self, step, first, groups, watched)
+        self._watched.append(one)
+        return one  # type: ignore[return-value]
+
+    @property
+    def held(self) -> int:
+        """How many bytes are held: of steps that are not judged yet."""
+        return sum(one.held for one in self._watched)
+
+    def finish(self) -> None:
+        """Judge the last steps, which no later step has judged; call it after the loop.
+
+        Raises:
+          NonFiniteError: one of them failed.
+        """
+        for one in self._watched:
+            one.finish()
+
+    def __enter__(self) -> "Recorder":
+        return self
+
+    def __exit__(self, raised: object, *_: object) -> None:
+        if raised is None:
+            self.finish()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Entry:
+    number: int
+    call: Call
+    plan: Plan
+    measured: Any
+
+
+class Watched:
+    """A step that is watched; see `Recorder.watch`.
+
+    Args:
+      recorder: whose folder it writes to.
+      step: the step.
+      first: the number of the first call.
+      batch: the arguments that hold the batch; None for all that do not come back.
+      watched: from what it returns to what must stay finite, or None.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        step: Callable[..., Any],
+        first: int,
+        batch: Collection[Any] | None,
+        watched: Callable[[Any], Any] | None,
+    ) -> None:
+        self.__wrapped__ = step
+        self._recorder, self._watched, self._batch = recorder, watched, batch
+        self._number = first
+        self._ring: collections.deque[_Entry] = collections.deque()
+        self._donated: dict[Any, set[int]] = {}
+        self._plans: dict[Any, Plan] = {}
+        self._before: tuple[list[str], Any] | None = None
+        self._exempt: frozenset[str] = frozenset()
+        self._history: dict[str, collections.deque[float]] = {}
+        self._good: dict[int, Any] = {}
+        atexit.register(_at_exit, weakref.ref(self))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Make one step, after the one that was made ``keep`` calls ago is judged."""
+        while len(self._ring) >= self._recorder.keep:
+            self._judge(self._ring.popleft())
+        given = enter(self.__wrapped__, args, kwargs)
+        held = given.copied(self._donated.get(given.tree))
+        results = self.__wrapped__(*args, **kwargs)
+        ran = Ran(results, () if given.graph is None else contents(args, kwargs))
+        deleted = {k for k in given.arrays if _is_deleted(given.leaves[k])}
+        self._donated[given.tree] = self._donated.get(given.tree, set()) | deleted
+        known = self._plan(given, held, ran)
+        self._ring.append(_Entry(self._number, held, known, known.measured(ran)))
+        self._number += 1
+        return results
+
+    @property
+    def held(self) -> int:
+        """How many bytes are held."""
+        leaves = [entry.call.leaves[k] for entry in self._ring for k in entry.call.arrays]
+        return sum({id(x): x.nbytes for x in leaves}.values())
+
+    def finish(self) -> None:
+        """Judge all steps."""
+        while self._ring:
+            self._judge(self._ring.popleft())
+
+    def _plan(self, given: Call, held: Call, ran: Ran) -> Plan:
+        key = given.tree, jax.tree.structure((ran.results, ran.after))
+        if key not in self._plans:
+            found = plan(given, ran, self._watched)
+            if not found.seen:
+                raise ValueError(
+                    "nothing that the step returns or changes is floating-point: return its state "
+                    "and its loss, or name with watched= what must stay finite"
+                )
+            if not self._plans:
+                state = [one for one in found.seen if one.before is not None]
+                arrays = [held.leaves[one.before] for one in state if one.before is not None]
+                self._before = [one.name for one in state], measure(arrays, []) if arrays else ()
+            self._plans[key] = found
+        return self._plans[key]
+
+    def _judge(self, entry: _Entry) -> None:
+        values = np.asarray(entry.measured, np.float64)
+        seen = entry.plan.seen
+        numbers = dict(zip(entry.plan.numbers, values[len(seen) :], strict=True))
+        state = [x for one, x in zip(seen, values, strict=False) if one.before is not None]
+        if state:
+            numbers["largest element of the state"] = np.max(state)
+        for name, value in numbers.items():
+            row = self._history.setdefault(name, collections.deque(maxlen=_HISTORY))
+            row.append(float(value))
+        bad = {one.name for one, x in zip(seen, values, strict=False) if not np.isfinite(x)}
+        if self._before is not None:
+            self._exempt, self._before = _exempt(bad, *self._before), None
+        if bad - self._exempt:
+            self._ring.clear()
+            raise self._failed(entry)
+        self._good = {k: entry.call.leaves[k] for k in self._rows(entry).leaves}
+
+    def _rows(self, entry: _Entry) -> samples.Rows:
+        groups = set(entry.call.groups) - entry.plan.state if self._batch is None else self._batch
+        return samples.rows_of(entry.call, groups)
+
+    def _failed(self, entry: _Entry) -> NonFiniteError:
+        exempt = [one for one in entry.plan.seen if one.name not in self._exempt]
+        failure = Failure(
+            number=entry.number,
+            call=entry.call,
+            plan=dataclasses.replace(entry.plan, seen=tuple(exempt)),
+            rows=self._rows(entry),
+            others=(self._good,) if self._good else (),
+            history={name: tuple(row) for name, row in self._history.items()},
+        )
+        found = autopsy.examine(failure)
+        message = f"step {entry.number} is not finite\n{found}"
+        return NonFiniteError(message, found, entry.call)
+
+
+def _exempt(bad: Collection[str], names: Collection[str], values: Any) -> frozenset[str]:
+    """Return what may stay infinite: what was so before the first step, if that went well."""
+    pairs = zip(names, np.asarray(values), strict=True)
+    before = frozenset(name for name, x in pairs if not np.isfinite(x))
+    return before if bad <= before else frozenset()
+
+
+def _is_deleted(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and leaf.is_deleted()
+
+
+def _at_exit(reference: "weakref.ref[Watched]") -> None:
+    """Judge the last steps of a training that never asked for it."""
+    if (watched := reference()) is not None:
+        try:
+            watched.finish()
+        except NonFiniteError as error:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
