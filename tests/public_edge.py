@@ -71,6 +71,8 @@ LEFT_OUT = {
     "chainrule.runs.wording": "a part of the pages",
     "chainrule.training.carry": "a part of training.fit",
     "chainrule.training.feed": "a part of training.fit",
+    "chainrule.training.flight": "a part of training.fit",
+    "chainrule.training.stopping": "a part of training.fit",
     "chainrule.training.checkpoints.folder": "a part of training.Checkpoints",
     "chainrule.training.checkpoints.identity": "a part of training.Checkpoints",
     "chainrule.training.checkpoints.manifest": "a part of training.Checkpoints",
@@ -527,7 +529,7 @@ def _training() -> dict[str, Call]:
             "train_state": start, "loss": _mean, "optimizer": optimizer, "batches": data,
             "epochs": 1, "augment": None, "evaluate": lambda state: {}, "report": lambda r: None,
             "tick": lambda step, steps: None, "accumulate": 1, "skip_nonfinite": 0,
-            "checkpoints": None, "mesh": None,
+            "checkpoints": None, "mesh": None, "recorder": None,
         },
         "training.evaluation.predict": {
             "apply_fn": lambda params, x: x * params, "params": jnp.array(2.0),

@@ -179,6 +179,24 @@ COMMANDS: Mapping[str, Command | tuple[str, Mapping[str, Command]]] = {
         ),
         "xray pairs.py:loss 'float32[8,3]' --check",
     ),
+    "autopsy": Command(
+        "what a recorder found out about a training step that failed",
+        "chainrule.xray.recorder.command:run",
+        (
+            _argument("folder", type=_Path, metavar="FOLDER", help="a folder step-<number>"),
+            _argument(
+                "--replay",
+                action="store_true",
+                help="run the step again; its function is imported, its file must be unchanged",
+            ),
+            _argument(
+                "--function",
+                metavar="MODULE:NAME",
+                help="replay this function, or FILE.py:NAME, instead of the recorded one",
+            ),
+        ),
+        "autopsy flight/step-20317 --replay",
+    ),
     "launch": Command(
         "run a script in several processes, supervised",
         "chainrule.training.launch:launch",
@@ -218,7 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         argcomplete.autocomplete(parser)
     _known(parser, sys.argv[1:] if arguments is None else arguments, COMMANDS, "command")
     given = vars(parser.parse_args(arguments))
-    module, _, name = given.pop("function").partition(":")
+    module, _, name = given.pop("_run").partition(":")
     try:
         code = int(getattr(importlib.import_module(module), name)(**given) or 0)
         sys.stdout.flush()
@@ -277,7 +295,7 @@ def _add(commands: Any, name: str, command: Command) -> None:
     parser = commands.add_parser(
         name, help=command.help, epilog=f"example: chainrule {command.example}"
     )
-    parser.set_defaults(function=command.function)
+    parser.set_defaults(_run=command.function)
     for names, settings in command.arguments:
         parser.add_argument(*names, **settings)
 

@@ -10,6 +10,7 @@ import optax
 from jaxtyping import PyTree
 
 from chainrule import _require
+from chainrule._files import printable
 from chainrule.data.batches import Batches
 from chainrule.training.carry import Carry
 from chainrule.training.step import (
@@ -22,6 +23,7 @@ from chainrule.training.step import (
 )
 from chainrule.xray.recorder.autopsy import Failure, NonFiniteError, Part, examine
 from chainrule.xray.recorder.calls import enter
+from chainrule.xray.recorder.folder import told
 from chainrule.xray.recorder.plan import plan
 from chainrule.xray.recorder.samples import rows_of
 
@@ -60,15 +62,26 @@ class Flight:
         self._step = jax.jit(make_step(loss, optimizer, accumulate=accumulate))
 
     def look(self, carry: Carry) -> NonFiniteError:
-        """Return what is found out about the step that did not end well, from its start."""
-        state = jax.tree.map(_here, carry.train_state)
+        """Return what is found out about the step that did not end well, from its start.
+
+        It is written down, too. What fails on the way is said, and raises nothing.
+        """
+        try:
+            state = jax.tree.map(_here, carry.train_state)
+            failure = self._failure(state, self._history(carry, state))
+            found = examine(failure)
+        except Exception as error:  # the training has an error of its own
+            reason = printable(next(iter(str(error).splitlines()), type(error).__name__))
+            return NonFiniteError(f"the recorder failed: {reason}")
+        whole = failure.call if found.of_loss else None
+        return NonFiniteError(told(found, self.folder, whole), found, failure.call)
+
+    def _history(self, carry: Carry, state: TrainState) -> dict[str, tuple[float, ...]]:
         at = int(state.step) % self._batches.per_epoch
         rows = {name: np.asarray(carry.log[name])[: at + 1] for name in ("loss", "grad_norm")}
         history = {name: tuple(values[-_HISTORY:].tolist()) for name, values in rows.items()}
         sizes = [np.max(np.abs(x), initial=0.0) for x in jax.tree.leaves(state.params)]
-        history["largest parameter before it"] = (float(np.max(sizes)),)
-        failure = self._failure(state, history)
-        return NonFiniteError("", examine(failure), failure.call)
+        return history | {"largest parameter before it": (float(np.max(sizes)),)}
 
     def _failure(self, state: TrainState, history: dict[str, tuple[float, ...]]) -> Failure:
         number = int(state.step)

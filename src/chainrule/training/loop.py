@@ -26,7 +26,7 @@ from chainrule.training.checkpoints.store import Checkpoints
 from chainrule.training.feed import Feed
 from chainrule.training.flight import Flight
 from chainrule.training.step import Augment, TrainingLoss, TrainState, make_step
-from chainrule.xray import recorder as recorders
+from chainrule.training.stopping import NonFiniteError, said, skipped, stopped
 
 __all__ = ["SECONDS_A_CALL", "NonFiniteError", "Record", "fit"]
 __dir__ = __all__.copy
@@ -35,26 +35,6 @@ Record = dict[str, Any]
 """The numbers of one epoch."""
 SECONDS_A_CALL = 0.5
 """The length of a compiled call: short enough to answer a signal, long enough to cost nothing."""
-
-
-class NonFiniteError(recorders.NonFiniteError):
-    """A step led to a NaN or an infinity, in the loss, the parameters or the state.
-
-    With a recorder it also has what `chainrule.xray.recorder.NonFiniteError` has: the births, and
-    the samples that did it.
-
-    Attributes:
-      train_state: the last finite state, from which that step started.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        train_state: TrainState,
-        found: recorders.NonFiniteError | None = None,
-    ) -> None:
-        super().__init__(message, found and found.autopsy, found and found.call)
-        self.train_state = train_state
 
 
 def fit(
@@ -167,11 +147,13 @@ def fit(
         def after_call(carry: Carry) -> Carry:
             if carry.stopped and int(carry.failures) > skip_nonfinite:
                 session.save(carry)
-                found = flight and flight.look(carry)
-                raise _stopped(carry, batches.per_epoch, skip_nonfinite, found)
+                found = None if flight is None else flight.look(carry)
+                raise stopped(carry, batches.per_epoch, skip_nonfinite, found)
             if carry.stopped and flight is not None:
-                warnings.warn(f"{_said(carry, batches.per_epoch)}\n{flight.look(carry)}", stacklevel=3)
-                carry = _skipped(carry)
+                warnings.warn(
+                    f"{said(carry, batches.per_epoch)}\n{flight.look(carry)}", stacklevel=3
+                )
+                carry = skipped(carry, batches.per_epoch)
             if tick is not None:
                 tick(int(carry.train_state.step), steps)
             session.save_within(carry, _agreed(caught))
@@ -360,35 +342,3 @@ def _means(log: dict[str, Any], first: int, skipping: bool) -> Record:
         for name, values in rows.items()
     }
     return means | ({"skipped": int((~taken).sum())} if skipping else {})
-
-
-def _skipped(carry: Carry) -> Carry:
-    """Return the carry after a step that changes nothing but its number."""
-    state = carry.train_state
-    return carry.replace(
-        train_state=state.replace(step=state.step + 1), stopped=carry.stopped & False
-    )
-
-
-def _said(carry: Carry, per_epoch: int, again: str = "") -> str:
-    step = int(carry.train_state.step)
-    at = step % per_epoch
-    found = {name: float(carry.log[name][at]) for name in ("loss", "grad_norm")}
-    return (
-        f"step {step} (batch {at} of epoch {step // per_epoch + 1}) is not finite{again}: "
-        f"{', '.join(f'{name} {value:g}' for name, value in found.items())}"
-    )
-
-
-def _stopped(
-    carry: Carry, per_epoch: int, skip_nonfinite: int, found: recorders.NonFiniteError | None
-) -> NonFiniteError:
-    again = f", the last of {skip_nonfinite + 1} in a row" if skip_nonfinite else ""
-    said = _said(carry, per_epoch, again)
-    if found is not None:
-        return NonFiniteError(f"{said}\n{found}", carry.train_state, found)
-    return NonFiniteError(
-        f"{said}. The last finite state is kept; lower the learning rate, clip the gradient, or "
-        "name with recorder= a folder: then the line and the sample are found",
-        carry.train_state,
-    )

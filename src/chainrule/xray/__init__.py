@@ -3,6 +3,7 @@
 from chainrule.xray.auditing.audit import Audit, assert_healthy, audit
 from chainrule.xray.probing import probe
 from chainrule.xray.record import Edge, Entry, Record
+from chainrule.xray.recorder import NonFiniteError, Recorder
 from chainrule.xray.report import Report, load, xray
 
 Node = Entry  # the former name
@@ -12,7 +13,9 @@ __all__ = [
     "Edge",
     "Entry",
     "Node",
+    "NonFiniteError",
     "Record",
+    "Recorder",
     "Report",
     "assert_healthy",
     "audit",

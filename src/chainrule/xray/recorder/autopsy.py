@@ -1,6 +1,7 @@
 """What is found out about a step that failed: the line, the sample, and what led there."""
 
 import dataclasses
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -11,16 +12,15 @@ import numpy as np
 
 from chainrule._files import printable
 from chainrule.xray import call as calls
-from chainrule.xray import nonfinite
 from chainrule.xray.births import Birth, Cures, Nonfinite
-from chainrule.xray.record import Record
 from chainrule.xray.recorder import samples
-from chainrule.xray.recorder.calls import Call, Ran, is_array, named
-from chainrule.xray.recorder.plan import Plan
+from chainrule.xray.recorder.calls import Call, Ran, enter, named
+from chainrule.xray.recorder.plan import Plan, is_float, measure
 from chainrule.xray.recorder.samples import Rows, Samples
+from chainrule.xray.report import Report, xray
 from chainrule.xray.words import number
 
-__all__ = ["Autopsy", "Failure", "NonFiniteError", "Part", "digests", "examine"]
+__all__ = ["Autopsy", "Failure", "NonFiniteError", "Part", "digests", "examine", "nonfinite_in"]
 __dir__ = __all__.copy
 
 _SHARE = 0.5  # of the free memory, for all values of a step
@@ -56,6 +56,11 @@ class Part:
 
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
+
+    def call(self) -> Call:
+        """Return the call of its gradient, compiled."""
+        gradient = jax.jit(jax.value_and_grad(self.function, has_aux=True))
+        return enter(gradient, self.arguments, {})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +103,11 @@ class Autopsy:
       of_data: the place in the whole data of each sample of the batch, () if that is not known.
       history: what led there: numbers by name, one a step, the last one that of this step.
       notes: what could not be found out, and why.
-      digests: the SHA-256 of each array that the step returned when it ran again, by its path.
-      record: of the function that was looked into; None where there is none.
+      call: what the function was called with, to run it again: the step, or the gradient of its
+        loss where that fails alone.
+      of_loss: whether it is the loss.
+      digests: the SHA-256 of each array that this call returned, by its path.
+      report: the x-ray; None where there is none.
     """
 
     step: int
@@ -112,16 +120,18 @@ class Autopsy:
     of_data: tuple[int, ...]
     history: Mapping[str, Sequence[float]]
     notes: tuple[str, ...]
-    digests: Mapping[str, str]
-    record: Record | None = dataclasses.field(default=None, repr=False, compare=False)
+    call: Call = dataclasses.field(repr=False)
+    of_loss: bool
+    digests: Mapping[str, str] = dataclasses.field(repr=False)
+    report: Report | None = dataclasses.field(repr=False)
 
     def __str__(self) -> str:
-        text = [self.samples.said(self.of_data)]
-        text += [str(birth) for birth in self.births[:3]]
+        text = [self.samples.said(self.of_data), *map(str, self.births[:3])]
         text += [f"{len(self.births) - 3} more births"] * (len(self.births) > 3)
         text += self.data
-        if self.cures is not None and (self.cures or self.cures.tried):
-            text.append(f"write instead:\n{self.cures}" if self.cures else str(self.cures))
+        if self.cures:
+            text.append(f"write instead:\n{self.cures[0]}")
+            text += [f"{len(self.cures) - 1} more cures hold"] * (len(self.cures) > 1)
         if self.bad:
             more = f", and {len(self.bad) - 4} more" * (len(self.bad) > 4)
             text.append(f"not finite after the step: {', '.join(self.bad[:4])}{more}")
@@ -134,69 +144,73 @@ def _row(values: Sequence[float]) -> str:
     return ", ".join(number(x) for x in list(values)[-5:])
 
 
-
 def examine(failure: Failure) -> Autopsy:
     """Look into a step that failed; what goes wrong on the way becomes a note, and no error."""
     notes: list[str] = []
     ran = _attempt(failure.call.run, "the step could not run again", notes)
     bad = failure.plan.bad(ran) if ran is not None else ()
-    found, record = _looked(failure, bool(bad), notes)
-    births = tuple(one for one in found.births if not one.harmless) if found else ()
+    report, of_loss = _looked(failure, bool(bad), notes)
+    found = None if report is None else report.nonfinite()
     chosen = Samples(why="the step did not fail when it ran again")
     if bad:
-        chosen = _attempt(lambda: _samples(failure), "no sample was looked for", notes) or Samples(
-            why="looking for it failed"
-        )
+        search = functools.partial(_search, failure)
+        chosen = _attempt(search, "no sample was looked for", notes) or Samples(why="see below")
+    call = failure.call
+    if of_loss and failure.part is not None:
+        of_part = failure.part.call()
+        alone = _attempt(of_part.run, "the gradient of the loss could not run alone", notes)
+        of_loss = alone is not None and bool(nonfinite_in(alone))
+        call, ran = (of_part, alone) if of_loss else (call, ran)
     return Autopsy(
         step=failure.number,
-        function=record.function if record else printable(_name(failure.call.step)),
+        function=report.function if report else printable(_name(failure.call.step)),
         bad=bad,
-        births=births,
+        births=tuple(one for one in found.births if not one.harmless) if found else (),
         data=tuple(str(one) for one in found.data) if found else (),
-        cures=_cures(found, notes) if found and record else None,
+        cures=_cures(found, notes) if found else None,
         samples=chosen,
         of_data=failure.of_data,
         history={name: tuple(values) for name, values in failure.history.items()},
         notes=tuple(notes),
+        call=call,
+        of_loss=of_loss,
         digests=digests(ran) if ran is not None else {},
-        record=record,
+        report=report,
     )
 
 
-def _looked(
-    failure: Failure, again: bool, notes: list[str]
-) -> tuple[Nonfinite | None, Record | None]:
-    """Return what the x-ray finds: of the loss if that is known and bad, else of the whole step."""
-    looks = [failure.part] if failure.part is not None else []
-    for one in (*looks, None):
-        what = "the loss" if one else "the step"
-        record = _attempt(lambda one=one: _record(failure, one), f"{what} was not x-rayed", notes)
-        if record is None:
-            continue
-        found = nonfinite.find(record)
-        if found.reaches or any(birth.lost for birth in found.births):
-            return found, record
-    if again and record is not None:
+def _looked(failure: Failure, again: bool, notes: list[str]) -> tuple[Report | None, bool]:
+    """Return the x-ray of the loss if that is known and bad, else of the whole step if it is."""
+    seen = False
+    for part in (*([] if failure.part is None else [failure.part]), None):
+        what = "the loss" if part else "the step"
+        record = functools.partial(_record, failure, part)
+        report = _attempt(record, f"{what} was not x-rayed", notes)
+        if report is not None:
+            seen = part is None
+            found = report.nonfinite()
+            if found.reaches or any(birth.lost for birth in found.births):
+                return report, part is not None
+    if again and seen:
         notes.append(
-            "this appears only when the step is compiled whole: recorded operator by operator, "
-            "without fusing them, every value is finite"
+            "this appears only when the step is compiled whole: recorded, without fusing its "
+            "operators, every value is finite"
         )
     elif not again:
         notes.append(
             "the step did not fail when it ran again on what it had been given: something it reads "
             "beside its arguments has changed, or it does not compute the same numbers twice"
         )
-    return None, record
+    return None, False
 
 
-def _record(failure: Failure, part: Part | None) -> Record:
+def _record(failure: Failure, part: Part | None) -> Report:
     if part is not None:
-        args = jax.tree.map(lambda x: x, part.arguments)
-        _check_size(part.function, args, 2)
-        return calls.record(part.function, args, argnums=0, has_aux=True)
+        _check_size(part.function, part.arguments, 3)
+        return xray(part.function, *part.arguments, argnums=0, has_aux=True)
     function, held = failure.call.pure()
     _check_size(function, held, 1)
-    return calls.record(function, held, gradients=False)
+    return xray(function, *held, gradients=False)
 
 
 def _check_size(function: Callable[..., Any], args: Sequence[Any], times: int) -> None:
@@ -228,19 +242,19 @@ def _cures(found: Nonfinite, notes: list[str]) -> Cures | None:
     return _attempt(found.cures, "no cure was tried", notes)
 
 
-def _samples(failure: Failure) -> Samples:
-    plan, rows = failure.plan, failure.rows
-    fails = _fails(plan)
-    return samples.find(failure.call, rows, fails, failure.others)
-
-
-def _fails(plan: Plan) -> Callable[[Call], bool]:
-    count = len(plan.seen)
+def _search(failure: Failure) -> Samples:
+    count = len(failure.plan.seen)
 
     def fails(call: Call) -> bool:
-        return not np.isfinite(np.asarray(plan.measured(call.run()))[:count]).all()
+        return not np.isfinite(np.asarray(failure.plan.measured(call.run()))[:count]).all()
 
-    return fails
+    return samples.find(failure.call, failure.rows, fails, failure.others)
+
+
+def nonfinite_in(ran: Ran) -> tuple[str, ...]:
+    """Return the paths of the arrays that are not finite after a call."""
+    rows = [*named(ran.results, "result"), *named(list(ran.after), "after")]
+    return tuple(name for name, x in rows if is_float(x) and not np.isfinite(measure([x], [])[0]))
 
 
 def digests(ran: Ran) -> dict[str, str]:

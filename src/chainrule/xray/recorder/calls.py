@@ -153,7 +153,9 @@ def enter(step: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, An
         graph, whole = _nnx().split(whole)
     leaves, tree = jax.tree.flatten(whole)
     if not _require.is_concrete(*leaves):
-        raise ValueError("a watched step runs outside jit, grad, vmap and scan: watch the outermost")
+        raise ValueError(
+            "a watched step runs outside jit, grad, vmap and scan: watch the outermost"
+        )
     if not any(map(is_array, leaves)):
         raise ValueError("the step was called without an array: pass state and batch as arguments")
     return Call(step, tuple(leaves), tree, graph)

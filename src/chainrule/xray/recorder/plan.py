@@ -10,7 +10,7 @@ import numpy as np
 
 from chainrule.xray.recorder.calls import Call, Ran, is_array, named
 
-__all__ = ["Plan", "Seen", "measure", "plan"]
+__all__ = ["Plan", "Seen", "is_float", "measure", "plan"]
 __dir__ = __all__.copy
 
 
@@ -46,7 +46,9 @@ class Plan:
     def measured(self, ran: Ran) -> Any:
         """Return the largest element of each array that is seen, and the numbers; on the device."""
         flat = _flat(ran)
-        return measure([flat[one.at] for one in self.seen], [flat[k] for k in self.numbers.values()])
+        return measure(
+            [flat[one.at] for one in self.seen], [flat[k] for k in self.numbers.values()]
+        )
 
     def bad(self, ran: Ran) -> tuple[str, ...]:
         """Return what is not finite, with how many elements."""
@@ -84,7 +86,7 @@ def plan(call: Call, ran: Ran, watched: Callable[[Any], Any] | None = None) -> P
         group = next((g for g in sorted(forms) if g not in state and forms[g] == _form(part)), None)
         pairs = jax.tree_util.tree_leaves_with_path(part)
         for k, (path, leaf) in enumerate(pairs):
-            if _floats(leaf):
+            if is_float(leaf):
                 one = Seen(name + jax.tree_util.keystr(path), at + k)
                 if group is None:
                     rest.append((one, leaf))
@@ -94,7 +96,7 @@ def plan(call: Call, ran: Ran, watched: Callable[[Any], Any] | None = None) -> P
         state |= set() if group is None else {group}
         at += len(leaves)
     for k, (leaf, old) in enumerate(zip(ran.after, call.leaves, strict=False)):
-        if leaf is not old and _floats(leaf):
+        if leaf is not old and is_float(leaf):
             seen.append(Seen(call.names[k], at + k, k))
             state.add(call.groups[k])
     if watched is not None:
@@ -113,7 +115,7 @@ def _chosen(watched: Callable[[Any], Any], ran: Ran) -> list[Seen]:
     kept = watched(ran.results)
     parts = kept.items() if type(kept) is dict else [("result", kept)]
     pairs = [pair for name, part in parts for pair in named(part, str(name))]
-    found = [(name, leaf) for name, leaf in pairs if _floats(leaf)]
+    found = [(name, leaf) for name, leaf in pairs if is_float(leaf)]
     if strange := [name for name, leaf in found if id(leaf) not in flat]:
         raise ValueError(f"watched makes {strange[0]} anew: return parts of what the step returns")
     return [Seen(name, flat[id(leaf)]) for name, leaf in found]
@@ -147,7 +149,8 @@ class _Other:
     shape: tuple[int, ...]
 
 
-def _floats(leaf: Any) -> bool:
+def is_float(leaf: Any) -> bool:
+    """Tell whether a leaf is an array of floats, with one in it at least."""
     return is_array(leaf) and bool(jnp.issubdtype(leaf.dtype, jnp.inexact)) and leaf.size > 0
 
 

@@ -107,9 +107,7 @@ def _has_rows(leaf: Any) -> bool:
 Fails = Callable[[Call], bool]
 
 
-def find(
-    call: Call, rows: Rows, fails: Fails, others: Sequence[Mapping[int, Any]] = ()
-) -> Samples:
+def find(call: Call, rows: Rows, fails: Fails, others: Sequence[Mapping[int, Any]] = ()) -> Samples:
     """Return which samples make a step fail.
 
     Args:

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from chainrule import _require
-from chainrule.xray.recorder import autopsy, samples
+from chainrule.xray.recorder import autopsy, folder, samples
 from chainrule.xray.recorder.autopsy import Failure, NonFiniteError
 from chainrule.xray.recorder.calls import Call, Ran, contents, enter
 from chainrule.xray.recorder.plan import Plan, measure, plan
@@ -90,7 +90,7 @@ class Recorder:
         groups = None if names is None else [(int(isinstance(n, str)), n) for n in names]
         one = Watched(self, step, first, groups, watched)
         self._watched.append(one)
-        return one  # type: ignore[return-value]
+        return one
 
     @property
     def held(self) -> int:
@@ -228,15 +228,15 @@ class Watched:
             history={name: tuple(row) for name, row in self._history.items()},
         )
         found = autopsy.examine(failure)
-        message = f"step {entry.number} is not finite\n{found}"
-        return NonFiniteError(message, found, entry.call)
+        said = folder.told(found, self._recorder.folder)
+        return NonFiniteError(f"step {entry.number} is not finite\n{said}", found, entry.call)
 
 
 def _exempt(bad: Collection[str], names: Collection[str], values: Any) -> frozenset[str]:
     """Return what may stay infinite: what was so before the first step, if that went well."""
     pairs = zip(names, np.asarray(values), strict=True)
     before = frozenset(name for name, x in pairs if not np.isfinite(x))
-    return before if bad <= before else frozenset()
+    return before if before.issuperset(bad) else frozenset()
 
 
 def _is_deleted(leaf: Any) -> bool:
