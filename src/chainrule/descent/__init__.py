@@ -24,8 +24,6 @@ from chainrule.descent.curvature import (
     spectrum,
     stability,
 )
-from chainrule.descent.explaining import explain
-from chainrule.descent.explanation import Explanation
 from chainrule.descent.run import Rates, gradient_descent, sweep
 from chainrule.descent.trace import Trace
 from chainrule.descent.updates import OptimizerFactory
@@ -33,7 +31,6 @@ from chainrule.descent.verdicts import Lane, Verdict, summary, verdict
 from chainrule.descent.watching import Watched, watch, watcher
 
 __all__ = [
-    "Explanation",
     "Lane",
     "Loss",
     "OptimizerFactory",
@@ -44,7 +41,6 @@ __all__ = [
     "Verdict",
     "Watched",
     "edge",
-    "explain",
     "gradient_descent",
     "quadratic_model",
     "sharpness",
