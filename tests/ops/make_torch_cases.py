@@ -17,6 +17,8 @@ import torch.nn.functional as F  # noqa: N812, as PyTorch calls it
 
 HERE = pathlib.Path(__file__).parent
 CONVS = (None, F.conv1d, F.conv2d, F.conv3d)
+TRANSPOSED = (None, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
+UNPOOLS = (None, F.max_unpool1d, F.max_unpool2d, F.max_unpool3d)
 MAX_POOLS = (None, F.max_pool1d, F.max_pool2d, F.max_pool3d)
 AVG_POOLS = (None, F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)
 
@@ -68,6 +70,58 @@ def conv_case(rng, axes):
         "by_inputs": last(inputs.grad),
         "by_kernel": kernel_last(kernel.grad),
         "by_bias": bias.grad.numpy(),
+    }
+
+
+def conv_transpose_case(rng, axes):
+    groups = int(rng.choice([1, 1, 2]))
+    stride, dilation = pick(rng, 1, 3, axes), pick(rng, 1, 2, axes)
+    settings = {
+        "stride": stride,
+        "padding": pick(rng, 0, 1, axes),
+        "dilation": dilation,
+        "groups": groups,
+        "output_padding": tuple(
+            int(rng.integers(0, max(pair))) for pair in zip(stride, dilation, strict=True)
+        ),
+    }
+    features, channels = groups * int(rng.integers(1, 3)), groups * int(rng.integers(1, 3))
+    inputs = leaf(rng, 2, features, *pick(rng, 2, 3, axes))
+    kernel = leaf(rng, features, channels // groups, *pick(rng, 2, 3, axes))
+    bias = leaf(rng, channels)
+    outputs = TRANSPOSED[axes](inputs, kernel, bias, **settings)
+    g = leaf(rng, *outputs.shape)
+    outputs.backward(g)
+    return {
+        "settings": {"operator": "conv_transpose", **settings},
+        "inputs": last(inputs),
+        "kernel": kernel_last(kernel),
+        "bias": bias.detach().numpy(),
+        "outputs": last(outputs),
+        "g": last(g),
+        "by_inputs": last(inputs.grad),
+        "by_kernel": kernel_last(kernel.grad),
+        "by_bias": bias.grad.numpy(),
+    }
+
+
+def max_unpool_case(rng, axes):
+    # Windows that do not overlap: where they do, PyTorch's gradient is that of no function.
+    size = pick(rng, 1, 3, axes)
+    space = [k * int(rng.integers(1, 4)) for k in size]
+    pooled = torch.tensor(rng.integers(0, 4, (2, 2, *space)).astype(np.float64))
+    _, indices = MAX_POOLS[axes](pooled, size, return_indices=True)
+    values = leaf(rng, *indices.shape)
+    outputs = UNPOOLS[axes](values, indices, size)
+    g = leaf(rng, *outputs.shape)
+    outputs.backward(g)
+    return {
+        "settings": {"operator": "max_unpool", "size": tuple(space)},
+        "inputs": last(values),
+        "places": last(indices),
+        "outputs": last(outputs),
+        "g": last(g),
+        "by_inputs": last(values.grad),
     }
 
 
@@ -124,6 +178,7 @@ def avg_pool_case(rng, axes):
 def main():
     rng = np.random.default_rng(0)
     makers = [conv_case] * 48 + [max_pool_case] * 42 + [avg_pool_case] * 42
+    makers += [conv_transpose_case] * 30 + [max_unpool_case] * 12
     cases, values = [], []
     for number, maker in enumerate(makers):
         case = maker(rng, axes=(1, 2, 2, 2, 2, 3)[number % 6])

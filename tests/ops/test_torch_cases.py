@@ -40,7 +40,7 @@ def names(settings, arrays):
 def test_there_are_more_than_a_hundred_and_every_setting_occurs():
     assert len(CASES) >= 100
     for name, values in {
-        "operator": {"conv", "max_pool", "avg_pool"},
+        "operator": {"conv", "max_pool", "avg_pool", "conv_transpose", "max_unpool"},
         "groups": {1, 2, 3},
         "ceil_mode": {True, False},
         "count_include_pad": {True, False},
@@ -52,16 +52,17 @@ def test_there_are_more_than_a_hundred_and_every_setting_occurs():
 def test_values_and_gradients_are_those_of_pytorch(settings, arrays):
     settings = dict(settings)
     name = settings.pop("operator")
-    operator = functools.partial(
-        convolution.conv if name == "conv" else getattr(pooling, name), **settings
-    )
+    room = convolution if name.startswith("conv") else pooling
+    if "places" in arrays:
+        settings["indices"] = arrays["places"].astype(np.int32)
+    operator = functools.partial(getattr(room, name), **settings)
     given = [arrays[part] for part in ("inputs", "kernel", "bias") if part in arrays]
 
     @jax.jit
     def everything(g, *given):
         outputs, pullback = jax.vjp(operator, *given)
         by_hand = backward_of(operator)(g, *given)
-        by_hand = by_hand if isinstance(by_hand, tuple) else (by_hand,)
+        by_hand = jax.tree.leaves(by_hand)
         indices = None
         if name == "max_pool":
             indices = pooling.max_pool_with_indices(*given, **settings)[1]

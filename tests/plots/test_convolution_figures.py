@@ -80,6 +80,21 @@ def test_filters_and_maps_stand_side_by_side():
     assert images_of(below).shape == (2, 8)
 
 
+def test_filters_that_see_colours_are_drawn_in_them():
+    kernel = np.zeros((1, 2, 3, 3))
+    kernel[0, 0, 0, 0], kernel[0, 1, 2, 0] = 4, -2  # red, and half as much against blue
+    kernel[..., 1] = -1
+    (ax,) = drawn(convolution.kernels({"conv": kernel}, columns=3))
+    grey, white = [0.5] * 3, [1.0] * 3
+    first, second, nothing = [[1, 0.5, 0.5], [0.5, 0.5, 0.25]], [[0.0] * 3] * 2, [grey] * 2
+    expected = [[*first, white, *second, white, *nothing]]
+    np.testing.assert_allclose(images_of(ax), expected)
+    (ax,) = drawn(convolution.kernels({"one channel": np.ones((2, 2, 1, 3))}, columns=3))
+    assert images_of(ax).shape == (2, 8)
+    with pytest.raises(ValueError, match=r"kernels: 'conv' has shape \(2, 2, 4, 3\): expected"):
+        convolution.kernels({"conv": np.ones((2, 2, 4, 3))})
+
+
 def test_errors_by_epoch():
     errors = {"train": np.array([[0.2, 0.1], [0.4, 0.1]]), "test": np.array([[0.3, 0.2]])}
     (ax,) = drawn(classification.learning(np.array([1, 2]), errors, targets={"aim": 0.008}))

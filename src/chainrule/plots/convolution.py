@@ -141,24 +141,36 @@ def spread(
 
 @styled
 def kernels(layers: Mapping[str, np.ndarray], *, columns: int = 8) -> Figure:
-    """Draw the filters of a layer that sees one channel, before and after training for example.
+    """Draw the filters of a layer that sees one channel or three, before and after training say.
 
     Args:
-      layers: name to kernels ``[h, w, features]``; white is 0, red positive, blue negative, each
-        filter on a scale of its own.
+      layers: name to kernels ``[h, w, features]``, where white is 0, red positive and blue
+        negative; or ``[h, w, 3, features]`` of a layer that sees colours, drawn in them, where a
+        medium grey is 0. Each filter has a scale of its own.
       columns: how many stand in a row.
 
     Returns:
       The figure.
 
+    Raises:
+      ValueError: kernels have other axes, or neither one channel nor three.
+
     Example:
-      >>> len(kernels({"drawn": np.ones((5, 5, 8)), "trained": np.ones((5, 5, 8))}).axes)
+      >>> len(kernels({"drawn": np.ones((5, 5, 8)), "in colour": np.ones((3, 3, 3, 8))}).axes)
       2
     """
+    tables = {name: _filters(name, kernel) for name, kernel in layers.items()}
     figure, axes = grid(1, len(layers), width=3.4 * len(layers), height=2.1)
-    for ax, (name, kernel) in zip(axes[0], layers.items(), strict=True):
-        scaled = kernel / np.abs(kernel).max(axis=(0, 1))
-        ax.imshow(_mosaic(scaled, columns), vmin=-1, vmax=1, **_SIGNED)
+    for ax, (name, kernel) in zip(axes[0], tables.items(), strict=True):
+        # A filter of zeros has no scale.
+        largest = np.abs(kernel).max(axis=tuple(range(kernel.ndim - 1)))
+        scaled = kernel / np.where(largest == 0, 1, largest)
+        if kernel.ndim == 3:
+            ax.imshow(_mosaic(scaled, columns), vmin=-1, vmax=1, **_SIGNED)
+        else:
+            colours = [_mosaic((1 + scaled[:, :, c]) / 2, columns) for c in range(3)]
+            # Between the filters there is nothing: the white of the page.
+            ax.imshow(np.nan_to_num(np.stack(colours, axis=-1), nan=1.0))
         ax.set_title(name)
         _bare(ax)
     return figure
@@ -201,6 +213,18 @@ def activations(
             min(channels, columns) * (across + 1) - 1.5, mosaic.shape[1] - 0.5, color="white", lw=0
         )
     return figure
+
+
+def _filters(name: str, kernel: np.ndarray) -> np.ndarray:
+    """Return kernels as ``[h, w, features]``, or as ``[h, w, 3, features]`` of colours."""
+    if kernel.ndim == 4 and kernel.shape[2] == 1:
+        return kernel[:, :, 0]
+    if kernel.ndim == 3 or (kernel.ndim == 4 and kernel.shape[2] == 3):
+        return kernel
+    raise ValueError(
+        f"kernels: {name!r} has shape {kernel.shape}: expected [h, w, features], or with an axis "
+        "of one channel or of three colours before the features"
+    )
 
 
 def _mosaic(maps: np.ndarray, columns: int) -> np.ndarray:
