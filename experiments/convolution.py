@@ -2,7 +2,11 @@
 
     python experiments/convolution.py
 
-**Filters**: the classical kernels on four digits.
+**Filters**: the classical kernels on four digits; and one that is learned. From a picture and what
+Sobel's horizontal kernel makes of it, descent finds the nine numbers of the kernel again.
+
+**Windows**: what each output reads, for a stride, a padding, a dilation, groups, a transposed
+convolution and a pool, found by the gradient. The run folder has a page for each, to be played.
 
 **Shifts**: pooling is said to make a network invariant to shifts. It does not, but it helps: edges
 of four orientations, pooled over cells of several sizes, are compared with those of the same digits
@@ -21,17 +25,19 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from rich.console import Console
 from rich.table import Table
 from settings import Count, OnDigits, command
 
-from chainrule import data, features
+from chainrule import data, descent, features, losses
 from chainrule.models import lenet, stack
 from chainrule.models.stack import Conv, Pool
 from chainrule.ops.activations import relu
-from chainrule.ops.convolution import conv
+from chainrule.ops.convolution import conv, conv_transpose
 from chainrule.ops.pooling import avg_pool, max_pool
 from chainrule.plots import convolution as figures
+from chainrule.plots import sliding
 from chainrule.plots.features import shifts as draw_shifts
 
 SOBEL = np.array([[-1, -2, -1], [0, 0, 0], [1, 2, 1]])
@@ -51,6 +57,23 @@ POOLS = {
     "max of 4 x 4": functools.partial(max_pool, window=4),
     "max of 7 x 7": functools.partial(max_pool, window=7),
 }
+EDGE = jnp.asarray(SOBEL, jnp.float32)[:, :, None, None]
+BOTH = jnp.asarray(np.stack([SOBEL, SOBEL.T], axis=-1), jnp.float32)
+WINDOWS = {  # name to the shape of the inputs, and the operator
+    "3 x 3": ((5, 6, 1), functools.partial(conv, kernel=EDGE)),
+    "padded by 1": ((3, 4, 1), functools.partial(conv, kernel=EDGE)),
+    "stride 2": ((7, 7, 1), functools.partial(conv, kernel=EDGE, stride=2)),
+    "dilation 2": ((6, 6, 1), functools.partial(conv, kernel=EDGE, dilation=2)),
+    "two channels": ((4, 4, 2), functools.partial(conv, kernel=BOTH[..., None])),
+    "two groups": ((4, 4, 2), functools.partial(conv, kernel=BOTH[:, :, None], groups=2)),
+    "transposed, stride 2": ((3, 3, 1), functools.partial(conv_transpose, kernel=EDGE, stride=2)),
+    "largest of 2 x 2": ((4, 6, 1), functools.partial(max_pool, window=2)),
+}
+SHOWN = {  # in the figure, and which output
+    "padded by 1": (0, 0, 0), "stride 2": (1, 1, 0), "dilation 2": (1, 1, 0),
+    "two channels": (1, 1, 0), "transposed, stride 2": (4, 3, 0), "largest of 2 x 2": (1, 1, 0),
+}  # fmt: skip
+HEAVY = functools.partial(optax.sgd, momentum=0.9)
 LARGEST_SHIFT = 4
 DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1))
 SIDE = 81  # of the image that the chain of blurs sees: its deepest outputs see 68 pixels
@@ -68,6 +91,12 @@ class Config(OnDigits):
     """How many untrained networks the gradients are averaged over."""
     depth: Count = 8
     """Convolutions in the chain."""
+    seeds: Count = 5
+    """How many kernels are learned, each from another start."""
+    steps: Count = 300
+    """Steps of the descent that learns one."""
+    pages: bool = True
+    """Whether to write the pages on which windows slide; they take some seconds."""
 
 
 def main(config: Config) -> pathlib.Path:
@@ -77,14 +106,16 @@ def main(config: Config) -> pathlib.Path:
     test = config.digits("test")
     with config.start("convolution", about=__doc__) as run:
         run.note(data=train.provenance.to_dict())
-        _filters(run, test.images[:4])
+        image = _filters(run, test.images[:4])
+        console.print(_learned(run, config, image))
+        _windows(run, config.pages)
         console.print(_shifts(run, config, train, test))
         console.print(_fields(run, config, test.images[:50]))
         console.print(_chain(run, config.depth))
     return run.path
 
 
-def _filters(run, digits) -> None:
+def _filters(run, digits):
     image = np.block([[*digits[:2]], [*digits[2:]]]).astype(np.float32) / 255
     kernels = jnp.stack([jnp.asarray(k, jnp.float32) for k in KERNELS.values()], axis=-1)
     outputs = conv(jnp.asarray(image)[None, ..., None], kernels[:, :, None], padding=1)[0]
@@ -97,6 +128,65 @@ def _filters(run, digits) -> None:
         np.abs(a - b).max() for a, b in zip(ours, features.sobel(jnp.asarray(image)), strict=True)
     )
     run.result("Sobel: largest difference from features.sobel", gap, 0)
+    return jnp.asarray(image)[None, ..., None]
+
+
+def _learned(run, config: Config, image) -> Table:
+    """Learn the kernel that turns a picture into its edges, from nothing but the two pictures."""
+    edges = conv(image, EDGE, padding=1)
+
+    def loss(kernel):
+        return losses.squared_error(conv(image, kernel, padding=1), edges)
+
+    start = jnp.zeros((3, 3, 1, 1))
+    sharpness = float(descent.sharpness(loss, start, key=jax.random.key(0)))
+    eta = descent.edge(sharpness, HEAVY) / 2
+    keys = jax.random.split(jax.random.key(config.seed), config.seeds)
+    starts = jax.vmap(lambda key: jax.random.normal(key, start.shape))(keys)
+
+    @jax.jit
+    @jax.vmap
+    def learn(kernel):
+        return descent.gradient_descent(loss, kernel, HEAVY(eta), config.steps, record_params=False)
+
+    trace = learn(starts)
+    found = np.asarray(trace.final_params)[..., 0, 0]
+    off = np.abs(found - SOBEL).max(axis=(1, 2))
+    run.result("learned kernel: largest difference from Sobel's, by seed", off, 0, per="seed")
+    run.result("learned kernel: final loss, by seed", np.asarray(trace.loss[:, -1]), per="seed")
+    table = Table(
+        title=f"Sobel's kernel, learned in {config.steps} steps from {config.seeds} starts"
+    )
+    for column in ("weight", "Sobel's", "mean", "standard deviation"):
+        table.add_column(column, justify="right")
+    for place, weight in np.ndenumerate(SOBEL):
+        values = found[:, *place]
+        table.add_row(str(place), str(weight), f"{values.mean():.4f}", f"{values.std():.1e}")
+    trace = descent.gradient_descent(loss, starts[0], HEAVY(eta), config.steps)
+    steps = sorted({0, config.steps // 100, config.steps // 30, config.steps // 10, config.steps})
+    shown = np.moveaxis(np.asarray(trace.params)[steps, ..., 0, 0], 0, -1)
+    name = f"steps {', '.join(map(str, steps))}"
+    run.save_figure("learned", figures.kernels({name: shown}, columns=len(steps)))
+    return table
+
+
+def _windows(run, pages: bool) -> None:
+    """Draw what one output of each operator reads, and write the pages that play all of them."""
+    rng, slides = np.random.default_rng(0), {}
+    for name, (shape, operator) in WINDOWS.items():
+        inputs = rng.integers(0, 10, shape).astype(np.float32)
+        if "padded" in name:
+            inputs = np.pad(inputs, ((1, 1), (1, 1), (0, 0)))
+
+        def one(x, operator=operator):
+            return operator(x[None])[0]
+
+        slides[name] = sliding.Slide(inputs, one(inputs), jax.jacobian(one)(jnp.asarray(inputs)))
+        if pages:
+            page = sliding.animation(slides[name], f"What an output reads: {name}")
+            run.save_text(f"window_{name.replace(', ', '_').replace(' ', '_')}.html", page)
+    shown = {name: slides[name] for name in SHOWN}
+    run.save_figure("windows", sliding.positions(shown, SHOWN))
 
 
 def oriented_edges(images):

@@ -8,7 +8,13 @@ from experiments import convolution
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory):
     config = convolution.Config(
-        samples=600, tests=100, draws=6, depth=3, root=tmp_path_factory.mktemp("runs")
+        samples=600,
+        tests=100,
+        draws=6,
+        depth=3,
+        seeds=2,
+        pages=False,
+        root=tmp_path_factory.mktemp("runs"),
     )
     return runs.load(convolution.main(config))
 
@@ -24,8 +30,15 @@ def test_the_filters_do_what_they_are_called(loaded, results):
     assert results["blur: sum of the image, relative"]["value"] == pytest.approx(1, abs=1e-3)
     gap = results["Sobel: largest difference from features.sobel"]["value"]
     assert gap == pytest.approx(0, abs=1e-5)
-    pictures = {"filters", "shifts", "fields", "spread"}
+    pictures = {"filters", "learned", "windows", "shifts", "fields", "spread"}
     assert pictures == {file.stem for file in loaded.path.glob("*.svg")}
+
+
+def test_descent_finds_sobels_kernel_again(results):
+    row = results["learned kernel: largest difference from Sobel's, by seed"]
+    assert row["expected"] == 0
+    assert len(row["value"]) == 2
+    assert max(row["value"]) < 1e-5
 
 
 def test_pools_forgive_shifts_and_leaving_out_values_does_not(results):

@@ -5,6 +5,7 @@ from unittest import mock
 import numpy as np
 
 from chainrule.plots import (
+    _player,
     backpropagation,
     capacity,
     classification,
@@ -16,6 +17,7 @@ from chainrule.plots import (
     network,
     perceptron,
     rate_colors,
+    sliding,
     style,
     trajectory,
     verification,
@@ -408,8 +410,28 @@ class Player:
 
 def animation():
     short = [one._replace(w=one.w[:3]) for one in _series()]
-    with mock.patch.object(trajectory, "FuncAnimation", Player):
+    with mock.patch.object(_player, "FuncAnimation", Player):
         trajectory.animation(short, np.arange(4.0), np.array([1.0, 0.25, 0.5, 2.0]))
+    return Player.last
+
+
+def _slides():
+    doubled = sliding.Slide(wave(4, 1), 2 * wave(4, 1), 2 * np.eye(4).reshape(4, 1, 4, 1))
+    weights = np.zeros((2, 2, 2, 3, 3, 2))
+    for (row, column, feature), one in zip(np.ndindex(2, 2, 2), wave(8), strict=True):
+        weights[row, column, feature, row : row + 2, column : column + 2, feature] = one
+    inputs = np.arange(18.0).reshape(3, 3, 2)
+    return {"signal": doubled, "groups": sliding.Slide(inputs, wave(2, 2, 2), weights)}
+
+
+def windows():
+    large = sliding.Slide(wave(13, 12, 1), wave(1, 1, 1), np.ones((1, 1, 1, 13, 12, 1)))
+    return sliding.positions(_slides() | {"large": large}, {"groups": (0, 1, 1)})
+
+
+def window_that_slides():
+    with mock.patch.object(_player, "FuncAnimation", Player):
+        sliding.animation(_slides()["groups"], "two groups")
     return Player.last
 
 

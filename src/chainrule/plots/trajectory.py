@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.animation import FuncAnimation
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from chainrule.plots._player import played
 from chainrule.plots.style import BLACK, COLORS, grid, rate_colors, styled
 
 __all__ = ["Trajectory", "animation", "frames"]
@@ -112,9 +112,7 @@ def animation(series: Sequence[Trajectory], points: np.ndarray, landscape: np.nd
         return []
 
     count = max(len(one.w) for one in series)
-    player = FuncAnimation(figure, draw, frames=count, interval=600, blit=False)
-    body = player.to_jshtml(fps=2, default_mode="once")
-    return _page("Descent on the two-well landscape", _without_network(body))
+    return played(figure, draw, count, "Descent on the two-well landscape")
 
 
 def _dot(label: str, **style: Any) -> Line2D:
@@ -138,37 +136,3 @@ def _frame(
     ax.plot(one.w[:frame], one.loss[:frame], ".", ms=3, color=color, alpha=0.4)
     ax.plot(one.w[frame], one.loss[frame], "o", ms=4.2, color=color, mec=BLACK, mew=0.4)
     ax.set_xlim(points[0], points[-1])
-
-
-# matplotlib's player takes the icons of its buttons from a font on the network; these are text.
-_ICONS = {
-    "minus": "\\2212",
-    "plus": "+",
-    "fast-backward": "\\25C2\\25C2",
-    "step-backward": "\\25C2\\2758",
-    "play fa-flip-horizontal": "\\25C0",
-    "pause": "\\2759\\2759",
-    "play": "\\25B6",
-    "step-forward": "\\2758\\25B8",
-    "fast-forward": "\\25B8\\25B8",
-}
-
-
-def _without_network(player: str) -> str:
-    link = player.index("<link rel")
-    end = player.index(">", link) + 1
-    icons = "".join(
-        f".fa-{name.split()[0]}{'.fa-flip-horizontal' if ' ' in name else ''}::before"
-        f'{{content:"{glyph}";font-style:normal}}\n'
-        for name, glyph in _ICONS.items()
-    )
-    return f"{player[:link]}<style>\n{icons}</style>{player[end:]}"
-
-
-def _page(title: str, body: str) -> str:
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>\n'
-        "<style>body{font-family:sans-serif;margin:1.5rem auto;max-width:64rem}"
-        ".animation img{max-width:100%}</style></head>\n"
-        f"<body><h1>{title}</h1>\n{body}</body></html>\n"
-    )
