@@ -22,7 +22,7 @@ from chainrule.explorer import problem
 from chainrule.models import dag, lenet, mlp, stack, threshold, vgg
 from chainrule.models.pretrained import layouts, preprocessing, torchvision
 from chainrule.ops import activations, elementary, linear
-from chainrule.plots import capacity, cost, trajectory
+from chainrule.plots import capacity, cost, sliding, trajectory
 from chainrule.training import export
 
 Call = dict[str, Any]
@@ -665,6 +665,7 @@ def _plots() -> dict[str, Call]:
     both = {"without": 1.0, "with": 2.0}
     spent = cost.Cost(both, both, {way: np.ones(2) for way in both}, 0.5, np.ones(2))
     descents = [trajectory.Trajectory(0.1, line, line, line, _np(3, 4))]
+    slide = sliding.Slide(_np(3, 1), _np(2, 1), _np(2, 1, 3, 1))
     figures = {"series": descents, "points": np.arange(4.0), "landscape": np.ones(4)}
     flow = xray.xray(
         lambda p, x: jnp.sum(jnp.tanh(x @ p["one"]["kernel"]) @ p["two"]["kernel"]),
@@ -760,6 +761,8 @@ def _plots() -> dict[str, Call]:
             "rows": 1, "columns": 1, "width": 3.0, "height": 2.0, "options": {"sharex": True},
         },
         "plots.style.rate_colors": {"etas": [0.1, 0.5]},
+        "plots.sliding.positions": {"slides": {"a": slide}, "at": {"a": (1, 0)}},
+        "plots.sliding.animation": {"slide": slide, "title": "a"},
         "plots.trajectory.frames": figures,
         "plots.trajectory.animation": figures,
         "plots.verification.error_rates": {"panels": {"p": {"m": (np.ones(2), np.ones(2))}}},
