@@ -203,6 +203,10 @@ def _descent() -> dict[str, Call]:
         "descent.watching.watcher": {
             "loss": _square, "optimizer": optax.sgd(0.1), "batch": None,
         },
+        "descent.explaining.explain": {
+            "watched": descent.watch(_square, params, optax.sgd(0.1), 2, every=1),
+            "loss": _square, "optimizer": optax.sgd(0.1), "batch": None, "step": 1, "key": KEY(),
+        },
         "descent.curvature.quadratic_model": {"loss": _square, "params": params, "eta": 0.1},
         "landscapes.quadratic": {"w": jnp.ones(()), "curvature": 1.0},
         "landscapes.two_well": {"w": jnp.ones(())},

@@ -24,6 +24,8 @@ from chainrule.descent.curvature import (
     spectrum,
     stability,
 )
+from chainrule.descent.explaining import explain
+from chainrule.descent.explanation import Explanation
 from chainrule.descent.run import Rates, gradient_descent, sweep
 from chainrule.descent.trace import Trace
 from chainrule.descent.updates import OptimizerFactory
@@ -31,6 +33,7 @@ from chainrule.descent.verdicts import Lane, Verdict, summary, verdict
 from chainrule.descent.watching import Watched, watch, watcher
 
 __all__ = [
+    "Explanation",
     "Lane",
     "Loss",
     "OptimizerFactory",
@@ -41,6 +44,7 @@ __all__ = [
     "Verdict",
     "Watched",
     "edge",
+    "explain",
     "gradient_descent",
     "quadratic_model",
     "sharpness",

@@ -10,19 +10,16 @@ import optax
 from jaxtyping import Array, Float, Int, PyTree
 
 from chainrule import _require
-from chainrule.descent import _krylov, updates
+from chainrule.descent import updates
 from chainrule.descent._arguments import Batch, Loss, curved
-from chainrule.descent._response import measure
-from chainrule.descent._step import advance, at_step
+from chainrule.descent._reading import readings
+from chainrule.descent._step import at_step
 from chainrule.descent.curvature import stability
 from chainrule.descent.trace import Trace
 
 __all__ = ["Watched", "watch", "watcher"]
 __dir__ = __all__.copy
 
-# Of the search: it starts from one vector, that of the reading before, and is done after four
-# products if that is near enough.
-_START, _SIZE, _SWEEPS = 1, 4, 60
 _MOST_STEPS = 2**28  # four numbers are kept of each, 4 GiB
 
 
@@ -35,6 +32,7 @@ class Watched(NamedTuple):
       sharpness: ``[readings]``, the largest eigenvalue of the Hessian.
       critical: ``[readings]``, the sharpness at which the step would be at its edge.
       ratio: ``[readings]``, one over the other: above 1 the step is unstable.
+      start: the parameters it began from.
     """
 
     trace: Trace
@@ -42,6 +40,7 @@ class Watched(NamedTuple):
     sharpness: Float[Array, " readings"]
     critical: Float[Array, " readings"]
     ratio: Float[Array, " readings"]
+    start: PyTree = None
 
 
 def watch(
@@ -93,7 +92,7 @@ def watch(
         _require.one_key(key)
     value = at_step(loss, batch, jnp.int32(0))(params)
     _require.within("the loss at params", value)
-    return _watch(params, key, loss, optimizer, steps, every, batch)
+    return _watch(params, key, loss, optimizer, steps, every, batch)._replace(start=params)
 
 
 def watcher(
@@ -131,28 +130,7 @@ def watcher(
 
 @functools.partial(jax.jit, static_argnums=(2, 3, 4, 5, 6))
 def _watch(params, key, loss, optimizer, steps, every, batch):  # type: ignore[no-untyped-def]
-    fresh = _krylov.start(params, _START, key)
-
-    def read(at, params, state, vectors):  # type: ignore[no-untyped-def]
-        # A touch of the first vectors: what grows anew may be orthogonal to what was found.
-        plain, own = (jnp.where(jnp.isfinite(one), one, 0) + 0.01 * fresh for one in vectors)
-        found = measure(at, params, optimizer, state, plain, own, size=_SIZE, sweeps=_SWEEPS)
-        return tuple(one.vectors for one in found), tuple(one.values[0] for one in found)
-
-    def step(carry, t):  # type: ignore[no-untyped-def]
-        (params, state), vectors = carry
-        at = at_step(loss, batch, t)
-        unread = (jnp.full((), jnp.nan, fresh.dtype),) * 2
-        vectors, numbers = jax.lax.cond(
-            t % every == 0,
-            lambda: read(at, params, state, vectors),
-            lambda: (vectors, unread),
-        )
-        after, loss_now, norm = advance(at, optimizer, (params, state), t < steps)
-        return (after, vectors), (loss_now, norm, *numbers)
-
-    start = ((params, updates.init(optimizer, params)), (fresh, fresh))
-    ((final, _), _), columns = jax.lax.scan(step, start, jnp.arange(steps + 1))
-    losses, norms, sharpness, ratio = columns
-    sharpness, ratio, at = sharpness[::every], ratio[::every], jnp.arange(0, steps + 1, every)
-    return Watched(Trace(losses, norms, None, final), at, sharpness, sharpness / ratio, ratio)
+    start = (params, updates.init(optimizer, params))
+    read = readings(start, jnp.int32(0), key, loss, optimizer, steps, every, batch)
+    trace, at, sharpness, ratio = read
+    return Watched(trace, at, sharpness, sharpness / ratio, ratio)
