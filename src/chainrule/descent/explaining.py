@@ -205,7 +205,7 @@ def _spike(
     if heights[peak] < _RISE:
         return None
     onset = int(np.flatnonzero(losses[: peak + 1] <= lowest[: peak + 1])[-1])
-    later = np.flatnonzero(losses[peak + 1 :] <= losses[onset])
+    later = np.flatnonzero(heights[peak + 1 :] < _RISE)
     back = peak + 1 + int(later[0]) if later.size else None
     sharpness = ratio = (math.nan, math.nan)
     if watched is not None:

@@ -44,7 +44,8 @@ class Spike:
         neither.
       onset: the step of the lowest loss before.
       peak: the step of the highest one.
-      back: the first step after it at which the loss is that of the onset or below; None if never.
+      back: the first step after it at which the loss is less than a fifth above the lowest before;
+        None if never.
       losses: at the onset, at the peak.
       sharpness: the last reading up to the onset, and the first from ``back`` on; NaN if unknown.
       ratio: at the same two readings.
