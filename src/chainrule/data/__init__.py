@@ -23,15 +23,19 @@ from chainrule.data.digits.record import (
 )
 from chainrule.data.digits.sources import mnist
 from chainrule.data.digits.tfds import prepare
+from chainrule.data.labelled_images import FASHION, Labelled, labelled
 
 __all__ = [
+    "FASHION",
     "Digits",
+    "Labelled",
     "Provenance",
     "Standardized",
     "describe",
     "fetch",
     "first",
     "idx",
+    "labelled",
     "mnist",
     "prepare",
     "standardize",
