@@ -37,9 +37,9 @@ from chainrule.data.augment import shift
 from chainrule.data.batches import Batches
 from chainrule.models import lenet, stack
 from chainrule.models.stack import Conv, Dense
-from chainrule.ops.convolution import conv, conv_backward
+from chainrule.ops.convolution import conv, conv_backward, conv_transpose
 from chainrule.ops.pooling import avg_pool, avg_pool_backward, max_pool, max_pool_backward
-from chainrule.plots import classification, convolution, network
+from chainrule.plots import classification, convolution, network, sliding
 
 train, test = (data.mnist(split, source="embedded") for split in ("train", "test"))
 
@@ -113,6 +113,27 @@ convolution.filtered(
 )
 
 # %% [markdown]
+# Which inputs an output reads, and with which weight, is its gradient: nobody has to work out where a window lies. A
+# *stride* lets positions out, a *dilation* spreads the kernel, and a *transposed* convolution goes the way of a stride back:
+# every value writes the kernel, and the image grows.
+
+# %%
+places = {
+    "stride 2": (lambda x: conv(x, bank[..., 4:5], stride=2), (7, 7, 1), (1, 1, 0)),
+    "dilation 2": (lambda x: conv(x, bank[..., 4:5], dilation=2), (7, 7, 1), (1, 1, 0)),
+    "transposed": (lambda x: conv_transpose(x, bank[..., 4:5], stride=2), (3, 3, 1), (4, 3, 0)),
+}
+slides = {}
+for name, (operator, shape, _) in places.items():
+    x = np.arange(np.prod(shape), dtype=np.float32).reshape(shape) % 10
+
+    def one(x, operator=operator):
+        return operator(x[None])[0]
+
+    slides[name] = sliding.Slide(x, one(x), jax.jacobian(one)(jnp.asarray(x)))
+sliding.positions(slides, {name: at for name, (*_, at) in places.items()})
+
+# %% [markdown]
 # ## Why not connect everything?
 #
 # Because of the arithmetic. Between two colour images of 256 x 256 a fully connected layer has a weight
@@ -178,6 +199,56 @@ print(
         max_differences=50,
     )
 )
+
+# %% [markdown]
+# ## One axis, and three
+#
+# A kernel can move along every axis on which neighbours are near: along the time of a sound, the height and the width of
+# an image, the frames of a film. The notes put it so: a third axis needs a *metric* meaning. The channels of a
+# colour image have none, as red is no nearer to green than to blue; a kernel does not move across them, but sums over them.
+#
+# A sound of one second: a low note, then a high one. The kernel is a hundredth of a second of the high note. Its
+# response is loud where the note is:
+
+# %%
+rate = 4000
+time = np.arange(rate) / rate
+note = np.where(time < 0.5, np.sin(2 * np.pi * 220 * time), np.sin(2 * np.pi * 440 * time))
+sound = jnp.asarray(note, jnp.float32)[None, :, None]
+high = jnp.asarray(np.sin(2 * np.pi * 440 * time[:40]), jnp.float32)[:, None, None]
+heard = conv(sound, high, padding="same")
+first, second = jnp.split(jnp.abs(heard[0, :, 0]), 2)
+print(f"mean response: {first.mean():.1f} to the low note, {second.mean():.1f} to the high one")
+by_sound, by_kernel = conv_backward(jnp.ones_like(heard), sound, high, padding="same")
+print("the gradient of the kernel has its shape:", by_kernel.shape)
+
+# %% [markdown]
+# A film of a digit that moves to the right, by a pixel a frame. The kernel spans two frames and two columns: what is
+# there now, minus what was one pixel to the left a frame ago. That is 0 where everything moves to the right, and large for
+# the same film played backwards. An image alone could not tell the two:
+
+# %%
+film = jnp.stack([jnp.roll(digit[0], frame, axis=1) for frame in range(6)])[None]
+right = jnp.zeros((2, 1, 2, 1, 1)).at[1, 0, 1].set(1.0).at[0, 0, 0].set(-1.0)
+forward, backward = conv(film, right), conv(film[:, ::-1], right)
+print(f"{film.shape} gives {forward.shape}")
+print(
+    f"mean response: {jnp.abs(forward).mean():.3f} forward, {jnp.abs(backward).mean():.3f} backward"
+)
+
+# %% tags=["check"]
+# The numbers of the text: where one no longer holds, the notebook stops.
+assert second.mean() > 5 * first.mean()
+assert jnp.abs(forward).max() == 0 and jnp.abs(backward).mean() > 0.05
+for arrays in ((sound[:, :60], high[:7]), (film[:, :3, 10:14, 10:15], right)):
+    g = jnp.asarray(rng.normal(size=conv(*arrays).shape), jnp.float32)
+    found = check_gradients(
+        lambda x, w, g=g: conv_backward(g.astype(x.dtype), x, w),
+        lambda x, w, g=g: jnp.sum(g * conv(x, w)),
+        *arrays,
+        max_differences=30,
+    )
+    assert found.verdict == "equal", found
 
 # %% [markdown]
 # ## Pools
