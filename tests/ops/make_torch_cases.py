@@ -1,6 +1,6 @@
 """Write torch_cases.npz: what PyTorch makes of convolutions and pools, values and gradients.
 
-    python tests/ops/make_torch_cases.py        (needs torch; written with 2.13.0)
+    python tests/ops/make_torch_cases.py        (needs torch; written with 2.14.1)
 
 ``cases`` is JSON, for each case its operator with the settings in our words and the shapes of its
 arrays, which follow one another in ``values``. They are channels last and, but for the means, exact

@@ -36,6 +36,9 @@ CASES = {
         (2, 1),
         (10, 4),
     ),
+    "signal, room for one more": (
+        (1, 3, 2), (2, 1, 2), {"dilation": 3, "output_padding": 2}, [(0, 0)], 2, (8,)
+    ),
     "image, same": (
         (1, 3, 4, 2), (3, 3, 1, 2), {"stride": 2, "padding": "same"}, [(0, 1), (0, 1)], 0, (6, 8)
     ),
@@ -85,13 +88,15 @@ def test_it_is_the_gradient_of_a_convolution(case):
     inputs, kernel, _ = arrays_of(case)
     settings = {name: value for name, value in settings.items() if name != "output_padding"}
     conv = functools.partial(convolution.plain_conv, **settings)
-    there = jax.ShapeDtypeStruct(
-        (len(inputs), *space, kernel.shape[-2] * settings.get("groups", 1)), "float32"
-    )
+    channels = kernel.shape[-2] * settings.get("groups", 1)
+    there = jax.ShapeDtypeStruct((len(inputs), *space, channels), "float32")
+    # Where the convolution makes more of it, nothing came from there.
+    due = jax.eval_shape(conv, there, kernel).shape
+    more = [(0, n - size) for n, size in zip(due, inputs.shape, strict=True)]
 
     @jax.jit
     def both(inputs, kernel):
-        (by_jax,) = jax.linear_transpose(lambda x: conv(x, kernel), there)(inputs)
+        (by_jax,) = jax.linear_transpose(lambda x: conv(x, kernel), there)(jnp.pad(inputs, more))
         return by_jax, convolution.conv_transpose(inputs, kernel, **case[2])
 
     by_jax, mine = both(inputs, kernel)

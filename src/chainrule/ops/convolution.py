@@ -254,8 +254,9 @@ def conv_transpose_backward(
     _require.incoming(g, (inputs.shape[0], *window.inputs, kernel.shape[-2] * groups))
     if g.dtype != inputs.dtype:
         raise ValueError(f"{name}: g {g.dtype} for inputs {inputs.dtype}: cast them to one dtype")
+    exactly = window._replace(padding=tuple(window.reach))  # no position more than there are inputs
     gradients = (
-        _convolution_cpu.plain(jnp.asarray(g), jnp.asarray(kernel), window, groups),
+        _convolution_cpu.plain(jnp.asarray(g), jnp.asarray(kernel), exactly, groups),
         _by_kernel(inputs, g, kernel, window, groups),
     )
     return gradients if bias is None else (*gradients, jnp.sum(g, axis=range(g.ndim - 1)))

@@ -172,7 +172,8 @@ def place_transposed(
             f"{name}: a window of {size} with stride {strides} and padding {padding!r} makes "
             f"outputs of {inputs} from {outputs}: at least 1 and at most {_MOST:,} in all"
         )
-    return place(name, inputs, size, stride=strides, padding=padding, dilation=dilations)
+    placed = place(name, inputs, size, stride=strides, padding=padding, dilation=dilations)
+    return placed._replace(outputs=outputs)  # with wide holes there may be room for one more
 
 
 def per_axis(name: str, value: PerAxis, axes: int, *, least: int = 1) -> tuple[int, ...]:
