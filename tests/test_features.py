@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from skimage import data as photos
 from skimage import feature, filters
 
 from chainrule import features
@@ -180,6 +181,18 @@ def test_sobel_is_that_of_loops_and_of_scikit_image():
         # Theirs is divided by the sum of the smoothing weights.
         np.testing.assert_allclose(horizontal[n], 4 * filters.sobel_h(image), atol=1e-5)
         np.testing.assert_allclose(vertical[n], 4 * filters.sobel_v(image), atol=1e-5)
+
+
+def test_a_colour_photo_has_the_edges_of_each_of_its_channels():
+    photo = photos.astronaut()[::16, ::16]
+    with pytest.raises(ValueError, match=r"or each of them, jnp\.moveaxis\(images, -1, -3\)"):
+        features.sobel(photo)
+    horizontal, vertical = features.sobel(jnp.moveaxis(photo, -1, -3))
+    assert horizontal.shape == (3, 32, 32)
+    for channel in range(3):
+        image = photo[..., channel].astype(np.float64)
+        np.testing.assert_allclose(horizontal[channel], 4 * filters.sobel_h(image), atol=1e-3)
+        np.testing.assert_allclose(vertical[channel], 4 * filters.sobel_v(image), atol=1e-3)
 
 
 def test_sobel_of_a_single_pixel_is_nothing():

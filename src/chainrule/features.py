@@ -305,5 +305,6 @@ def _check_images(name: str, images: AnyArray, smallest: int) -> None:
     if images.ndim > 2 and images.shape[-1] <= 4 < min(images.shape[-3:-1]):
         raise ValueError(
             f"{name}: images of shape {images.shape} have an axis of channels: take one channel, "
-            "images[..., 0], or their mean, images.mean(axis=-1)"
+            "images[..., 0], their mean, images.mean(axis=-1), or each of them, "
+            "jnp.moveaxis(images, -1, -3)"
         )

@@ -116,6 +116,7 @@ def test_what_the_pools_of_vgg16_save():
         (Conv("a", 1), (7, 7, 1), (5, 5, 1)),
         (Conv("a", 1, stride=2), (7, 7, 1), (3, 3, 1)),
         (Pool("a", (1, 2)), (2, 6, 2), (2, 3, 2)),
+        (Pool("a", 2, dilation=3, stride=1), (7, 8, 2), (4, 5, 2)),
     ],
 )
 def test_the_sizes_of_the_notes(row, input_shape, outputs):
@@ -147,7 +148,7 @@ def test_the_receptive_field_is_where_the_gradient_of_one_output_is():
         Conv("conv1", 2, kernel=(3, 2), dilation=(1, 3)),
         Pool("pool1", (2, 3), kind="avg"),
         Conv("conv2", 1, kernel=2, stride=(2, 1)),
-        Pool("pool2", 2, stride=1, kind="avg"),
+        Pool("pool2", 2, stride=1, kind="avg", dilation=(1, 2)),
     )
     described = stack.describe(rows, (40, 40, 1))
     # All weights positive, so that nothing cancels.
