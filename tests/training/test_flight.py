@@ -162,3 +162,24 @@ def test_what_fails_in_the_recorder_hides_no_error(tmp_path, monkeypatch):
 def test_a_recorder_is_a_folder(unchecked):
     with pytest.raises(ValueError, match="recorder must be a path"):
         training.fit(start(), loss, SGD, PAIRS, 2, recorder=3)
+
+
+def test_a_step_of_a_training_that_is_over_is_looked_into_from_a_checkpoint(tmp_path):
+    def checkpoints(resume):
+        return training.Checkpoints(tmp_path / "kept", every=2, resume=resume)
+
+    with checkpoints(False) as kept:
+        training.fit(start(), loss, SGD, PAIRS, 2, skip_nonfinite=1, checkpoints=kept)
+    second = next(step for step in range(5, 10) if 17 in PAIRS.indices(step))
+    assert second == 7  # from the checkpoint of step 6, without an alarm until then
+    given = start(), loss, SGD, PAIRS
+    with checkpoints(True) as kept:
+        found = training.autopsy(kept, second, *given, recorder=tmp_path / "flight")
+        fine = training.autopsy(kept, 9, *given)
+        with pytest.raises(ValueError, match="is of a step before 1: there are those of"):
+            training.autopsy(kept, 1, *given)
+    assert found.samples.rows == (PAIRS.indices(second).tolist().index(17),)
+    assert found.births[0].op == "sqrt"
+    assert (tmp_path / "flight" / f"step-{second}" / "step.json").is_file()
+    assert (fine.births, fine.samples.rows) == ((), ())
+    assert "did not fail when it ran again" in str(fine)

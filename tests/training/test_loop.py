@@ -123,9 +123,9 @@ def test_the_start_is_neither_changed_nor_consumed():
 
 def test_equal_calls_compile_once():
     training.fit(start(), loss, SGD, BATCHES, 1)
-    compiled = training.loop._run._cache_size()
+    compiled = training.loop.run_steps._cache_size()
     training.fit(start(), loss, SGD, BATCHES, 3)
-    assert training.loop._run._cache_size() == compiled
+    assert training.loop.run_steps._cache_size() == compiled
 
 
 def test_evaluation_joins_the_record_after_every_epoch():

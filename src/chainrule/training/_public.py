@@ -3,6 +3,7 @@
 from chainrule.training import devices
 from chainrule.training.checkpoints.store import Checkpoints
 from chainrule.training.evaluation import predict
+from chainrule.training.from_checkpoint import autopsy
 from chainrule.training.interrupt import Interrupted
 from chainrule.training.loop import NonFiniteError, fit
 from chainrule.training.optimizers import optimizer
@@ -16,6 +17,7 @@ __all__ = [
     "NonFiniteError",
     "Progress",
     "TrainState",
+    "autopsy",
     "create",
     "devices",
     "fit",

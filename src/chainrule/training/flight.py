@@ -1,5 +1,6 @@
 """What `chainrule.training.fit` finds out about a step that is not finite; nothing runs before."""
 
+import dataclasses
 import os
 from typing import Any
 
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from chainrule import _require
@@ -38,25 +40,28 @@ class Flight:
     """The recorder of one training.
 
     Args:
-      folder: where a step that failed is written to.
+      folder: where a step that failed is written to; None writes nothing.
       batches: the samples, and the batch of every step.
       loss: see `chainrule.training.make_step`, as the three that follow.
       optimizer: as there.
       augment: as there.
       accumulate: as there.
+      mesh: the devices over which each batch is sharded, or None.
     """
 
     def __init__(
         self,
-        folder: str | os.PathLike[str],
+        folder: str | os.PathLike[str] | None,
         batches: Batches,
         *,
         loss: TrainingLoss,
         optimizer: optax.GradientTransformation,
         augment: Augment | None,
         accumulate: int,
+        mesh: Mesh | None = None,
     ) -> None:
-        self.folder = _require.path("recorder", folder).absolute()
+        self._mesh = mesh
+        self.folder = None if folder is None else _require.path("recorder", folder).absolute()
         self._batches = batches
         self._loss, self._augment, self._accumulate = loss, augment, accumulate
         self._step = jax.jit(make_step(loss, optimizer, accumulate=accumulate))
@@ -74,7 +79,18 @@ class Flight:
             reason = printable(next(iter(str(error).splitlines()), type(error).__name__))
             return NonFiniteError(f"the recorder failed: {reason}")
         whole = failure.call if found.of_loss else None
-        return NonFiniteError(told(found, self.folder, whole), found, failure.call)
+        if self._mesh is not None and jax.process_count() > 1:
+            owners = [self._owner(row) for row in found.samples.rows[:8]]
+            note = [f"the samples lie in the parts of the processes {owners}"] * bool(owners)
+            note += ["this is one of them"] * (jax.process_index() in owners)
+            found = dataclasses.replace(found, notes=(*found.notes, *note))
+        said = str(found) if self.folder is None else told(found, self.folder, whole)
+        return NonFiniteError(said, found, failure.call)
+
+    def _owner(self, row: int) -> int:
+        """Return the process that holds a row of the batch."""
+        devices = self._mesh.devices.flat if self._mesh is not None else ()
+        return int(devices[row // -(-self._batches.size // len(devices))].process_index)
 
     def _history(self, carry: Carry, state: TrainState) -> dict[str, tuple[float, ...]]:
         at = int(state.step) % self._batches.per_epoch

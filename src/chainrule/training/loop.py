@@ -28,7 +28,7 @@ from chainrule.training.flight import Flight
 from chainrule.training.step import Augment, TrainingLoss, TrainState, make_step
 from chainrule.training.stopping import NonFiniteError, said, skipped, stopped
 
-__all__ = ["SECONDS_A_CALL", "NonFiniteError", "Record", "fit"]
+__all__ = ["SECONDS_A_CALL", "NonFiniteError", "Record", "begin", "fit", "run_steps", "unknown"]
 __dir__ = __all__.copy
 
 Record = dict[str, Any]
@@ -122,14 +122,14 @@ def fit(
     _require.count("accumulate", accumulate)
     _require.index("skip_nonfinite", skip_nonfinite)
     what = {"loss": loss, "optimizer": optimizer, "augment": augment, "accumulate": accumulate}
-    flight = None if recorder is None else Flight(recorder, batches, **what)
+    flight = None if recorder is None else Flight(recorder, batches, **what, mesh=mesh)
     # Each step that is not finite stops a call that is recorded: then it is looked into.
     skipping = skip_nonfinite if flight is None else 0
-    run = functools.partial(_run, **what, skip_nonfinite=skipping, mesh=mesh)
+    run = functools.partial(run_steps, **what, skip_nonfinite=skipping, mesh=mesh)
     step, steps = int(train_state.step), epochs * batches.per_epoch
     feed = Feed(batches, mesh)
     batch = feed.shapes(step)
-    carry = _begin(train_state, loss, augment, batch, batches.per_epoch)
+    carry = begin(train_state, loss, augment, batch, batches.per_epoch)
     if mesh is not None:
         carry = devices.replicate(carry, mesh)
     first = step % batches.per_epoch
@@ -162,7 +162,7 @@ def fit(
         while int(carry.train_state.step) < steps:
             carry, times = _epoch(run, carry, feed, session, after_call, batches)
             record = times | _means(carry.log, first, skip_nonfinite > 0)
-            carry, first = carry.replace(log=jax.tree.map(_unknown, carry.log)), 0
+            carry, first = carry.replace(log=jax.tree.map(unknown, carry.log)), 0
             record |= _evaluation(evaluate, carry.train_state, record)
             if report is not None:
                 report(record)
@@ -246,13 +246,14 @@ def _agreed(caught: interrupt.Caught) -> int | None:
     return devices.agree(caught.number or 0) or None
 
 
-def _begin(
+def begin(
     train_state: TrainState,
     loss: TrainingLoss,
     augment: Augment | None,
     batch: PyTree,
     per_epoch: int,
 ) -> Carry:
+    """Return what the loop carries before its first call, for batches of these shapes."""
     # Every call consumes its carry: a copy, so that the caller's state stays valid.
     train_state = jax.tree.map(jnp.copy, train_state)
     still = optax.set_to_zero()
@@ -262,7 +263,8 @@ def _begin(
     return Carry(train_state, log, jnp.int32(0), jnp.asarray(False))
 
 
-def _unknown(values: jax.Array) -> jax.Array:
+def unknown(values: jax.Array) -> jax.Array:
+    """Return NaN in the place of every number of a log."""
     # Not full_like, which would put the result on one device.
     return values * jnp.nan
 
@@ -272,7 +274,7 @@ def _unknown(values: jax.Array) -> jax.Array:
     static_argnames=("loss", "optimizer", "augment", "accumulate", "skip_nonfinite", "mesh"),
     donate_argnums=0,
 )
-def _run(
+def run_steps(
     carry: Carry,
     data: PyTree,
     order: jax.Array,

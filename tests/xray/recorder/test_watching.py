@@ -143,6 +143,16 @@ def test_what_is_infinite_from_the_start_may_stay_so_and_other_numbers_are_not_l
     assert "NaN in the data is first used here: state['w'] at [1]" in str(error)
 
 
+def test_a_state_is_known_though_its_counter_comes_in_as_a_number_of_python(tmp_path):
+    @jax.jit
+    def step(state, x):
+        return {"w": state["w"] / x, "count": state["count"] + 1}, {"loss": jnp.sum(x)}
+
+    batches = [jnp.ones(2), jnp.array([1.0, 0.0]), jnp.ones(2)]
+    error, _ = failing(Recorder(tmp_path), step, {"w": jnp.ones(2), "count": 0}, batches)
+    assert (error.step, error.samples, error.births[0].op) == (1, (1,), "div")
+
+
 def test_only_what_is_watched_must_stay_finite(tmp_path):
     def step(w, x):
         return w + x, {"a": jnp.sum(w) / 0.0, "b": jnp.sum(w)}

@@ -105,10 +105,20 @@ class Session:
         """Return what was saved, in the form of ``carry``; None if the training is a new one."""
         if self._checkpoints is None or not self._checkpoints.resume:
             return None
-        state, manifest = self._checkpoints.restore(
+        return self._restored(self._checkpoints, carry, None)
+
+    def at(self, carry: Carry, step: int) -> Carry:
+        """Return what was saved at a step, in the form of ``carry``."""
+        if self._checkpoints is None:
+            raise ValueError("there are no checkpoints")
+        return self._restored(self._checkpoints, carry, step)
+
+    def _restored(self, checkpoints: Checkpoints, carry: Carry, step: int | None) -> Carry:
+        state, manifest = checkpoints.restore(
             carry.train_state,
             identity=self._of(carry),
             verify=lambda manifest: self._progress(manifest, carry),
+            step=step,
         )
         log, failures = self._progress(manifest, carry)
         filled = {name: carry.log[name].at[: len(known)].set(known) for name, known in log.items()}

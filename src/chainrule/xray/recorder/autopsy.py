@@ -13,7 +13,7 @@ import numpy as np
 from chainrule._files import printable
 from chainrule.xray import call as calls
 from chainrule.xray.births import Birth, Cures, Nonfinite
-from chainrule.xray.recorder import samples
+from chainrule.xray.recorder import samples, shards
 from chainrule.xray.recorder.calls import Call, Ran, enter, named
 from chainrule.xray.recorder.plan import Plan, is_float, measure
 from chainrule.xray.recorder.samples import Rows, Samples
@@ -146,6 +146,8 @@ def _row(values: Sequence[float]) -> str:
 
 def examine(failure: Failure) -> Autopsy:
     """Look into a step that failed; what goes wrong on the way becomes a note, and no error."""
+    if shards.spans(failure.call):
+        return _of_this_process(failure)
     notes: list[str] = []
     ran = _attempt(failure.call.run, "the step could not run again", notes)
     bad = failure.plan.bad(ran) if ran is not None else ()
@@ -176,6 +178,26 @@ def examine(failure: Failure) -> Autopsy:
         of_loss=of_loss,
         digests=digests(ran) if ran is not None else {},
         report=report,
+    )
+
+
+def _of_this_process(failure: Failure) -> Autopsy:
+    data, chosen = shards.bad_data(failure.call, failure.rows)
+    return Autopsy(
+        step=failure.number,
+        function=printable(_name(failure.call.step)),
+        bad=(),
+        births=(),
+        data=data,
+        cures=None,
+        samples=chosen,
+        of_data=failure.of_data,
+        history={name: tuple(values) for name, values in failure.history.items()},
+        notes=("the step spans processes: it was not run again, and not x-rayed",),
+        call=failure.call,
+        of_loss=False,
+        digests={},
+        report=None,
     )
 
 

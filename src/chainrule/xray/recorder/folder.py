@@ -74,7 +74,8 @@ def write(found: Autopsy, root: pathlib.Path, whole: Call | None = None) -> path
 
     Args:
       found: what was found out.
-      root: the folder to make it in; it is made, too.
+      root: the folder to make it in; it is made, too. Of several processes, each makes its own
+        ``process-<rank>`` in it.
       whole: what the whole step was called with, where its loss alone failed.
 
     Returns:
@@ -83,6 +84,8 @@ def write(found: Autopsy, root: pathlib.Path, whole: Call | None = None) -> path
     Raises:
       OSError: it cannot be written; nothing is left then.
     """
+    if jax.process_count() > 1:  # each writes its own part
+        root = root / f"process-{jax.process_index()}"
     root.mkdir(parents=True, exist_ok=True)
     partial = root / f".step-{found.step}.{secrets.token_hex(8)}.partial"
     partial.mkdir()

@@ -10,7 +10,7 @@ import numpy as np
 
 from chainrule.xray.recorder.calls import Call, Ran, is_array, named
 
-__all__ = ["Plan", "Seen", "is_float", "measure", "plan"]
+__all__ = ["Plan", "Seen", "counts", "is_float", "measure", "plan"]
 __dir__ = __all__.copy
 
 
@@ -55,12 +55,9 @@ class Plan:
         flat, found = _flat(ran), []
         for one in self.seen:
             array = np.asarray(flat[one.at])
-            wide = array if array.dtype.kind in "fc" else array.astype(np.float32)
-            nans, infs = int(np.isnan(wide).sum()), int(np.isinf(wide).sum())
-            counts = [f"{n:,} {kind}" for n, kind in ((nans, "NaN"), (infs, "Inf")) if n]
-            if counts:
+            if said := counts(array):
                 of = f" of {array.size:,}" if array.size > 1 else ""
-                found.append(f"{one.name} ({', '.join(counts)}{of})")
+                found.append(f"{one.name} ({', '.join(said)}{of})")
         return tuple(found)
 
 
@@ -77,7 +74,7 @@ def plan(call: Call, ran: Ran, watched: Callable[[Any], Any] | None = None) -> P
     """
     parts = ran.results if type(ran.results) in (tuple, list) else (ran.results,)
     forms = {group: _form(_subtree(call, group)) for group in set(call.groups)}
-    forms = {group: form for group, form in forms.items() if any(f.shape for f in form[1])}
+    forms = {group: form for group, form in forms.items() if any(form[1])}
     places = {group: [k for k, g in enumerate(call.groups) if g == group] for group in forms}
     seen, rest, state, at = [], [], set(), 0
     for number, part in enumerate(parts):
@@ -138,15 +135,15 @@ def _subtree(call: Call, group: Any) -> Any:
 
 
 def _form(tree: Any) -> Any:
+    """Return a pytree's structure and shapes; a counter may come in as a number of Python."""
     leaves, structure = jax.tree.flatten(tree)
-    return structure, [
-        jax.ShapeDtypeStruct(x.shape, x.dtype) if is_array(x) else _Other(()) for x in leaves
-    ]
+    return structure, [np.shape(x) if is_array(x) else () for x in leaves]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Other:
-    shape: tuple[int, ...]
+def counts(array: np.ndarray) -> list[str]:
+    """Return how many elements are NaN and how many Inf: ``["1,000 NaN", "1 Inf"]``."""
+    tests = (("NaN", np.isnan), ("Inf", np.isinf))
+    return [f"{n:,} {kind}" for kind, test in tests if (n := int(test(array).sum()))]
 
 
 def is_float(leaf: Any) -> bool:

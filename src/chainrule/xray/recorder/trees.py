@@ -17,6 +17,7 @@ import numpy as np
 from chainrule import _files
 from chainrule._files import JSON, printable
 from chainrule.xray.recorder.calls import Call, enter, is_array
+from chainrule.xray.recorder.shards import parts
 
 __all__ = ["arrays", "build", "describe", "importable", "leaves"]
 __dir__ = __all__.copy
@@ -28,7 +29,13 @@ _DEFINE = "define example_args() beside the function, which returns arguments of
 
 def arrays(call: Call) -> dict[str, np.ndarray]:
     """Return the arrays of a call by their paths, keys as their data."""
-    return {call.names[k]: np.asarray(_data(call.leaves[k])) for k in call.arrays}
+    found = {}
+    for k in call.arrays:
+        leaf = _data(call.leaves[k])
+        for start, part in parts(leaf):  # of an array of several processes, what lies here
+            more = "" if part.shape == np.shape(leaf) else f" from {list(start)}"
+            found[call.names[k] + more] = part
+    return found
 
 
 def leaves(call: Call) -> list[JSON]:
@@ -93,7 +100,7 @@ def build(
     rows = about["leaves"]
     made = [_leaf(row, arrays) for row in rows]
     if about["tree"] is not None:
-        whole = _build(about["tree"], iter(made), 0)
+        whole = _build(about["tree"], iter(made), 0, module)
         if type(whole) is not tuple or list(map(type, whole)) != [tuple, dict]:
             raise TypeError("no arguments and keyword arguments")
         return enter(step, *whole)
@@ -130,25 +137,28 @@ def _leaf(row: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Any:
     return array if row["host"] is True else jnp.asarray(array)
 
 
-def _build(tree: Any, given: Any, depth: int) -> Any:
+def _build(tree: Any, given: Any, depth: int, module: ModuleType) -> Any:
     if tree == "leaf":
         return next(given)
     if depth > _DEEPEST:
         raise ValueError("nested too deeply")
     name = next(iter(tree))
     if name == "dict":
-        return {key: _build(part, given, depth + 1) for key, part in tree["dict"]}
+        return {key: _build(part, given, depth + 1, module) for key, part in tree["dict"]}
     if name == "NoneType":
         return None
-    parts = [_build(part, given, depth + 1) for part in tree["parts" if name == "named" else name]]
+    parts = [
+        _build(part, given, depth + 1, module)
+        for part in tree["parts" if name == "named" else name]
+    ]
     if name in ("list", "tuple"):
         return parts if name == "list" else tuple(parts)
-    return _named(*tree["named"])(*parts)
+    return _named(module, *tree["named"])(*parts)
 
 
-def _named(module: str, name: str, fields: Sequence[str]) -> Any:
+def _named(beside: ModuleType, module: str, name: str, fields: Sequence[str]) -> Any:
     """Return a class of named tuples that is loaded already; nothing is imported for it."""
-    found: Any = sys.modules.get(module)
+    found: Any = sys.modules.get(module, beside)  # that of a script has another name here
     for part in name.split("."):
         found = getattr(found, part, None)
     fields_there = getattr(found, "_fields", None)
