@@ -29,6 +29,7 @@ import jax.numpy as jnp
 import networks
 import numpy as np
 import published
+import recording
 import shallow
 import starts
 import tyro
@@ -46,7 +47,7 @@ os.environ.setdefault("TORCHINDUCTOR_FORCE_DISABLE_CACHES", "1")
 # By what the names of their rows begin with.
 ROWS = {
     name: rows
-    for module in (starts, descents, edges, shallow, graphs_and_records, verbs, networks)
+    for module in (starts, descents, edges, shallow, graphs_and_records, verbs, recording, networks)
     for name, rows in module.ROWS.items()
 }
 

@@ -57,16 +57,19 @@ def _lstm(quick: bool) -> tuple[Callable[[Any], jax.Array], Any]:
     return lambda params: jnp.mean(jnp.square(model.apply(params, inputs))), params
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
+    """A block of a transformer, 64 wide, four heads."""
+
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Return the sequences after the block."""
         x = x + nn.MultiHeadDotProductAttention(num_heads=4)(nn.LayerNorm()(x))
         return x + nn.Dense(64)(nn.gelu(nn.Dense(256)(nn.LayerNorm()(x))))
 
 
 def _transformer(quick: bool) -> tuple[Callable[[Any], jax.Array], Any]:
     """Return a loss over a transformer of six blocks, 64 wide, on 8 sequences of 32."""
-    model = nn.Sequential([_Block() for _ in range(1 if quick else 6)])
+    model = nn.Sequential([Block() for _ in range(1 if quick else 6)])
     inputs = jax.random.normal(jax.random.key(0), (8, 32, 64))
     params = model.init(jax.random.key(1), inputs)
     return lambda params: jnp.mean(jnp.square(model.apply(params, inputs))), params

@@ -34,6 +34,7 @@ def test_every_fault_is_drawn_before_one_comes_again_too_often():
     assert {names.count(fault.name) for fault in training_faults.FAULTS} <= {2, 3, 4}
 
 
+@pytest.mark.bars
 @pytest.mark.parametrize("seed", range(3))
 def test_a_training_fails_where_it_is_said_to(tmp_path, seed):
     with plain_jax(False):
@@ -41,6 +42,7 @@ def test_a_training_fails_where_it_is_said_to(tmp_path, seed):
             assert training_truth.contradiction(training) == ""
 
 
+@pytest.mark.bars
 def test_a_clean_training_stays_finite(tmp_path):
     with plain_jax(False):
         for training in failing_trainings.clean(0, 2, tmp_path):
