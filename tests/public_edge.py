@@ -74,6 +74,7 @@ LEFT_OUT = {
     "chainrule.training.feed": "a part of training.fit",
     "chainrule.training.flight": "a part of training.fit",
     "chainrule.training.stopping": "a part of training.fit",
+    "chainrule.training.from_checkpoint": "needs the checkpoints of a training",
     "chainrule.training.checkpoints.folder": "a part of training.Checkpoints",
     "chainrule.training.checkpoints.identity": "a part of training.Checkpoints",
     "chainrule.training.checkpoints.manifest": "a part of training.Checkpoints",
