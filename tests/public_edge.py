@@ -73,6 +73,8 @@ LEFT_OUT = {
     "chainrule.training.carry": "a part of training.fit",
     "chainrule.training.feed": "a part of training.fit",
     "chainrule.training.flight": "a part of training.fit",
+    "chainrule.training.loop.begin": "a part of training.fit",
+    "chainrule.training.loop.unknown": "a part of training.fit",
     "chainrule.training.stopping": "a part of training.fit",
     "chainrule.training.from_checkpoint": "needs the checkpoints of a training",
     "chainrule.training.checkpoints.folder": "a part of training.Checkpoints",
