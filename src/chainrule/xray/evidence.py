@@ -15,7 +15,7 @@ from chainrule.xray.record import Entry, Record
 from chainrule.xray.rerun import in_dtype
 from chainrule.xray.source import literals
 
-__all__ = ["Scene", "addition", "reason", "size"]
+__all__ = ["EXACT", "Scene", "addition", "reason", "size"]
 __dir__ = __all__.copy
 
 _CLOSE = 1e-6  # of the largest singular value: what rounding leaves of a singular matrix's smallest
@@ -261,7 +261,7 @@ def _epsilon(scene: Scene) -> str:
 def _integer(scene: Scene) -> str:
     """Tell that a signed integer overflowed on the way."""
     for node in scene.before(scene.node, lambda n: n.known.copies or n.known.elementwise):
-        exact = _EXACT.get(node.op)
+        exact = EXACT.get(node.op)
         dtype = node.avals[0].dtype
         if exact is None or not jnp.issubdtype(dtype, jnp.signedinteger):
             continue
@@ -282,7 +282,7 @@ def _flat(scene: Scene, shape: tuple[int, ...]) -> int:
     return int(np.ravel_multi_index(scene.index, shape)) if shape else 0
 
 
-_EXACT: dict[str, Callable[..., Any]] = {
+EXACT: dict[str, Callable[..., Any]] = {
     "add": lambda _, a, b: a + b,
     "sub": lambda _, a, b: a - b,
     "mul": lambda _, a, b: a * b,

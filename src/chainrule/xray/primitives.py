@@ -5,6 +5,7 @@ operators work element by element, and why one of them makes a NaN.
 """
 
 import dataclasses
+from typing import NamedTuple
 
 from chainrule.xray.causes import (
     Case,
@@ -18,8 +19,22 @@ from chainrule.xray.causes import (
     second,
 )
 
-__all__ = ["FUNCTIONS", "PRIMITIVES", "Primitive", "known"]
+__all__ = ["FUNCTIONS", "PRIMITIVES", "Pole", "Primitive", "known"]
 __dir__ = __all__.copy
+
+
+class Pole(NamedTuple):
+    """A value at which an operator, or its derivative, is infinite or undefined.
+
+    Attributes:
+      input: the number of the input.
+      value: the value of it.
+      side: -1 where it is undefined below that value too, 1 above, 0 at the value only.
+    """
+
+    input: int
+    value: float
+    side: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +57,9 @@ class Primitive:
       activation: whether it is an activation function.
       ends: the smallest and the largest value of a squashing activation function.
       singular: whether there are points where it is infinite or undefined.
+      poles: where it, or its derivative, is infinite or undefined.
+      degenerate: whether it, or its derivative, is so for some matrices: singular ones, those with
+        equal eigenvalues or singular values.
       of_matrix: whether it is infinite or undefined for a singular matrix, its first input.
       stops: why no gradient passes it, whatever its inputs are.
       forward: the known cases in which its value becomes NaN or Inf.
@@ -61,6 +79,8 @@ class Primitive:
     activation: bool = False
     ends: tuple[float, float] | None = None
     singular: bool = False
+    poles: tuple[Pole, ...] = ()
+    degenerate: bool = False
     of_matrix: bool = False
     stops: str = ""
     forward: tuple[Case, ...] = ()
@@ -106,6 +126,13 @@ _COMPARISON = "a comparison is true or false, and only jumps: its derivative is 
 _EQUAL_EIGENVALUES = Case(
     always, "equal eigenvalues: the derivative of the vectors divides by their difference"
 )
+_AT_0 = (Pole(0, 0.0),)
+_BELOW_0 = (Pole(0, 0.0, -1),)
+_BELOW_1 = (Pole(0, 1.0, -1),)
+_BELOW_MINUS_1 = (Pole(0, -1.0, -1),)
+_DIVISOR = (Pole(1, 0.0),)
+_ORIGIN = (Pole(0, 0.0), Pole(1, 0.0))
+_UNIT = (Pole(0, -1.0, -1), Pole(0, 1.0, 1))
 
 # fmt: off
 PRIMITIVES: dict[str, Primitive] = {
@@ -116,11 +143,12 @@ PRIMITIVES: dict[str, Primitive] = {
     "sub": Primitive("a − b", ("g", "−g"), "−", elementwise=True, forward=(_INF_MINUS_INF,)),
     "mul": Primitive("a · b", ("g · b", "g · a"), "×", elementwise=True, keeps_squares=True,
         forward=(_ZERO_TIMES_INF,)),
-    "div": Primitive("a / b", ("g / b", "−g · y / b"), "÷", elementwise=True, keeps_squares=True,
+    "div": Primitive("a / b", ("g / b", "−g · y / b"), "÷", elementwise=True, poles=_DIVISOR,
+        keeps_squares=True,
         singular=True, forward=(Case(both_zero, "0 / 0 is NaN"), _DIVISION),
         backward=(
             Case(second(0), "division by 0: the derivative -n / d**2 there is infinite"),)),
-    "rem": Primitive(elementwise=True, singular=True, forward=(_DIVISION,)),
+    "rem": Primitive(elementwise=True, poles=_DIVISOR, singular=True, forward=(_DIVISION,)),
     "neg": Primitive("−a", ("−g",), "−x", elementwise=True),
     "abs": Primitive("|a|", ("g · sign a",), "|x|", elementwise=True),
     "sign": Primitive("sign a", ("0",), elementwise=True, flat=True, stops=_STEP),
@@ -141,56 +169,62 @@ PRIMITIVES: dict[str, Primitive] = {
 
     # powers, roots, exponentials, logarithms
     "pow": Primitive("a ^ b", ("g · b · a ^ (b − 1)", "g · y · log a"), elementwise=True,
+        poles=_BELOW_0,
         singular=True, forward=(
             _POWER_OF_ZERO,
             Case(negative, "a negative number to a power that is no integer ({x})")),
         backward=(
             Case(first(0), "x ** y at x = 0: the derivative y * x ** (y - 1), or with respect to y "
                 "x ** y * log(x), is not finite there"),)),
-    "integer_pow": Primitive(symbol="xⁿ", elementwise=True, singular=True,
+    "integer_pow": Primitive(symbol="xⁿ", elementwise=True, poles=_AT_0, singular=True,
         forward=(_POWER_OF_ZERO,)),
     "square": Primitive("a²", ("g · 2 · a",), "x²", elementwise=True),
-    "sqrt": Primitive("√a", ("g / (2 · y)",), "√", elementwise=True, singular=True,
+    "sqrt": Primitive("√a", ("g / (2 · y)",), "√", elementwise=True, poles=_BELOW_0, singular=True,
         forward=(_ROOT_OF_NEGATIVE,), backward=(_NORM_AT_ZERO, _ROOT_AT_ZERO)),
-    "rsqrt": Primitive("1 / √a", ("−g · y / (2 · a)",), "1/√", elementwise=True, singular=True,
+    "rsqrt": Primitive("1 / √a", ("−g · y / (2 · a)",), "1/√", elementwise=True, poles=_BELOW_0,
+        singular=True,
         forward=(_ROOT_OF_NEGATIVE, Case(first(0), "1 / sqrt(0) is inf")),
         backward=(_ROOT_AT_ZERO,)),
-    "cbrt": Primitive("∛a", ("g · y / (3 · a)",), elementwise=True, backward=(_ROOT_AT_ZERO,)),
+    "cbrt": Primitive("∛a", ("g · y / (3 · a)",), elementwise=True, poles=_AT_0,
+        backward=(_ROOT_AT_ZERO,)),
     "exp": Primitive("exp a", ("g · y",), elementwise=True, forward=(_EXP_OVERFLOWS,)),
     "exp2": Primitive("2 ^ a", ("g · y · log 2",), elementwise=True, forward=(_EXP_OVERFLOWS,)),
     "expm1": Primitive("exp(a) − 1", ("g · (y + 1)",), elementwise=True,
         forward=(_EXP_OVERFLOWS,)),
-    "log": Primitive("log a", ("g / a",), elementwise=True, singular=True,
+    "log": Primitive("log a", ("g / a",), elementwise=True, poles=_BELOW_0, singular=True,
         forward=(_LOG_OF_ZERO, _LOG_OF_NEGATIVE),
         backward=(Case(first(0), "log at 0: its derivative 1 / x there is inf"),)),
-    "log1p": Primitive("log(1 + a)", ("g / (1 + a)",), elementwise=True, singular=True,
+    "log1p": Primitive("log(1 + a)", ("g / (1 + a)",), elementwise=True, poles=_BELOW_MINUS_1,
+        singular=True,
         forward=(_LOG_OF_NEGATIVE,)),
 
     # trigonometric, hyperbolic and special functions
     "sin": Primitive("sin a", ("g · cos a",), elementwise=True),
     "cos": Primitive("cos a", ("−g · sin a",), elementwise=True),
     "tan": Primitive("tan a", ("g · (1 + y²)",), elementwise=True),
-    "asin": Primitive("asin a", ("g / √(1 − a²)",), elementwise=True, forward=(_OUTSIDE_UNIT,),
+    "asin": Primitive("asin a", ("g / √(1 − a²)",), elementwise=True, poles=_UNIT,
+        forward=(_OUTSIDE_UNIT,),
         backward=(_AT_ENDS,)),
-    "acos": Primitive("acos a", ("−g / √(1 − a²)",), elementwise=True, forward=(_OUTSIDE_UNIT,),
+    "acos": Primitive("acos a", ("−g / √(1 − a²)",), elementwise=True, poles=_UNIT,
+        forward=(_OUTSIDE_UNIT,),
         backward=(_AT_ENDS,)),
     "atan": Primitive("atan a", ("g / (1 + a²)",), elementwise=True),
-    "atan2": Primitive(elementwise=True, backward=(
+    "atan2": Primitive(elementwise=True, poles=_ORIGIN, backward=(
         Case(both_zero, "arctan2(0, 0): its derivative there is 0 / 0"),)),
     "sinh": Primitive("sinh a", ("g · cosh a",), elementwise=True, forward=(_EXP_OVERFLOWS,)),
     "cosh": Primitive("cosh a", ("g · sinh a",), elementwise=True, forward=(_EXP_OVERFLOWS,)),
     "tanh": Primitive("tanh a", ("g · (1 − y²)",), elementwise=True, activation=True,
         ends=(-1.0, 1.0)),
     "asinh": Primitive(elementwise=True),
-    "acosh": Primitive(elementwise=True, singular=True, forward=(
+    "acosh": Primitive(elementwise=True, poles=_BELOW_1, singular=True, forward=(
         Case(always, "arccosh lives on [1, inf), the argument is {x}"),)),
-    "atanh": Primitive(elementwise=True, singular=True, forward=(_BEYOND_ENDS,),
+    "atanh": Primitive(elementwise=True, poles=_UNIT, singular=True, forward=(_BEYOND_ENDS,),
         backward=(_AT_ENDS,)),
     "logistic": Primitive("σ(a)", ("g · y · (1 − y)",), "σ", elementwise=True, activation=True,
         ends=(0.0, 1.0)),
     "erf": Primitive("erf a", ("g · 2/√π · exp(−a²)",), elementwise=True),
     "erfc": Primitive(elementwise=True),
-    "erf_inv": Primitive(elementwise=True, forward=(_BEYOND_ENDS,)),
+    "erf_inv": Primitive(elementwise=True, poles=_UNIT, forward=(_BEYOND_ENDS,)),
     "lgamma": Primitive(elementwise=True),
     "digamma": Primitive(elementwise=True),
 
@@ -232,11 +266,12 @@ PRIMITIVES: dict[str, Primitive] = {
     "reduce_window_sum": Primitive("Σ a in each window", ("g spread over each window",)),
 
     # decompositions
-    "cholesky": Primitive(forward=(
+    "cholesky": Primitive(degenerate=True, forward=(
         Case(always, "the matrix is not positive definite"),)),
-    "eigh": Primitive(backward=(_EQUAL_EIGENVALUES,)),
-    "eig": Primitive(backward=(_EQUAL_EIGENVALUES,)),
-    "svd": Primitive(backward=(_EQUAL_EIGENVALUES,)),
+    "eigh": Primitive(degenerate=True, backward=(_EQUAL_EIGENVALUES,)),
+    "lu": Primitive(degenerate=True),
+    "eig": Primitive(degenerate=True, backward=(_EQUAL_EIGENVALUES,)),
+    "svd": Primitive(degenerate=True, backward=(_EQUAL_EIGENVALUES,)),
 } | {
     name: Primitive(stops=_COMPARISON)
     for name in ("eq", "ne", "lt", "le", "gt", "ge", "is_finite")
@@ -257,7 +292,8 @@ FUNCTIONS: dict[str, Primitive] = {
     "logaddexp": Primitive("log(exp(a) + exp(b))", ("g · exp(a − y)", "g · exp(b − y)")),
     "xlogy": Primitive("a · log b", ("g · log b", "g · a / b")),
 } | {
-    name: Primitive(of_matrix=True) for name in ("_slogdet_small", "_slogdet_lu", "_slogdet_qr")
+    name: Primitive(of_matrix=True, degenerate=True) for name in ("_slogdet_small",
+        "_slogdet_lu", "_slogdet_qr")
 } | {
     name: Primitive(activation=True)
     for name in ("gelu", "silu", "elu", "selu", "celu", "leaky_relu", "softplus", "hard_tanh")

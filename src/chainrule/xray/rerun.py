@@ -14,11 +14,21 @@ import jax.numpy as jnp
 
 from chainrule.xray import _jax
 from chainrule.xray.bodies import body_graph
-from chainrule.xray.graph import Graph, Vertex
+from chainrule.xray.graph import Graph, Slot, Vertex
 from chainrule.xray.passes import Numbers, Operator, apart, of_operators, run
 from chainrule.xray.record import Record, entries
 
-__all__ = ["Change", "Place", "constant", "in_dtype", "prepare", "rerun", "results"]
+__all__ = [
+    "Change",
+    "Place",
+    "constant",
+    "in_dtype",
+    "prefix",
+    "prepare",
+    "replay",
+    "rerun",
+    "results",
+]
 __dir__ = __all__.copy
 
 Place = tuple[int, ...]
@@ -133,6 +143,63 @@ def results(
 
     whole = _jax.compile_whole(forward)
     return lambda setting, arguments: whole(setting, taken | dict(arguments))
+
+
+def replay(record: Record) -> Callable[[Mapping[int, Any]], Record]:
+    """Return the record of other arguments, given by their numbers; it compiles only once.
+
+    Args:
+      record: the record; it must keep values, and not be the inside of a loop.
+    """
+    _check(record, {})
+    taken = {node.index: node.value for node in record.nodes if node.is_argument}
+    parameters = [node.index for node in record.nodes if node.kind == "parameter"]
+    notes: dict[int, str] = {}
+
+    def numbers(arguments: Sequence[Any], starts: Sequence[Any]) -> Numbers:
+        return of_operators(record, run(record, arguments, starts, record.wanted, notes))
+
+    whole = _jax.compile_whole(numbers) if record.compiled else _jax.quiet(numbers)
+
+    def again(arguments: Mapping[int, Any]) -> Record:
+        given = [arguments.get(k, x) for k, x in taken.items()]
+        given = [x if hasattr(x, "size") else jnp.asarray(x) for x in given]
+        found = whole(given, list(record.starts))
+        nodes = entries(record, found, given, keep="values", notes=notes, parameters=parameters)
+        return dataclasses.replace(record, nodes=nodes)
+
+    return again
+
+
+def prefix(graph: Graph, slots: Sequence[Slot]) -> Callable[[Sequence[Any]], list[Any]]:
+    """Return what a graph makes in some slots as a function of its arguments.
+
+    Unlike a record it can be differentiated as a whole, and computes nothing else.
+
+    Args:
+      graph: the graph.
+      slots: the arrays.
+    """
+    needed, todo = set(), [slot.node for slot in slots]
+    while todo:
+        if (i := todo.pop()) not in needed:
+            needed.add(i)
+            todo += [slot.node for slot in graph.nodes[i].inputs]
+
+    def evaluate(arguments: Sequence[Any]) -> list[Any]:
+        given = iter(arguments)
+        values: dict[int, list[Any]] = {}
+        for i, node in enumerate(graph.nodes):
+            if node.is_argument:
+                values[i] = [next(given)]
+            elif i in needed and node.kind == "constant":
+                values[i] = [jnp.asarray(node.constant)]
+            elif i in needed:
+                inputs = [values[slot.node][slot.output] for slot in node.inputs]
+                values[i] = _jax.function(node.equation)(*inputs)
+        return [values[slot.node][slot.output] for slot in slots]
+
+    return evaluate
 
 
 def constant(outputs: Sequence[Any]) -> Change:

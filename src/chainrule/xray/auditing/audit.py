@@ -4,9 +4,12 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from chainrule import _require
 from chainrule.xray import call
-from chainrule.xray.auditing import rules
-from chainrule.xray.auditing.findings import Rule
+from chainrule.xray.auditing import margins, provoking, rules
+from chainrule.xray.auditing.findings import Rule, Trap
+from chainrule.xray.auditing.margins import Margins
+from chainrule.xray.auditing.provoking import Provoked
 from chainrule.xray.record import Record
 
 __all__ = ["Audit", "assert_healthy", "audit"]
@@ -20,75 +23,131 @@ class Audit:
     Attributes:
       function: the name of the function.
       rules: custom rules that are wrong, and no others.
+      traps: what broke when it was provoked, and nothing else.
+      margins: how far every array is from overflow and underflow, and what float16 would do.
       meant: custom rules that differ from the gradient on purpose: straight-through, reversed,
         clipped; and those that were ignored by name.
       unknown: what could not be checked, and why.
       checked: how many calls of functions with a custom rule were checked.
+      tried: how many inputs were tried to provoke a trap.
+      ignored: how many traps were ignored.
     """
 
     function: str
     rules: tuple[Rule, ...]
+    traps: tuple[Trap, ...]
+    margins: Margins
     meant: tuple[Rule, ...]
     unknown: tuple[str, ...]
     checked: int
+    tried: int
+    ignored: int = 0
 
     @property
     def healthy(self) -> bool:
-        """Whether no wrong rule was found."""
-        return not self.rules
+        """Whether no wrong rule was found, and no trap."""
+        return not self.rules and not self.traps
 
     def __str__(self) -> str:
         parts = [str(rule) for rule in self.rules]
         if not self.rules:
-            plural = "s" * (self.checked != 1)
-            parts.append(f"no wrong rule: {self.checked} call{plural} of custom rules checked")
+            calls = f"{self.checked} call{'s' * (self.checked != 1)}"
+            parts.append(f"no wrong rule: {calls} of functions with a custom rule checked")
+        parts += [str(trap) for trap in self.traps]
+        if not self.traps:
+            inputs = f"{self.tried} other input{'s' * (self.tried != 1)}"
+            parts.append(f"no trap: nothing broke with the numbers given, nor with {inputs}")
+        parts.append(str(self.margins))
         parts += [f"on purpose, {rule.purpose or 'ignored'}: {rule}" for rule in self.meant]
+        parts += [f"{self.ignored} traps ignored"] * bool(self.ignored)
         parts += [f"not checked: {text}" for text in self.unknown]
         return "\n\n".join(parts)
 
 
 def audit(f: Callable[..., Any], *args: Any, ignore: Sequence[str] = ()) -> Audit:
-    """Check a program for what is about to break.
+    """Find what is wrong with a program, or about to break: wrong rules, traps, small margins.
 
-    Every function inside that has a custom rule (`jax.custom_vjp`, `jax.custom_jvp`) is run at the
-    numbers that it takes in this call and at some close by. The rule is compared with autodiff of
-    the function's body, in float64; where they differ, with differences in float64, one-sided at a
-    kink. A rule that differs on purpose is recognised by being exact for something simple: it
-    passes on or reverses the gradient of an identity, passes one through a step function, or clips
-    a gradient that is exact while it is small.
+    **Rules.** Every function inside that has a custom rule (`jax.custom_vjp`, `jax.custom_jvp`) is
+    run at the numbers that it takes in this call and at some close by. The rule is compared with
+    autodiff of the function's body in float64; where they differ, with differences in float64,
+    one-sided at a kink. A rule that differs on purpose is recognised by being exact for something
+    simple: it passes on or reverses the gradient of an identity, passes one through a step
+    function, or clips a gradient that is exact while it is small.
+
+    **Traps.** Intervals, passed forward from the ranges of the arguments, each widened once, say
+    which operators can be infinite or undefined, which integers can overflow, which indices can be
+    out of range. Then the program is run on other arguments within these ranges: zeros, equal rows,
+    constant columns, empty masks, Newton steps towards the number that an operator cannot take.
+    What breaks is a trap; nothing else is one. Where only rounding keeps the arguments from
+    reaching that number, the operand itself is set, and that is said. Scans are run on from where
+    they ended.
+
+    **Margins.** How many bits each array of this call is from overflow and underflow.
 
     Args:
-      f: any function of pytrees of arrays that JAX can trace.
+      f: any function of pytrees of arrays that JAX can trace. Of a result that is no scalar, the
+        sum is differentiated.
       *args: what it is called with.
-      ignore: names of functions whose rules differ on purpose.
+      ignore: what is meant to be as it is: names of functions whose rules differ on purpose, and of
+        traps the line, ``"file.py:12"``, or the operator.
 
     Returns:
-      The audit; printed, it is what was found, each with its line.
+      The audit; printed, it is what was found, the worst first, each with its line and a cure that
+      was tried.
 
     Raises:
       ValueError: the function cannot be traced, or has no gradient.
 
     Example:
-      >>> import jax, jax.numpy as jnp
-      >>> @jax.custom_vjp
-      ... def cube(x):
-      ...     return x**3
-      >>> cube.defvjp(lambda x: (x**3, x), lambda x, g: (3.3 * g * x**2,))
-      >>> (rule,) = audit(lambda x: jnp.sum(cube(x)), jnp.array([1.0, 2.0])).rules
-      >>> rule.why
-      'the rule of cube gives x 1.1 times its gradient'
+      >>> import jax.numpy as jnp
+      >>> def loss(a, b):
+      ...     return jnp.sum(jnp.linalg.norm(a - b, axis=1))
+      >>> found = audit(loss, jnp.ones((2, 3)), jnp.arange(6.0).reshape(2, 3))
+      >>> found.rules, found.healthy
+      ((), False)
+      >>> trap = found.traps[0]
+      >>> trap.op, trap.how
+      ('sqrt', 'b[0] = a[0]')
     """
+    _check(ignore)
     record, error = _record(f, args)
     found = rules.check(record)
     unknown = found.unknown
-    if error is not None:
-        if not found.wrong:
-            raise error
+    provoked = Provoked((), 0, False)
+    if error is None:
+        provoked = provoking.provoke(record)
+        unknown += ("all inputs: the time was over",) * provoked.late
+    elif found.wrong:
         what = str(error).strip().partition("\n")[0]
-        unknown = (*unknown, f"gradients: JAX has none here ({type(error).__name__}: {what})")
-    wrong = tuple(rule for rule in found.wrong if rule.function not in ignore)
-    allowed = tuple(rule for rule in found.wrong if rule.function in ignore)
-    return Audit(record.function, wrong, found.meant + allowed, unknown, found.count)
+        unknown += (f"gradients and traps: JAX raises {type(error).__name__}: {what}",)
+    else:
+        raise error
+    wrong = tuple(rule for rule in found.wrong if not _named(rule.function, rule.line, ignore))
+    traps = tuple(trap for trap in provoked.traps if not _named(trap.op, trap.line, ignore))
+    return Audit(
+        function=record.function,
+        rules=wrong,
+        traps=traps,
+        margins=margins.measure(record),
+        meant=found.meant + tuple(rule for rule in found.wrong if rule not in wrong),
+        unknown=unknown,
+        checked=found.count,
+        tried=provoked.tried,
+        ignored=len(provoked.traps) - len(traps),
+    )
+
+
+def _check(ignore: Sequence[str]) -> None:
+    if isinstance(ignore, str):
+        raise ValueError(f"ignore is the text {ignore!r}: give a sequence, as in ({ignore!r},)")
+    for name in ignore:
+        _require.text("ignore", name)
+
+
+def _named(name: str, line: str, ignore: Sequence[str]) -> bool:
+    """Tell whether something is ignored, by its name or by its line, as ``file.py:12``."""
+    where = line.partition(" (")[0]
+    return any(one == name or where == one or where.endswith(f"/{one}") for one in ignore)
 
 
 def _record(f: Callable[..., Any], args: Sequence[Any]) -> tuple[Record, Exception | None]:
@@ -111,7 +170,7 @@ def assert_healthy(f: Callable[..., Any], *args: Any, ignore: Sequence[str] = ()
       ignore: as for `audit`.
 
     Raises:
-      AssertionError: the audit found something.
+      AssertionError: there is a wrong rule, or a trap.
       ValueError: as for `audit`.
 
     Example:

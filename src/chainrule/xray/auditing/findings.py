@@ -2,11 +2,12 @@
 
 import dataclasses
 import math
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 from chainrule.xray.words import below
 
-__all__ = ["Purpose", "Rule", "place"]
+__all__ = ["Purpose", "Reached", "Rule", "Trap", "place"]
 __dir__ = __all__.copy
 
 Purpose = Literal["", "straight-through", "surrogate", "reversed", "scaled", "clipped", "stopped"]
@@ -66,4 +67,57 @@ class Rule:
         rows.append(f"  called at {place(self.called)}")
         if self.cure:
             rows.append(f"  cure: {self.cure}")
+        return "\n".join(rows)
+
+
+Reached = Literal["as called", "arguments", "operand"]
+"""How a trap was provoked: with the numbers given, with others for the arguments, or by setting
+what the operator takes, which was not reached from the arguments."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trap:
+    """Something that is about to break, and did when it was provoked.
+
+    Attributes:
+      op: the operator.
+      line: ``file.py:line (function)`` in the user's code.
+      within: the line inside an installed library, or of the loop around it; "" if none.
+      why: what happens, in words.
+      reached: how it was provoked.
+      how: the input that provokes it, in words; "" of the one that was given.
+      arguments: by the names of the arguments, those that are others than were given.
+      tries: tries what to write instead, on the program with that input; None where nothing can be.
+    """
+
+    op: str
+    line: str
+    within: str
+    why: str
+    reached: Reached
+    how: str = ""
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+    tries: Callable[[], str] | None = dataclasses.field(default=None, repr=False)
+
+    def cure(self) -> str:
+        """Return what to write instead, tried on the program as it was provoked; "" if unknown.
+
+        The second call returns what the first one found.
+        """
+        if "_cure" not in self.__dict__:
+            self.__dict__["_cure"] = self.tries() if self.tries is not None else ""
+        found: str = self.__dict__["_cure"]
+        return found
+
+    def __str__(self) -> str:
+        how = {
+            "as called": "with the numbers that were given",
+            "arguments": f"with {self.how}",
+            "operand": f"with {self.how}; not reached from the arguments",
+        }[self.reached]
+        rows = [place(self.line), f"  {self.op}: {self.why}", f"  provoked {how}"]
+        if self.within and self.within != self.line:
+            rows.append(f"  inside: {place(self.within)}")
+        if cure := self.cure():
+            rows.append(f"  write instead: {cure}")
         return "\n".join(rows)

@@ -1,0 +1,129 @@
+"""Scans whose state can grow without bound: run on from where they ended, until it overflows."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from chainrule.xray import _jax
+from chainrule.xray.auditing.candidates import arguments_of, reach
+from chainrule.xray.auditing.findings import Trap
+from chainrule.xray.bodies import body_graph
+from chainrule.xray.record import Entry, Record
+from chainrule.xray.rerun import replay
+
+__all__ = ["growing"]
+__dir__ = __all__.copy
+
+_STEPS = 20_000
+_WORK = 2e8  # numbers that are made on the way
+_FAR = 1e10  # how many times larger the state has become, before it overflows
+_LEAVES = 8
+
+
+def growing(record: Record) -> Iterator[Trap]:
+    """Yield the scans that overflow if they go on: with these numbers, or with larger arguments.
+
+    Args:
+      record: the record; it keeps values.
+    """
+    again = None
+    for node in record.nodes:
+        if node.op != "scan" or node.custom:
+            continue
+        run = _continued(node)
+        if run is None:
+            continue
+        if (steps := run(record.taken(node))) is not None:
+            yield _trap(record, node, steps, "", {})
+            continue
+        for k in sorted(arguments_of(record)[node.index])[:_LEAVES]:
+            argument, room = record.nodes[k], reach(record, record.nodes[k])
+            if not jnp.issubdtype(argument.avals[0].dtype, jnp.floating):
+                continue
+            twice = np.clip(2 * np.asarray(argument.value, np.float64), room.low, room.high)
+            given = {k: jnp.asarray(twice, argument.avals[0].dtype)}
+            again = again or replay(record)
+            if (steps := run(again(given).taken(node))) is not None:
+                yield _trap(record, node, steps, f"{argument.label} twice as large, and ", given)
+                break
+
+
+def _continued(node: Entry) -> Any:
+    """Return a run of a scan over and over, from what it took to the step at which it overflows.
+
+    The step counts the first pass, too; None where nothing overflows. None instead of the run where
+    no float is carried, or where it would take too long.
+    """
+    body, consts, carries, length, reverse = _jax.scan_layout(node.equation)
+    floats = [
+        k
+        for k, aval in enumerate(body.out_avals[:carries])
+        if jnp.issubdtype(aval.dtype, jnp.floating)
+    ]
+    made = [aval for v in body_graph(body, node.line).nodes if v.equation for aval in v.avals]
+    work = sum(int(np.prod(aval.shape)) for aval in made)
+    passes = int(min(_STEPS, _WORK / max(work, 1)) // max(length, 1))
+    if not floats or not length or passes < 8:
+        return None
+
+    def once(carry: Any, fixed: Any, xs: Any) -> Any:
+        def step(carry: Any, x: Any) -> Any:
+            outputs = _jax.evaluate(body, [*fixed, *carry, *x])
+            return outputs[:carries], None
+
+        return jax.lax.scan(step, carry, xs, length, reverse=reverse)[0]
+
+    def size(carry: Any) -> Any:
+        return jnp.stack(
+            [jnp.max(jnp.abs(carry[k]).astype(jnp.float32), initial=0.0) for k in floats]
+        )
+
+    def run(fixed: Any, start: Any, xs: Any) -> Any:
+        def going(state: Any) -> Any:
+            return (state[0] < passes) & jnp.all(jnp.isfinite(size(state[1])))
+
+        def on(state: Any) -> Any:
+            return state[0] + 1, once(state[1], fixed, xs), size(state[1])
+
+        first = once(start, fixed, xs)
+        count, end, before = jax.lax.while_loop(going, on, (jnp.int32(1), first, size(first)))
+        return count, size(end), before, size(first)
+
+    whole = _jax.quiet(jax.jit(run))
+
+    def ask(taken: Any) -> tuple[int, int] | None:
+        arrays = [jnp.asarray(x) for x in taken]
+        parts = arrays[:consts], arrays[consts:][:carries], arrays[consts + carries :]
+        count, end, before, first = (np.asarray(x) for x in whole(*parts))
+        bad = ~np.isfinite(end)
+        grown = before > _FAR * (1 + first)
+        found = np.flatnonzero(bad & (grown | (before > 1e30)) & np.isfinite(first))
+        return (int(count) * length, floats[int(found[0])]) if found.size else None
+
+    return ask
+
+
+def _trap(
+    record: Record, node: Entry, steps: tuple[int, int], how: str, given: dict[int, Any]
+) -> Trap:
+    body, _, _, length, _ = _jax.scan_layout(node.equation)
+    graph = body_graph(body, node.line)
+    count, number = steps
+    made = graph.nodes[graph.outputs[number].node]
+    dtype = body.out_avals[number].dtype
+    names = {record.nodes[k].label: x for k, x in given.items()}
+    return Trap(
+        op="scan",
+        line=made.line or node.line,
+        within=node.line,
+        why=(
+            f"its state grows without bound: within {count:,} steps it exceeds the largest {dtype} "
+            f"({length:,} were taken)"
+        ),
+        reached="arguments",
+        how=f"{how}the scan repeated from where it ended",
+        arguments=names,
+    )
