@@ -7,7 +7,8 @@ from typing import Literal, NamedTuple
 import jax.numpy as jnp
 
 from chainrule.xray import _jax
-from chainrule.xray.auditing.ranges import EVERYTHING, Range, of_array, origin, ranges, widened
+from chainrule.xray.auditing.origins import origin
+from chainrule.xray.auditing.ranges import EVERYTHING, Range, of_array, ranges, widened
 from chainrule.xray.bodies import body_graph
 from chainrule.xray.graph import Graph, Slot, Vertex
 from chainrule.xray.primitives import Pole

@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from chainrule.xray import _jax
+from chainrule.xray.auditing.origins import below_maximum, origin
 from chainrule.xray.bodies import body_graph
 from chainrule.xray.elements import plain
 from chainrule.xray.graph import Graph, Slot, Vertex
 from chainrule.xray.stats import is_number
 
-__all__ = ["EVERYTHING", "Range", "of_array", "origin", "ranges", "widened"]
+__all__ = ["EVERYTHING", "Range", "of_array", "ranges", "widened"]
 __dir__ = __all__.copy
 
 
@@ -38,6 +39,7 @@ class Range(NamedTuple):
 
 
 EVERYTHING = Range(-math.inf, math.inf)
+"""What may hold any number."""
 
 
 def of_array(x: Any, free: bool = False) -> Range:
@@ -216,43 +218,9 @@ def _sub(graph: Graph, node: Vertex, taken: list[Range], found: Any) -> Range:
     if node.inputs[0] == node.inputs[1]:
         return Range(0, 0)
     high = taken[0].high - taken[1].low
-    if _below_maximum(graph, node):
+    if below_maximum(graph, node):
         high = 0.0
     return Range(min(taken[0].low - taken[1].high, high), high)
-
-
-def origin(graph: Graph, slot: Slot) -> Slot:
-    """Return where an array comes from, through what only moves its elements.
-
-    Args:
-      graph: the graph.
-      slot: the array.
-    """
-    node = graph.nodes[slot.node]
-    through = node.known.copies or node.op in ("stop_gradient", "convert_element_type")
-    while node.kind == "operator" and through:
-        slot = node.inputs[0]
-        node = graph.nodes[slot.node]
-        through = node.known.copies or node.op in ("stop_gradient", "convert_element_type")
-    return slot
-
-
-def _below_maximum(graph: Graph, node: Vertex) -> bool:
-    """Tell whether a difference is that of numbers and their own maximum, as in a softmax."""
-    slot = origin(graph, node.inputs[1])
-    other = graph.nodes[slot.node]
-    while other.op in ("max", "select_n", "stop_gradient", "is_finite") or other.known.copies:
-        if not other.inputs:
-            return False
-        ways = [origin(graph, s) for s in other.inputs]
-        ways = [s for s in ways if graph.nodes[s.node].kind == "operator"]
-        ways = [s for s in ways if graph.nodes[s.node].op != "is_finite"]
-        if not ways:
-            return False
-        other = graph.nodes[ways[-1].node]
-    return other.op == "reduce_max" and origin(graph, other.inputs[0]) == origin(
-        graph, node.inputs[0]
-    )
 
 
 def _reduce_sum(graph: Graph, node: Vertex, taken: list[Range], found: Any) -> Range:
@@ -262,7 +230,7 @@ def _reduce_sum(graph: Graph, node: Vertex, taken: list[Range], found: Any) -> R
     below = graph.nodes[origin(graph, node.inputs[0]).node]
     if below.op == "exp":
         inner = graph.nodes[origin(graph, below.inputs[0]).node]
-        if inner.op == "sub" and _below_maximum(graph, inner):
+        if inner.op == "sub" and below_maximum(graph, inner):
             low = max(low, 1.0)  # the largest element is the maximum itself
     return Range(low, high, n > 0 and (low > 0 or high < 0))
 
