@@ -53,6 +53,52 @@ def test_groups_open_and_close_by_mouse_and_by_key(visit, report):
     assert shown(page, "g") == ["g0", "g1", "g2"]
 
 
+def recurrence(w, h):
+    for _ in range(200):
+        h = layer(w, h) + h
+    return jnp.sum(h)
+
+
+@pytest.fixture(scope="module")
+def long():
+    return xray.xray(recurrence, jnp.eye(2), jnp.ones(2), compiled=False)
+
+
+def test_a_long_program_starts_folded_and_opens_no_more_than_can_be_read(visit, long):
+    assert len(long.nodes) > 800
+    page = visit(long.to_html())
+    assert [card.text_content() for card in page.locator("#view .closed text.name").all()] == [
+        "▸ layer … add × 200"
+    ]
+    assert shown(page) == ["n0", "n1", "n802"]
+    page.click("#open")
+    boxes = page.locator("#view .box").count()
+    assert 100 < boxes <= 300
+    assert page.locator("#view text").count() < 4000
+    said = page.inner_text("#found")
+    assert re.match(r"\d+ of \d+ groups are open: 300 boxes are drawn at most", said)
+    page.click("#close")
+    assert page.inner_text("#found") == ""
+    assert len(shown(page)) == 3
+
+
+def test_steps_and_hits_open_their_groups_only_wherever_they_are_folded(visit, long):
+    page = visit(long.to_html())
+    page.keyboard.press("ArrowRight")
+    for _ in range(6):
+        page.keyboard.press("ArrowRight")
+        current = page.get_attribute("#view .current", "data-id")
+        assert current == f"n{long.node(page.inner_text('#panel h2')).index}"
+    assert page.locator("#view .box").count() < 80
+    page.keyboard.press("Escape")
+    page.fill("#search", "tanh")
+    assert page.inner_text("#found") == "200 found"
+    for k in (1, 2):
+        page.keyboard.press("Enter")
+        assert page.inner_text("#found") == f"{k} of 200"
+        assert page.locator("#view .selected").count() == 1
+
+
 def test_search_finds_what_is_hidden_in_a_group(visit, report):
     page = visit(report.to_html(open="none"))
     page.keyboard.press("/")

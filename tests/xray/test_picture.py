@@ -1,5 +1,6 @@
 """The pictures show the numbers of the course, and group what stands together."""
 
+import functools
 import importlib.metadata
 import re
 import subprocess
@@ -8,9 +9,11 @@ import xml.etree.ElementTree as ET
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from chainrule import xray
+from chainrule import losses, xray
+from chainrule.ops import convolution, pooling
 from chainrule.xray.groups import Group, tree
 from chainrule.xray.picture import picture
 
@@ -231,8 +234,8 @@ def test_a_scope_around_one_operator_is_its_name_and_no_group():
 
 def test_a_long_row_is_cut_into_parts():
     def f(x):
-        for _ in range(120):
-            x = jnp.sin(x)
+        for k in np.random.default_rng(0).integers(0, 3, 120):
+            x = (jnp.sin, jnp.cos, jnp.tanh)[k](x)
         return x
 
     report = xray.xray(f, 0.5, compiled=False)
@@ -240,7 +243,8 @@ def test_a_long_row_is_cut_into_parts():
     assert sorted(root.nodes()) == list(range(121))
     assert len(root.children) <= 48
     parts = [c for c in root.children if isinstance(c, Group)]
-    assert parts[0].name == "x … sin_" + parts[0].name.rpartition("_")[2]
+    assert {part.kind for part in parts} == {"part"}
+    assert parts[0].name == f"x … {report.nodes[list(parts[0].nodes())[-1]].label}"
     assert report.to_svg(open="all").count('data-id="n') == 121
 
 
@@ -248,7 +252,7 @@ def test_large_graphs_start_closed_and_groups_open_by_name():
     def f(x):
         for k in range(9):
             with jax.named_scope(f"block{k}"):
-                for _ in range(5):
+                for _ in range(2 + k):
                     x = jnp.sin(x)
         return x
 
@@ -262,6 +266,76 @@ def test_large_graphs_start_closed_and_groups_open_by_name():
     assert report.to_svg(open="none").count('data-id="g') == 9
     with pytest.raises(ValueError, match=r"open is \['block9'\].*'block8'"):
         report.to_svg(open=["block9"])
+
+
+def folds(f, *args, **settings):
+    """What repeats: the name, how often, what it says, and the names of the first two turns."""
+    data = picture(xray.xray(f, *args, compiled=False, **settings).record)
+    rows = [g for g in data["groups"] if g["kind"] == "repeat"]
+    inner = [[g["name"] for g in data["groups"] if g["parent"] == row["id"]][:2] for row in rows]
+    assert not any(row["open"] for row in rows)
+    return [
+        (row["name"], row["times"], row["note"], names)
+        for row, names in zip(rows, inner, strict=True)
+    ]
+
+
+def test_layers_and_steps_that_repeat_are_folded_with_what_they_differ_in():
+    def deep(params, x):
+        for k, w in enumerate(params):
+            with jax.named_scope(f"layer_{k}"):
+                x = layer(w, x)
+        return jnp.sum(x)
+
+    (ten,) = folds(deep, [jnp.eye(3)] * 24, jnp.ones(3))
+    own = "they differ in their parameters"
+    assert ten == ("layer × 24", 24, own, ["layer_0", "layer_1"])
+    widths = [jnp.ones((4, 3)), *[jnp.eye(4)] * 12, jnp.ones((3, 4)), *[jnp.eye(3)] * 12]
+    assert [row[:2] for row in folds(deep, widths, jnp.ones(3))] == [("layer × 12", 12)] * 2
+
+    def recurrent(p, xs):
+        return jax.lax.scan(lambda h, x: (jnp.tanh(p["w"] * h + x), None), 0.5, xs)[0]
+
+    (steps,) = folds(recurrent, {"w": 0.5}, jnp.ones(24), unroll=True)
+    assert steps == ("step × 24", 24, "they share their parameters", ["step0", "step1"])
+
+
+def test_turns_of_a_loop_without_a_name_are_folded_and_numbered():
+    def loop(x):
+        for _ in range(30):
+            x = jnp.sin(x) * x + 1.0
+        return x
+
+    (turns,) = folds(loop, 0.5)
+    assert turns[:3] == ("sin … add × 30", 30, "they differ in their values")
+    assert turns[3] == ["turn 1 … turn 15", "turn 16 … turn 30"]
+    called = folds(lambda x: functools.reduce(lambda x, _: plus(x), range(30), x), 0.5)
+    assert called[0][:2] == ("plus × 30", 30)
+
+
+def test_what_others_wrote_is_one_node_until_it_is_opened():
+    @jax.jit
+    def mine(x):
+        return jnp.tanh(x) * x
+
+    def f(p, x):
+        x = pooling.max_pool(convolution.conv(x, p["kernel"], p["bias"], padding=1), 2)
+        x = layer(mine(x), 2.0)
+        safe = optax.losses.safe_softmax_cross_entropy(x.reshape(1, -1), jnp.eye(1, 4))
+        return jnp.sum(safe) + losses.cross_entropy(x.reshape(1, -1), jnp.array([1]))
+
+    params = {"kernel": jnp.ones((3, 3, 1, 1)), "bias": jnp.ones(1)}
+    report = xray.xray(f, params, jnp.ones((1, 4, 4, 1)), argnums=0)
+    data = picture(report.record)
+    top = {g["name"]: g["kind"] for g in data["groups"] if g["parent"] is None}
+    closed = ("conv", "max_pool", "mine", "safe_softmax_cross_entropy", "cross_entropy")
+    assert top == dict.fromkeys(closed, "call") | {"layer": "function"}
+    assert [g["name"] for g in data["groups"] if g["open"]] == ["layer"]
+    svg = report.to_svg()
+    assert "_add_bias" not in svg
+    assert "views" not in svg
+    assert re.search(r'class="box closed"[^>]*><title>cross_entropy<', svg)
+    assert ">_add_bias" in report.to_svg(open=["_add_bias"])
 
 
 def test_a_birth_is_marked_on_its_node_and_on_the_group_around_it():

@@ -16,6 +16,7 @@ _PACKAGES = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-
 _STANDARD = sysconfig.get_path("stdlib") + os.sep
 _HERE = os.path.dirname(__file__) + os.sep
 _OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_TOOLS = tuple(os.path.join(_OURS, name, "") for name in ("ops", "losses"))
 _CALLERS = (_HERE, _modules.__file__)
 _INSIDE_JAX = os.path.dirname(jax.__file__) + os.sep
 
@@ -115,32 +116,47 @@ class Call(NamedTuple):
       caller: the place of the call.
       place: in the function, of what ran there.
       straight: whether it has no loop, so that no place of it runs twice in one call.
+      library: whether it is a library's, or an operator or a loss of this package.
     """
 
     name: str
     caller: str
     place: int
     straight: bool
+    library: bool
 
 
 def functions(eqn: Any) -> tuple[Call, ...]:
     """Return the calls of the user's functions around an equation, outermost first.
 
-    They begin with the function that JAX traced.
+    They begin with the function that JAX traced. The last may be a library's that the user's calls:
+    where no scope has a better name for it.
     """
-    own = [f for f in _frames(eqn.source_info.traceback) if not in_library(f.file)]
-    callers = ["", *(f"{frame.at}:{frame.place}" for frame in own)]  # two may share a line
+    frames = _frames(eqn.source_info.traceback)
+    own = [k for k, frame in enumerate(frames) if not in_library(frame.file)]
+    named = any(not _is_transform(part) for part in eqn.source_info.name_stack.stack)
+    last = own[-1] + 1 if own and not named else len(frames)
+    own_and_last = [frames[k] for k in own] + list(frames[last : last + 1])
+    callers = ["", *(f"{frame.at}:{frame.place}" for frame in own_and_last)]  # two may share a line
     # What is differentiated stands in the order of the way back.
     forward = not set(transforms(eqn)) - {"vmap"}
     return tuple(
         Call(
-            frame.function.rpartition(".")[2],
+            _short(frame.function),
             caller,
             frame.place,
             forward and not frame.loops,
+            in_library(frame.file) or frame.file.startswith(_TOOLS),
         )
-        for frame, caller in zip(own, callers, strict=False)
+        for k, (frame, caller) in enumerate(zip(own_and_last, callers, strict=False))
+        # A module's scope has a better name.
+        if not (k and named and frame.function.endswith(".__call__"))
     )
+
+
+def _short(function: str) -> str:
+    """Return the name of a function without its module; a module's call has that of its class."""
+    return function.removesuffix(".__call__").rpartition(".")[2]
 
 
 @functools.lru_cache(1024)

@@ -20,7 +20,7 @@ Open = Literal["auto", "all", "none"] | Sequence[str]
 Direction = Literal["right", "down"]
 """Where the arrows point."""
 
-_DRAWING = ("dagre.min.js", "cards.js", "order.js", "layout.js", "draw.js")
+_DRAWING = ("dagre.min.js", "survey.js", "cards.js", "order.js", "layout.js", "draw.js")
 _STACK = 2**22  # bytes; dagre walks its graphs by recursion
 
 

@@ -49,7 +49,8 @@ class Vertex:
       within: the innermost line, which differs from ``line`` inside an installed library.
       scope: the `jax.named_scope` around it, separated by slashes.
       calls: the jitted or rematerialized functions around it, outermost first.
-      path: scopes and functions around it, outermost first, each with what tells two calls apart.
+      path: scopes and functions around it, outermost first, each with its kind ("scope",
+        "function", or "call" of a jitted function or a library's) and what tells two calls apart.
       transforms: what made it out of another operator, outermost first: ("transpose", "jvp") of the
         backward pass of a `jax.grad` inside the function.
       equation: what JAX runs; None for arguments and constants.
@@ -156,7 +157,8 @@ class _Builder:
             last, number = self._last.get(key, (call.place, 0))
             number += call.straight and call.place < last
             self._last[key] = call.place, number
-            path = (*path, (call.name, f"{call.caller}:{number}"))
+            kind = "call" if call.library else "function"
+            path = (*path, (call.name, f"{kind} {call.caller}:{number}"))
         return path
 
     def walk(
@@ -198,7 +200,7 @@ class _Builder:
                 index = self.add(node)
                 outputs = [Slot(index, k) for k in range(len(eqn.outvars))]
             else:
-                call = (_jax.function_name(body), str(len(self.nodes)))
+                call = (_jax.function_name(body), f"call {len(self.nodes)}")
                 outputs = self.walk(body, inputs, _into(body, here, place, (*path, call)))
             where.update(zip(eqn.outvars, outputs, strict=True))
         return [slot(v) for v in closed.jaxpr.outvars]

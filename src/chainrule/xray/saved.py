@@ -122,7 +122,10 @@ def _node(
         "within": nearby(node.within),
         "calls": list(node.calls),
         # What tells two calls apart names folders of this machine: a number will do.
-        "path": [[name, places.setdefault(place, len(places))] for name, place in node.path],
+        "path": [
+            [name, f"{place.partition(' ')[0]} {places.setdefault(place, len(places))}"]
+            for name, place in node.path
+        ],
         "transforms": list(node.transforms),
         "values": [
             _put(x, kind, f"v{index}.{k}", arrays)
@@ -250,7 +253,7 @@ def _vertex(row: Any, index: int, rows: Sequence[Any]) -> Vertex:
         within=_text(row["within"]),
         scope=_text(row["scope"]),
         calls=tuple(map(_text, row["calls"])),
-        path=tuple((_text(name), str(_count(place))) for name, place in row["path"]),
+        path=tuple((_text(name), _text(place)) for name, place in row["path"]),
         transforms=tuple(map(_text, row["transforms"])),
     )
 

@@ -2,7 +2,7 @@
 // The card of a box: its lines of text and heat-maps, from the value above to the gradient below,
 // and its size. Widths of letters are Helvetica's, as there may be no document to measure them.
 globalThis.cards = (() => {
-  const SIZE = { value: 11, name: 13, small: 9.5, gradient: 11, birth: 10.5, death: 10.5, title: 11, label: 10 };
+  const SIZE = { value: 11, name: 13, small: 11, gradient: 11, birth: 11, death: 11, title: 11, label: 11 };
   const PAD = 9, LEAD = 1.32, PIXELS = [90, 150];
 
   // Helvetica's widths in thousandths of the size; any other letter gets an average width.
@@ -25,7 +25,8 @@ globalThis.cards = (() => {
       if (part.image) rows.push({ image: part, kind, of: node.id });
       for (const text of part.text) row(text, part.bad ? `${kind} bad` : kind, node.id);
     };
-    const main = box.node ?? outgoing(data, box.members);
+    const { about } = box;
+    const main = box.node ?? data.nodes[about.out];
     cell(main?.value, "value", main);
     if (box.node) {
       const operator = main.kind === "operator";
@@ -36,28 +37,17 @@ globalThis.cards = (() => {
       if (main.kind === "constant" && main.shape) row(main.shape, "small");
     } else {
       row(`▸ ${box.group.name}`, "name");
-      const count = (kind) => box.members.filter((node) => node.kind === kind).length;
-      const plural = (n, what) => (n === 0 ? [] : [`${n} ${what}${n === 1 ? "" : "s"}`]);
-      row([...plural(count("operator"), "operator"), ...plural(count("parameter"), "parameter")]
+      const plural = (n, what) => (n === 0 ? [] : [`${n.toLocaleString("en")} ${what}${n === 1 ? "" : "s"}`]);
+      row([...plural(about.operators, "operator"), ...plural(about.parameters, "parameter")]
         .join(", "), "small");
+      if (box.group.note) row(box.group.note, "small");
       if (main?.shape) row(main.shape, "small");
     }
     if (main?.sum) row(main.sum, main.gradient.bad ? "gradient bad" : "gradient", main.id);
     else cell(main?.gradient, "gradient", main);
-    const born = new Set(box.members.flatMap((n) => n.births.map((b) => `${b.kind} born ${b.phase}`)));
-    for (const text of born) row(text, "birth");
-    if (box.members.some((n) => n.deaths.length)) row("gradient dies", "death");
+    for (const text of about.births) row(text, "birth");
+    if (about.dies) row("gradient dies", "death");
     return rows;
-  }
-
-  // The output of a group: the last of its nodes that something outside reads.
-  function outgoing(data, members) {
-    const inside = new Set(members.map((node) => node.id));
-    let last = null;
-    for (const edge of data.edges)
-      if (inside.has(edge.source) && !inside.has(edge.target) && (last === null || edge.source > last))
-        last = edge.source;
-    return last === null ? null : data.nodes[last];
   }
 
   // Give a box its rows, its width and its height.

@@ -9,7 +9,7 @@ globalThis.draw = (() => {
   // After `step` operators have gone backward: is what a use contributes, or a gradient, known?
   function progress(data, step) {
     if (step === null) return { edge: () => true, node: () => true, current: null };
-    const turn = new Map(data.steps.map((id, k) => [id, k]));
+    const { turn } = survey(data);
     const edge = (e) => e.target === null || !turn.has(e.target) || turn.get(e.target) < step;
     const waiting = new Set();
     for (const e of data.edges) if (e.part && !edge(e)) waiting.add(e.source);
@@ -34,15 +34,15 @@ globalThis.draw = (() => {
     return d;
   }
 
-  function card({ box, x, y, width, height }, state, known) {
+  function card({ box, x, y, width, height }, state, known, of, found) {
     const kind = box.node ? box.node.kind : "closed";
     const classes = ["box", kind];
-    if (box.members.some((n) => n.result)) classes.push("result");
-    if (box.members.some((n) => n.births.length)) classes.push("born");
-    else if (box.members.some((n) => n.deaths.length)) classes.push("died");
+    if (box.about.result) classes.push("result");
+    if (box.about.births.size) classes.push("born");
+    else if (box.about.dies) classes.push("died");
     if (state.selected === box.id) classes.push("selected");
-    if (box.members.some((n) => n.id === known.current)) classes.push("current");
-    if (state.found && !box.members.some((n) => state.found.includes(n.id))) classes.push("dim");
+    if (known.current !== null && of[known.current] === box.id) classes.push("current");
+    if (found && !found.has(box.id)) classes.push("dim");
     const label = box.node ? box.node.label : box.group.name;
     const parts = [`<g class="${classes.join(" ")}" data-id="${box.id}" ` +
       `transform="translate(${round(x)},${round(y)})" tabindex="0" role="button">` +
@@ -76,14 +76,15 @@ globalThis.draw = (() => {
   const title = ({ frame: group, x, y }) =>
     `<text class="title" x="${round(x + 10)}" y="${round(y + 16)}">▾ ${escape(group.name)}</text>`;
 
-  const cache = { data: null, drawings: new Map() };
+  const last = { data: null, key: null, drawing: null };
 
   // state: {open: [group], step: null | number, selected: id, found: null | [node], direction}
   function scene(data, state) {
-    if (cache.data !== data) Object.assign(cache, { data, drawings: new Map() });
     const key = `${state.direction}:${[...state.open].sort((a, b) => a - b)}`;
-    if (!cache.drawings.has(key)) cache.drawings.set(key, layout(data, state.open, state.direction));
-    const drawing = cache.drawings.get(key);
+    if (last.data !== data || last.key !== key)
+      Object.assign(last, { data, key, drawing: layout(data, state.open, state.direction) });
+    const { drawing } = last;
+    const found = state.found && new Set(state.found.map((id) => drawing.of[id]));
     const known = progress(data, state.step);
     const down = state.direction === "down";
     const open = drawing.items.filter((item) => item.frame);
@@ -103,7 +104,7 @@ globalThis.draw = (() => {
           `${escape(label.text)}</text>`);
       }
     }
-    const boxes = drawing.items.filter((item) => item.box).map((item) => card(item, state, known));
+    const boxes = drawing.items.filter((item) => item.box).map((item) => card(item, state, known, drawing.of, found));
     return {
       text: [...open.map(frame), ...edges, ...open.map(title), ...boxes, ...labels].join("\n"),
       width: drawing.width, height: drawing.height, of: drawing.of,

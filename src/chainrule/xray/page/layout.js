@@ -3,37 +3,37 @@
 // so that graphs of any size stay cheap. Wires are cut at its border.
 globalThis.layout = (() => {
   const TITLE = 24, INSET = 14, NEAR = 8; // of an open group, and between its title and its boxes
+  const LANE = 12, BEND = 26; // beside the boxes, for wires from one source to many
+  const MANY = 4;
   const AXES = {
     down: { rankdir: "TB", ranksep: 34, across: "x", along: "y", span: "width", depth: "height" },
     right: { rankdir: "LR", ranksep: 44, across: "y", along: "x", span: "height", depth: "width" },
   };
   const isPort = (id) => /^(in|out) /.test(id);
 
+  const kept = { data: null, placed: new Map() }; // levels that were placed, under all that decides how
+  const KEPT = 2000;
+
   function layout(data, open, direction) {
+    if (kept.data !== data || kept.placed.size > KEPT) Object.assign(kept, { data, placed: new Map() });
     const { boxes, links, of } = visible(data, open);
     for (const box of boxes.values()) cards.fill(data, box);
-    return { ...place(null, levels(data, open, boxes, links), AXES[direction]), of };
+    return { ...place(null, levels(data, open, boxes, links), direction), of };
   }
 
   // Closed groups and the nodes outside them, each with the open groups around it, outer first.
   function visible(data, open) {
-    const shown = new Set(open);
-    const chain = (group) => {
-      const up = [];
-      for (let g = group; g !== null; g = data.groups[g].parent) up.unshift(g);
-      return up;
-    };
-    const boxes = new Map(); // id -> {id, node | group, members, path}
+    const shown = new Set(open), { around, ones, groups } = survey(data);
+    const boxes = new Map(); // id -> {id, node | group, about, path}
     const of = data.nodes.map((node) => {
-      const up = chain(node.group);
+      const up = around[node.id];
       const closed = up.findIndex((g) => !shown.has(g));
       const id = closed < 0 ? `n${node.id}` : `g${up[closed]}`;
-      const path = closed < 0 ? up : up.slice(0, closed);
       if (!boxes.has(id)) {
-        const what = closed < 0 ? { node } : { group: data.groups[up[closed]] };
-        boxes.set(id, { id, path, members: [], ...what });
+        const path = closed < 0 ? up : up.slice(0, closed), g = up[closed];
+        const what = closed < 0 ? { node, about: ones[node.id] } : { group: data.groups[g], about: groups[g] };
+        boxes.set(id, { id, path, ...what });
       }
-      boxes.get(id).members.push(node);
       return id;
     });
     const links = new Map(); // several uses between two boxes of which one is a group are one link
@@ -42,7 +42,7 @@ globalThis.layout = (() => {
       const [from, to] = [of[edge.source], of[edge.target]];
       if (from === to) return;
       const key = from[0] === "n" && to[0] === "n" ? `${index}` : `${from} ${to}`;
-      if (!links.has(key)) links.set(key, { from, to, edges: [] });
+      if (!links.has(key)) links.set(key, { from, to, index, edges: [] });
       links.get(key).edges.push(edge);
     });
     return { boxes, links: [...links.values()], of };
@@ -59,7 +59,7 @@ globalThis.layout = (() => {
       found.get(group.parent).children.set(`o${g}`, { id: `o${g}`, opened: g });
     }
     for (const box of boxes.values()) found.get(box.path.at(-1) ?? null).children.set(box.id, box);
-    links.forEach((link, index) => {
+    links.forEach((link) => {
       const up = [null, ...boxes.get(link.from).path], down = [null, ...boxes.get(link.to).path];
       let common = 0;
       while (common + 1 < Math.min(up.length, down.length) && up[common + 1] === down[common + 1])
@@ -68,7 +68,7 @@ globalThis.layout = (() => {
         const last = to === link.to;
         const label = last ? cards.contribution(link) : "";
         // Uses by one box keep separate wires, pieces with the same ends share one.
-        const name = [from, to, link.from, last && link.edges.length === 1 ? index : ""].join(" ");
+        const name = [from, to, link.from, last && link.edges.length === 1 ? link.index : ""].join(" ");
         const { wires } = found.get(g);
         if (!wires.has(name))
           wires.set(name, { from, to, label, source: link.from, first: from === link.from, last, edges: [] });
@@ -88,15 +88,32 @@ globalThis.layout = (() => {
   }
 
   // Place one level: its items (cards and frames), its paths, and where wires pass its border.
-  function place(g, levels, axes) {
-    const level = levels.get(g), { children, wires, group } = level;
+  function place(g, levels, direction) {
+    const level = levels.get(g), { children, wires } = level;
     const inner = new Map();
     for (const [id, box] of children)
-      if (box.opened !== undefined) inner.set(id, place(box.opened, levels, axes));
-    const graph = toDagre(level, inner, axes);
+      if (box.opened !== undefined) inner.set(id, place(box.opened, levels, direction));
+    const opened = [...children.keys()].map((id) => [id, inner.get(id)?.number]);
+    const key = JSON.stringify([direction, g, opened, [...wires.keys()]]);
+    if (!kept.placed.has(key)) {
+      const number = kept.placed.size;
+      kept.placed.set(key, { ...arranged(level, inner, AXES[direction]), number });
+    }
+    return kept.placed.get(key);
+  }
+
+  function arranged(level, inner, axes) {
+    const { children, group } = level;
+    const { wires, buses } = shortened(level);
+    const graph = toDagre({ children, wires }, inner, axes);
     order.arrange(graph, wires, inner, axes.across);
 
-    const { left, top, right, bottom } = extent(graph, level, axes);
+    const room = extent(graph, { children, wires }, axes);
+    const lanes = new Map([...new Set([...buses.values()].map(({ from }) => from))].map((from, k) =>
+      [from, room[axes.across === "x" ? "left" : "top"] - LANE * (k + 1)]));
+    const texts = [...buses.values()].map(({ label }) => (label ? cards.width(label, cards.SIZE.label) / 2 : 0));
+    room[axes.across === "x" ? "left" : "top"] -= LANE * lanes.size + Math.max(0, ...texts);
+    const { left, top, right, bottom } = room;
     const margin = group ? 2 * INSET : 0;
     const title = group ? cards.width(`▾ ${group.name}`, cards.SIZE.title, true) + margin : 0;
     const width = Math.max(right - left + margin, title);
@@ -114,7 +131,7 @@ globalThis.layout = (() => {
     const boxes = [...children.values()].filter(({ id }) => !inner.has(id));
     const items = [...frame, ...boxes.map((box) => ({ box, ...corner.get(box.id) }))];
     const border = axes.along === "y" ? height : width;
-    const paths = route({ graph, wires, inner, corner, ports, border, at, axes });
+    const paths = route({ graph, wires, buses, lanes, inner, corner, ports, border, at, axes });
 
     for (const [id, part] of inner) {
       const move = (point) => ({ ...point, x: point.x + corner.get(id).x, y: point.y + corner.get(id).y });
@@ -123,6 +140,28 @@ globalThis.layout = (() => {
         paths.push({ ...path, points: path.points.map(move), label: path.label && move(path.label) });
     }
     return { items, paths, ports, width, height };
+  }
+
+  // A wire whose ends are also joined through other boxes says nothing about their order. Where one
+  // source has many of these, to every step of a loop say, they run beside the boxes in one lane.
+  function shortened({ wires }) {
+    const after = new Map(), targets = new Map();
+    for (const [name, { from, to }] of wires) {
+      after.set(from, [...(after.get(from) ?? []), to]);
+      targets.set(from, [...(targets.get(from) ?? []), [name, to]]);
+    }
+    const buses = new Map();
+    for (const [from, list] of targets) {
+      if (list.length <= MANY) continue;
+      const behind = new Set(), todo = after.get(from).flatMap((id) => after.get(id) ?? []);
+      while (todo.length) {
+        const id = todo.pop();
+        if (!behind.has(id)) { behind.add(id); todo.push(...(after.get(id) ?? [])); }
+      }
+      const long = list.filter(([, to]) => behind.has(to));
+      if (long.length >= MANY) for (const [name] of long) buses.set(name, wires.get(name));
+    }
+    return { wires: new Map([...wires].filter(([name]) => !buses.has(name))), buses };
   }
 
   function toDagre({ children, wires }, inner, { rankdir, ranksep }) {
@@ -167,7 +206,7 @@ globalThis.layout = (() => {
 
   // The routes of the wires: from the middle of a box's side, or a port, to the facing side of
   // another box, along which arriving wires spread.
-  function route({ graph, wires, inner, corner, ports, border, at, axes }) {
+  function route({ graph, wires, buses, lanes, inner, corner, ports, border, at, axes }) {
     const { across, along, span, depth } = axes;
     const middle = (id) => at(graph.node(id))[along];
     // A wire runs straight along the whole depth of a rank, so that it cuts no neighbour's corner.
@@ -182,9 +221,10 @@ globalThis.layout = (() => {
       return [{ ...point, [along]: rank - half }, { ...point, [along]: rank + half }];
     };
     const arriving = new Map();
-    const paths = [...wires].map(([name, wire]) => {
+    const paths = [...wires, ...buses].map(([name, wire]) => {
       const { from, to, source, label, edges, first, last } = wire;
-      const edge = graph.edge({ v: from, w: to, name }), bends = order.bends(edge).slice(1, -1).map(at);
+      const edge = graph.edge({ v: from, w: to, name });
+      const bends = edge ? order.bends(edge).slice(1, -1).map(at) : [];
       const [start, end] = [{}, {}];
       if (ports[from]) Object.assign(start, { [across]: ports[from][across], [along]: 0 });
       else {
@@ -202,8 +242,9 @@ globalThis.layout = (() => {
           arriving.get(to).push({ end, near: (bends.at(-1) ?? at(graph.node(from)))[across] });
         }
       }
-      const text = label ? { text: label, ...at(edge) } : null;
-      return { start, bends, end, from, to, label: text, edges, first, last };
+      const place = label && edge ? { text: label, ...at(edge) } : null;
+      const lane = edge ? null : at({ x: 0, y: 0, [across]: lanes.get(from) })[across];
+      return { start, bends, end, from, to, lane, text: label, label: place, edges, first, last };
     });
     for (const [id, list] of arriving) {
       const box = corner.get(id);
@@ -212,7 +253,12 @@ globalThis.layout = (() => {
         end[across] = box[across] + (box[span] * (k + 1)) / (list.length + 1);
       });
     }
-    return paths.map(({ start, bends, end, from, to, ...rest }) => {
+    return paths.map(({ start, bends, end, from, to, lane, text, ...rest }) => {
+      if (lane !== null) {
+        const [a, b] = [start[along] + BEND, Math.max(start[along] + BEND, end[along] - BEND)];
+        const label = text && { text, [across]: lane, [along]: b };
+        return { ...rest, label, points: [start, { [across]: lane, [along]: a }, { [across]: lane, [along]: b }, end] };
+      }
       const after = straight({ ...start, [along]: middle(from) }).at(-1);
       const before = straight({ ...end, [along]: middle(to) })[0];
       after[along] = Math.max(after[along], start[along]); // a port has no depth of its own

@@ -27,7 +27,8 @@ globalThis.order = (() => {
     for (const id of graph.nodes()) if (uses.get(id) !== 1) tree(id);
     // The mirror image of dagre's own order crosses as many wires, but may fit the open groups better.
     const tries = [
-      () => dagre.layout(graph, { constraints }), () => dagre.layout(graph), () => mirror(graph, across),
+      ...(constraints.length ? [() => dagre.layout(graph, { constraints })] : []),
+      () => dagre.layout(graph), () => mirror(graph, across),
     ];
     let best = null;
     for (const arrangement of tries) {

@@ -9,36 +9,31 @@
   };
   const followed = new Set(); // groups that stepping opened, and closes again
   const view = { x: 0, y: 0, scale: 1 };
-  let scene = null;
+  let scene = null, room = null; // what is drawn, and the size of what it is drawn in
 
-  const groupsOf = (node) => {
-    const up = [];
-    for (let g = node.group; g !== null; g = data.groups[g].parent) up.unshift(g);
-    return up;
-  };
+  const groupsOf = (node) => survey(data).around[node.id];
   const node = (id) => data.nodes[id];
 
   // --- drawing ------------------------------------------------------------------------------------
 
   function render() {
     const focus = document.activeElement?.closest?.("[data-id]")?.dataset.id;
+    panel();
+    steps();
+    room = $("picture").getBoundingClientRect(); // before there is a new drawing to lay out
     scene = draw.scene(data, { ...state, open: [...state.open] });
     $("view").innerHTML = scene.text;
     if (focus) document.querySelector(`#view [data-id="${focus}"]`)?.focus({ preventScroll: true });
     place();
-    panel();
-    steps();
   }
 
   const place = () =>
     $("view").setAttribute("transform", `translate(${view.x},${view.y}) scale(${view.scale})`);
 
-  const size = () => $("picture").getBoundingClientRect();
-
   function fit() {
-    const { width, height } = size();
-    const room = Math.min((width - 40) / scene.width, (height - 40) / scene.height, 1.4);
-    view.scale = Math.max(room, Math.min(0.8, (width - 40) / scene.width)); // a tall graph: its top
+    const { width, height } = room;
+    const fits = Math.min((width - 40) / scene.width, (height - 40) / scene.height, 1.4);
+    view.scale = Math.max(1, fits); // text stays large enough to read; of a large graph, its beginning
     view.x = (width - scene.width * view.scale) / 2;
     view.y = Math.max(20, (height - scene.height * view.scale) / 2);
     if (scene.width * view.scale > width) view.x = 20;
@@ -56,7 +51,7 @@
   function center(id) {
     const box = scene.places.get(id);
     if (!box) return;
-    const { width, height } = size();
+    const { width, height } = room;
     if (view.scale < 0.7) view.scale = 1;
     const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
     view.x = width / 2 - x * view.scale;
@@ -134,7 +129,7 @@
 
   // --- search ----------------------------------------------------------------------------------------
 
-  let hit = -1;
+  let hit = -1, texts = null;
   function search() {
     const query = $("search").value.trim().toLowerCase();
     hit = -1;
@@ -142,7 +137,8 @@
     if (query) {
       const names = (n) => groupsOf(n).map((g) => data.groups[g].name);
       const text = (n) => [n.label, n.op, n.kind, n.line, n.scope, ...names(n)].join(" ").toLowerCase();
-      state.found = data.nodes.filter((n) => text(n).includes(query)).map((n) => n.id);
+      texts ??= data.nodes.map(text);
+      state.found = data.nodes.filter((n) => texts[n.id].includes(query)).map((n) => n.id);
     }
     $("found").textContent = state.found ? `${state.found.length} found` : "";
     render();
@@ -218,7 +214,7 @@
       return;
     }
     const n = node(Number(state.selected.slice(1)));
-    const uses = data.edges.filter((e) => e.source === n.id);
+    const { uses: { [n.id]: uses } } = survey(data);
     const parts = uses.filter((e) => e.part);
     const table = make("table", "uses");
     for (const e of parts.length > 1 ? parts : []) {
@@ -289,11 +285,15 @@
     else toggle(Number(id.slice(1)));
   }
 
-  const setAll = (open) => {
-    state.open = new Set(open ? data.groups.map((g) => g.id) : []);
+  const MOST = 300; // boxes that "open" draws
+  const setAll = (wanted) => {
+    const { open, closed } = wanted ? survey.within(data, [], MOST) : { open: [], closed: [] };
+    state.open = new Set(open);
     followed.clear();
     render();
     fit();
+    $("found").textContent = closed.length
+      ? `${open.length} of ${data.groups.length} groups are open: ${MOST} boxes are drawn at most. Click what to open, or search.` : "";
   };
   const theme = () => {
     const root = document.documentElement;
@@ -326,11 +326,11 @@
   picture.addEventListener("wheel", (event) => {
     if (self !== window.top && !event.ctrlKey) return; // in a notebook's frame, the wheel scrolls the notebook
     event.preventDefault();
-    const { left, top } = size();
+    const { left, top } = room;
     zoom(Math.exp(-event.deltaY * 0.0015), event.clientX - left, event.clientY - top);
   }, { passive: false });
 
-  const middle = (factor) => { const { width, height } = size(); zoom(factor, width / 2, height / 2); };
+  const middle = (factor) => { const { width, height } = room; zoom(factor, width / 2, height / 2); };
   const forward = () => go(state.step === null ? 0 : state.step + 1);
   const back = () => { if (state.step !== null) go(state.step === 0 ? null : state.step - 1); };
   const keys = {
@@ -375,5 +375,5 @@
   state.direction ??= draw.direction(data, [...state.open]);
   render();
   fit();
-  addEventListener("resize", fit);
+  addEventListener("resize", () => { room = $("picture").getBoundingClientRect(); fit(); });
 })();
