@@ -27,7 +27,7 @@ import numpy as np
 import optax
 from rich.console import Console
 from rich.table import Table
-from settings import Count, OnDigits, Positive, Repeated, Some, command
+from settings import Count, OnDigits, Positive, Repeated, Some, command, now
 
 from chainrule import data, descent, losses, runs
 from chainrule.models import mlp
@@ -149,6 +149,7 @@ def _lane(
     config: Config, run: runs.Run, table: Table, one: Problem, optimizer: str, eta: float
 ) -> np.ndarray:
     """Watch a descent from every seed; return the ratios, ``[seeds, readings]``."""
+    now(f"{one.name}, {optimizer}, eta {eta:g}: {config.steps:,} steps from {config.seeds} seeds")
     made = optax.sgd(eta) if optimizer == "plain" else optax.adam(eta)
     watch = functools.partial(descent.watch, one.loss, every=config.every)
     found = [watch(one.draw(seed), made, config.steps) for seed in config.every_seed]
@@ -172,6 +173,7 @@ def _lane(
 def _count_divergences(config: Config, run: runs.Run) -> None:
     seeds = range(config.seed, config.seed + config.wild_seeds)
     for degree in config.degrees:
+        now(f"T{degree}, eta {config.wild:g}: {config.steps:,} steps from {len(seeds)} seeds")
         loss = problem(config, degree)
         wild = jnp.array([config.wild])
         lanes = [descent.sweep(loss, init(config, seed), wild, config.steps) for seed in seeds]

@@ -25,7 +25,7 @@ import numpy as np
 import optax
 from rich.console import Console
 from rich.table import Table
-from settings import Count, OnDigits, Positive, Repeated, command
+from settings import Count, OnDigits, Positive, Repeated, command, now
 
 from chainrule import data, losses, plots, training, xray
 from chainrule.data.batches import Batches
@@ -162,6 +162,7 @@ def _train(
         params = _init(config, relu, g, config.seed, inputs.shape[1])
         start = training.create(params, optimizer, key=jax.random.key(config.seed))
         kept: list[dict[str, Any]] = []
+        now(f"trained, {gain}")
         try:
             training.fit(
                 start,

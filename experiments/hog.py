@@ -28,7 +28,7 @@ import numpy as np
 import optax
 from rich.console import Console
 from rich.table import Table
-from settings import Count, NotNegative, OnDigits, Repeated, command
+from settings import Count, NotNegative, OnDigits, Repeated, command, now
 
 from chainrule import descent, features, losses, runs
 from chainrule.models import mlp
@@ -138,6 +138,7 @@ def main(config: Config) -> pathlib.Path:
             inputs, describe = inputs / scale, lambda x, f=recipe, s=scale: f(x) / s
             test_inputs = describe(test_images)
 
+            now(f"{name}: {inputs.shape[1]} features of {len(labels)} digits")
             params = run.compile(train, inputs, labels, config.ridge, config.steps)(
                 inputs, labels, config.ridge
             )

@@ -109,6 +109,11 @@ def _broken(hint: Any, value: Any) -> Iterator[tuple[Any, Limit]]:
 C = TypeVar("C", bound=Settings)
 
 
+def now(what: str) -> None:
+    """Say what is done next, before anything that takes long: nobody looks at a silent terminal."""
+    print(f"{what} ...", flush=True)
+
+
 def command(main: Callable[[C], pathlib.Path], config: type[C], about: str | None) -> Any:
     """Run an experiment with the settings of the command line.
 
@@ -125,6 +130,7 @@ def command(main: Callable[[C], pathlib.Path], config: type[C], about: str | Non
     """
     try:
         settings = tyro.cli(config, description=about)
+        now((about or "running").split("\n")[0].rstrip("."))
         folder = main(settings)
         print(f"report: {printable(folder)}/report.html")
         return settings, folder

@@ -28,7 +28,7 @@ import numpy as np
 import optax
 from rich.console import Console
 from rich.table import Table
-from settings import Count, OnDigits, Positive, Repeated, command
+from settings import Count, OnDigits, Positive, Repeated, command, now
 
 from chainrule import data, features, losses, runs, training, verification
 from chainrule.data import augment
@@ -135,10 +135,12 @@ def main(config: Config) -> pathlib.Path:
         judged: dict[str, dict[str, list[Judged]]] = {"seen": {}, "unseen": {}}
         for name, task in tasks.items():
             for method, describe in (("pixels", flat), ("HOG", hog)):
+                now(f"{name}, {method}, nothing trained")
                 judged[name][method] = [judge(config, task, describe, describe, 0)]
         methods = trainings(config)
         for seed in config.every_seed:
             for (name, method), trained in methods.items():
+                now(f"seed {seed}, {name}, {method}")
                 clock = time.perf_counter()
                 params = fit(config, tasks[name], seed, trained)
                 embeds = [functools.partial(outputs, branch) for branch in branches(params)]

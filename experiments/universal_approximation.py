@@ -39,7 +39,7 @@ import numpy as np
 import optax
 from rich.console import Console
 from rich.table import Table
-from settings import Count, Positive, Repeated, command
+from settings import Count, Positive, Repeated, command, now
 
 from chainrule import descent, losses, runs, training
 from chainrule.models import mlp
@@ -192,6 +192,7 @@ def _domain(config: Config, run: runs.Run, dimension: int) -> list[plots.Errors]
         of_seeds = jax.vmap(functools.partial(fit, activation=activation), (0, None, None))
         program = jax.jit(jax.vmap(of_seeds, (None, 0, 0)))
         fits[name], by_size = {}, []
+        now(f"[0, 1]^{dimension}: {name} of {', '.join(map(str, config.units))} units")
         for units in config.units:
             # The units of a small network are the first ones of a large one.
             hidden = jax.tree.map(lambda leaf, units=units: leaf[..., :units], drawn)

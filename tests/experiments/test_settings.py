@@ -78,6 +78,12 @@ def test_a_script_ends_with_the_name_of_a_setting_that_cannot_be(run, capsys, se
     assert f"{setting[0][2:]} must be" in capsys.readouterr().err
 
 
+def test_a_script_says_at_once_what_it_is_about(run, capsys, tmp_path):
+    run("--root", str(tmp_path))
+    printed = capsys.readouterr().out
+    assert printed.startswith(xor.__doc__.split("\n")[0].rstrip(".") + " ...\n")
+
+
 def test_a_script_says_in_one_line_that_a_folder_cannot_be_written(run, capsys, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SystemExit) as stop:
