@@ -282,3 +282,9 @@ def test_a_zero_that_is_written_out_is_not_guarded():
     cures = xray.xray(lambda x: jnp.sum(x / 0.0), jnp.ones(2)).nonfinite().cures()
     assert not cures
     assert not cures.tried
+
+
+def test_without_gradients_a_cure_says_that_none_was_compared():
+    (cure, *_) = cured(lambda x: jnp.sum(jnp.log(x)), jnp.array([0.0, 1.0]), gradients=False)
+    assert cure.n == 0
+    assert str(cure).endswith("what was finite is the same, no gradient was compared")

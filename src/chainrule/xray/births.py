@@ -166,7 +166,9 @@ class Cure:
         values = "what was finite is the same"
         if not self.same:
             values = f"a finite result changes by {self.change:.2g}"
-        slope = f"gradient within {self.gradient_error:.1g} of {self.n} slopes in float64"
+        slope = "no gradient was compared"
+        if self.n:
+            slope = f"gradient within {self.gradient_error:.1g} of {self.n} slopes in float64"
         return f"{self.text}\n  tried: all finite, {values}, {slope}"
 
 
