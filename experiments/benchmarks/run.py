@@ -28,6 +28,7 @@ import jax
 import jax.numpy as jnp
 import networks
 import numpy as np
+import pages
 import published
 import recording
 import shallow

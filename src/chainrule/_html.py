@@ -69,7 +69,7 @@ def table(header: Sequence[Column | str], rows: Iterable[Sequence[Element | str]
     made = element("table")
     if any(column.name for column in columns):
         names = (
-            element("th", column.name, scope="col", **kind)
+            element("th", column.name, scope="col", **kind) if column.name else element("td")
             for column, kind in zip(columns, kinds, strict=True)
         )
         made.append(element("thead", element("tr", *names)))
@@ -82,7 +82,8 @@ def table(header: Sequence[Column | str], rows: Iterable[Sequence[Element | str]
         rest = (element("td", cell, **kind) for cell, kind in zip(row[1:], kinds[1:], strict=True))
         body.append(element("tr", first, *rest))
     made.append(body)
-    return element("div", made, class_="scroll")
+    # What scrolls is reached with the keyboard, too.
+    return element("div", made, class_="scroll", tabindex="0", role="group", aria_label="table")
 
 
 def prose(text: str) -> list[Element]:

@@ -81,3 +81,64 @@ def test_what_holds_no_numbers_says_so():
     report = xray.xray(lambda x, key: x * jax.random.normal(key), 2.0, jax.random.key(0))
     assert picture(report.record)["nodes"][1]["value"]["text"] == ["a key"]
     assert "a key" in report.to_svg()
+
+
+def looked_at(x):
+    x = np.asarray(x, np.float32)
+    found = cell(x, stats(x), True)
+    if "image" not in found:
+        return None, None
+    image = Image.open(io.BytesIO(base64.b64decode(found["image"].partition(",")[2])))
+    assert image.size == (found["columns"], found["rows"])
+    return np.asarray(image.convert("RGB")).astype(int), found
+
+
+def test_images_are_drawn_in_their_colours_beside_each_other():
+    x = np.zeros((2, 6, 8, 3))
+    x[0, 0, 0] = 1.0, -1.0, 0.0
+    pixels, found = looked_at(x)
+    assert pixels.shape == (6, 17, 3)
+    assert pixels[0, 0].tolist() == [255, 0, 127]  # from the least to the largest
+    assert pixels[5, 16].tolist() == [127, 127, 127]
+    assert pixels[0, 8].tolist() == [255, 255, 255]  # between them
+    assert found["shows"] == "2 samples, 6 × 8 each: in colour"
+    assert "top" not in found
+    x[1] = np.nan
+    assert looked_at(x)[0][5, 16].tolist() == [0, 0, 0]
+
+
+def test_maps_and_kernels_are_tiles_and_a_large_one_is_thinned_out():
+    maps = np.zeros((3, 10, 10, 20))
+    maps[0, 2, 1, 5] = 2.0  # the second row of tiles, the second of it
+    pixels, found = looked_at(maps)
+    assert found["shows"].startswith("the first 16 of 20 channels of sample 1 of 3, 10 × 10 each:")
+    assert found["top"] == "2"
+    assert np.argwhere(pixels[..., 1] < 255).tolist() == [[11 + 2, 11 + 1]]
+    kernels = np.zeros((5, 5, 6, 4))
+    kernels[1, 2, 0, 3] = -1.0
+    pixels, found = looked_at(kernels)
+    assert found["shows"].startswith("4 kernels of channel 1 of 6, 5 × 5 each:")
+    assert np.argwhere(pixels[..., 0] < 255).tolist() == [[6 + 1, 6 + 2]]
+    assert looked_at(np.zeros((3, 3, 3, 9)))[1]["shows"] == "9 kernels, 3 × 3 each: in colour"
+    thin = looked_at(np.ones((1, 224, 224, 1)))
+    assert thin[0].shape == (75, 75, 3)
+    assert "every pixel number 3" in thin[1]["shows"]
+
+
+@pytest.mark.parametrize(
+    "shape", [(4, 7, 300, 2), (2, 3, 4, 5), (100, 100), (0, 8, 8, 3), (9,) * 5]
+)
+def test_what_looks_like_no_image_is_none(shape):
+    assert looked_at(np.ones(shape))[1] is None
+
+
+def test_only_arguments_products_and_activations_are_looked_at():
+    def f(kernel, x):
+        y = jax.lax.conv_general_dilated(
+            x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        return (jax.nn.relu(y) * 2.0).sum()
+
+    report = xray.xray(f, np.ones((3, 3, 1, 4), np.float32), np.ones((2, 8, 8, 1), np.float32))
+    shown = {n["op"] for n in picture(report.record)["nodes"] if "image" in (n["value"] or {})}
+    assert shown == {"input", "conv_general_dilated", "relu"}

@@ -5,10 +5,12 @@ import re
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
 from chainrule import xray
+from chainrule.ops import pooling
 
 
 def layer(w, x):
@@ -30,8 +32,9 @@ def report():
 
 
 def shown(page, kind="n"):
+    of = f"^={kind}" if kind else ""
     return page.eval_on_selector_all(
-        f"#view [data-id^={kind}]", "list => list.map((g) => g.dataset.id)"
+        f"#view [data-id{of}]", "list => list.map((g) => g.dataset.id)"
     )
 
 
@@ -97,6 +100,153 @@ def test_steps_and_hits_open_their_groups_only_wherever_they_are_folded(visit, l
         page.keyboard.press("Enter")
         assert page.inner_text("#found") == f"{k} of 200"
         assert page.locator("#view .selected").count() == 1
+
+
+def test_the_empty_panel_lists_the_layers_with_a_bar_for_each_gradient(visit):
+    def deep(params, x):
+        for w in params.values():
+            x = jnp.tanh(x @ w)
+        return jnp.sum(x)
+
+    params = {f"layer{k}": 0.05 * jnp.eye(4) for k in range(5)}
+    report = xray.xray(deep, params, jnp.ones((2, 4)), argnums=0)
+    flow = report.flow()
+    page = visit(report.to_html())
+    rows = page.locator("#panel .layers li").all_inner_texts()
+    assert [row.split()[0] for row in rows] == [layer.name for layer in flow.layers]
+    numbers = [float(row.split()[-1].replace("−", "-")) for row in rows]
+    assert numbers == pytest.approx([layer.gradient_norm for layer in flow.layers], rel=1e-2)
+    assert [" ".join(row.split()[1:-1]) for row in rows] == [
+        ", ".join(layer.flags) for layer in flow.layers
+    ]
+    bars = page.eval_on_selector_all(
+        "#panel .layers .bar i", "list => list.map((bar) => bar.getBoundingClientRect().width)"
+    )
+    logs = np.log10(numbers)
+    share = (logs - logs.min()) / (logs.max() - logs.min())
+    assert np.allclose(bars / np.max(bars), 0.04 + 0.96 * share, atol=0.02)
+    page.click("#panel .layers li:nth-child(3) button")
+    assert page.inner_text("#panel h2") == flow.layers[2].node
+
+
+def test_births_stand_before_the_layers(visit):
+    def f(p, x):
+        with jax.named_scope("one"):
+            return jnp.sum(jnp.sqrt((x @ p["w"]) * 0.0))
+
+    page = visit(xray.xray(f, {"w": jnp.ones((3, 2))}, jnp.ones((4, 3))).to_html())
+    titles = page.locator("#panel h3").all_inner_texts()
+    assert titles[0] == "not finite"
+    assert titles[-1].startswith("layers")
+
+
+def test_the_panel_quotes_the_outermost_line_of_the_user_and_names_the_innermost(visit):
+    def loss(x):
+        return jnp.sum(
+            pooling.max_pool(x, 2)  # quoted
+        )
+
+    report = xray.xray(loss, jnp.ones((1, 4, 4, 1)), compiled=False)
+    page = visit(report.to_html())
+    inner = next(n for n in report.nodes if "pooling.py" in n.line)
+    page.evaluate(f"location.hash = 'at=n{inner.index}'")
+    page.wait_for_selector("#panel .quote")
+    assert page.inner_text("#panel .quote") == "pooling.max_pool(x, 2)  # quoted"
+    lines = page.locator("#panel .line").all_inner_texts()
+    assert lines[0].startswith("tests/xray/test_page.py:")
+    assert "ops/pooling.py:" in lines[1]
+
+
+def test_the_address_keeps_what_is_open_selected_and_searched_for(visit, report):
+    page = visit(report.to_html(open="none"))
+    page.click("#view [data-id=g1]")
+    page.fill("#search", "tanh & x")
+    page.fill("#search", "tanh")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    before = shown(page, ""), page.inner_text("#panel h2"), page.inner_text("#found")
+    assert "open=0,1" in page.url.replace("%2C", ",")
+    page.goto("about:blank")
+    page.go_back()
+    assert (shown(page, ""), page.inner_text("#panel h2")) == before[:2]
+    assert page.input_value("#search") == "tanh"
+    page.keyboard.press("Escape")
+    page.click("#close")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert "step=1" in page.url
+    page.reload()
+    assert page.inner_text("#count").startswith("1 of ")
+    for nonsense in ("open=99,-1,x&at=n999&step=1e9", "%&=&&"):
+        page.evaluate(f"location.hash = {nonsense!r}")
+        page.wait_for_timeout(50)
+        assert page.locator("#view .box").count() > 3
+
+
+def test_the_map_shows_the_part_in_view_and_moves_it(visit, long):
+    page = visit(long.to_html())
+    page.click("#close")
+    assert page.is_hidden("#map")  # all of it is in view
+    page.click("#open")
+    assert page.is_visible("#map")
+    assert page.locator("#marks rect").count() == len(shown(page, ""))
+    scale = float(re.search(r"scale\((.*)\)", page.get_attribute("#view", "transform"))[1])
+    assert scale >= 1, "its text is too small to read"
+    frame, window = (page.locator(f"#{name}").bounding_box() for name in ("map", "window"))
+    assert window["width"] < frame["width"] or window["height"] < frame["height"]
+    at = {"x": frame["width"] * 0.8, "y": frame["height"] * 0.8}
+    page.click("#map", position=at)
+    moved = page.locator("#window").bounding_box()
+    for side, size in (("x", "width"), ("y", "height")):
+        middle = moved[side] + moved[size] / 2
+        assert middle == pytest.approx(frame[side] + at[side], abs=3)
+
+
+@pytest.mark.parametrize("width", [1440, 1280, 390])
+def test_text_is_never_smaller_than_11_pixels_and_the_toolbar_is_one_row(visit, report, width):
+    page = visit(report.to_html(open="all"))
+    page.set_viewport_size({"width": width, "height": 844})
+    page.keyboard.press("f")
+    smallest = page.evaluate(
+        """() => {
+          const all = (selector) => [...document.querySelectorAll(selector)];
+          const moved = document.querySelector("#view").getAttribute("transform");
+          const scale = Number(/scale\\((.*)\\)/.exec(moved)[1]);
+          const size = (element) => parseFloat(getComputedStyle(element).fontSize);
+          const drawn = all("#view text").map((text) => size(text) * scale);
+          return Math.min(...drawn, ...all("body *").filter((e) => e.innerText).map(size));
+        }"""
+    )
+    assert smallest >= 11
+    assert page.locator("header").bounding_box()["height"] < 50
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    graph, panel = (page.locator(name).bounding_box() for name in ("main", "#panel"))
+    if width == 390:
+        assert graph["y"] < panel["y"]
+        assert graph["height"] > 0.5 * 844
+    for button in page.locator("header button:visible").all():
+        box = button.bounding_box()
+        assert 0 <= box["x"] <= box["x"] + box["width"] <= width
+
+
+def test_two_fingers_zoom(visit, report):
+    page = visit(report.to_html(open="all"))
+    before = page.get_attribute("#view", "transform")
+    page.evaluate(
+        """() => {
+          const picture = document.querySelector("#picture");
+          const send = (type, pointerId, clientX) => picture.dispatchEvent(
+            new PointerEvent(type, { pointerId, clientX, clientY: 300, bubbles: true }));
+          send("pointerdown", 1, 300); send("pointerdown", 2, 400);
+          send("pointermove", 2, 500);
+          send("pointerup", 1, 300); send("pointerup", 2, 500);
+        }"""
+    )
+    scales = [
+        float(re.search(r"scale\((.*)\)", text)[1])
+        for text in (before, page.get_attribute("#view", "transform"))
+    ]
+    assert scales[1] == pytest.approx(2 * scales[0], rel=0.01)
 
 
 def test_search_finds_what_is_hidden_in_a_group(visit, report):
@@ -275,6 +425,7 @@ def test_names_cannot_break_out_of_the_page(visit):
 def test_a_notebook_shows_the_page_in_a_frame(visit, report):
     page = visit(f"<!doctype html><title>cell</title>{report._repr_html_()}")
     frame = page.frame_locator("iframe")
+    assert page.get_attribute("iframe", "title") == "the x-ray of network"
     assert frame.locator("#view [data-id]").count() > 5
     before = frame.locator("#view").get_attribute("transform")
     page.mouse.move(200, 300)

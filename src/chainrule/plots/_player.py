@@ -7,6 +7,8 @@ from typing import Any
 from matplotlib.animation import FuncAnimation
 from matplotlib.figure import Figure
 
+from chainrule import _html
+
 # matplotlib's player takes the icons of its buttons from a font on the network; these are text.
 _ICONS = {
     "minus": "\\2212",
@@ -21,7 +23,20 @@ _ICONS = {
 }
 
 
-def played(figure: Figure, draw: Callable[[int], list[Any]], frames: int, title: str) -> str:
+# Below the style of all pages: the player is as wide as the window, its buttons are easy to hit.
+_STYLE = """
+.animation { display: block; max-width: 64rem; }
+.animation img { width: 100%; background: #fff; border: 1px solid var(--rule); border-radius: 6px; }
+input[type=range].anim-slider { width: 100%; margin: 0.6rem 0 0; }
+.anim-buttons { display: flex; flex-wrap: wrap; gap: 4px; justify-content: center; }
+.anim-buttons button { width: auto; min-width: 36px; min-height: 32px; font: inherit;
+  color: var(--ink); background: var(--raised); border: 1px solid var(--rule); border-radius: 5px; }
+"""
+
+
+def played(
+    figure: Figure, draw: Callable[[int], list[Any]], frames: int, title: str, about: str = ""
+) -> str:
     """Return a page with the buttons of a player, which needs no network.
 
     Args:
@@ -29,9 +44,17 @@ def played(figure: Figure, draw: Callable[[int], list[Any]], frames: int, title:
       draw: draws the frame of a number.
       frames: how many there are.
       title: of the page.
+      about: what the frames show.
     """
     player = FuncAnimation(figure, draw, frames=frames, interval=600, blit=False)
-    return _page(escape(title), _without_network(player.to_jshtml(fps=2, default_mode="once")))
+    player_of = _named(_without_network(player.to_jshtml(fps=2, default_mode="once")), title)
+    return _page(escape(title), escape(about), player_of)
+
+
+def _named(player: str, title: str) -> str:
+    """Name what matplotlib leaves without a name: the image and the slider."""
+    image = player.replace('<img id="', f'<img alt="{escape(title)}, the frame" id="', 1)
+    return image.replace('type="range"', 'type="range" aria-label="frame"', 1)
 
 
 def _without_network(player: str) -> str:
@@ -45,10 +68,12 @@ def _without_network(player: str) -> str:
     return f"{player[:link]}<style>\n{icons}</style>{player[end:]}"
 
 
-def _page(title: str, body: str) -> str:
+def _page(title: str, about: str, body: str) -> str:
+    style = _html.resource("_html.css")
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>\n'
-        "<style>body{font-family:sans-serif;margin:1.5rem auto;max-width:64rem}"
-        ".animation img{max-width:100%}</style></head>\n"
-        f"<body><h1>{title}</h1>\n{body}</body></html>\n"
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<style>{style}</style></head>\n"
+        f'<body><main><h1>{title}</h1>\n<p class="soft">{about}</p>\n'
+        f"{body}<style>{_STYLE}</style></main></body></html>\n"
     )

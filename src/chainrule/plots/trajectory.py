@@ -112,7 +112,12 @@ def animation(series: Sequence[Trajectory], points: np.ndarray, landscape: np.nd
         return []
 
     count = max(len(one.w) for one in series)
-    return played(figure, draw, count, "Descent on the two-well landscape")
+    about = (
+        "Each panel is one learning rate: the loss in grey, and on it the steps so far. In amber "
+        "the quadratic model at the present step; its lowest point, the open circle, is where the "
+        "next step goes, and the loss that it promises there."
+    )
+    return played(figure, draw, count, "Descent on the two-well landscape", about)
 
 
 def _dot(label: str, **style: Any) -> Line2D:

@@ -97,15 +97,17 @@ def _frames(traceback: Any) -> tuple[_Frame, ...]:
     return tuple(reversed(found))
 
 
-def lines(eqn: Any) -> tuple[str, str]:
-    """Return the innermost line of the user's code and the innermost one outside JAX.
+def lines(eqn: Any) -> tuple[str, str, str]:
+    """Return the innermost line of the user's code, that outside JAX, and the user's outermost.
 
-    Each is ``file:line (function)``, "" when none is known. They differ when the equation stands
-    in another installed library.
+    Each is ``file:line (function)``, "" when none is known. The first two differ when the equation
+    stands in another installed library; the last stands outside this package, too.
     """
     frames = _frames(eqn.source_info.traceback)
     own = [frame for frame in frames if not in_library(frame.file)]
-    return str(own[-1]) if own else "", str(frames[-1]) if frames else ""
+    outer = [frame for frame in own if not frame.file.startswith(_OURS)]
+    inner, innermost = (str(part[-1]) if part else "" for part in (own, frames))
+    return inner, innermost, str(outer[0]) if outer else ""
 
 
 class Call(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
+from chainrule.xray import images
 from chainrule.xray.stats import Stats
 from chainrule.xray.words import counts, number
 
@@ -28,9 +29,12 @@ class Cell(TypedDict):
       facts: name and value of what the panel says of it.
       bad: whether a NaN or an Inf is in it.
       full: whether ``text`` is every element; else missing.
-      image: of a matrix that is not too large, a heat-map as a data URL.
-      rows: of the heat-map.
-      columns: of the heat-map.
+      image: of a matrix that is not too large, a heat-map as a data URL; an image, or maps and
+        kernels beside each other, of an array that looks like these, where it was asked for.
+      rows: of the image, in pixels.
+      columns: of the image.
+      shows: what is drawn, in words.
+      top: the largest absolute number of a heat-map, which has the fullest colour.
     """
 
     text: list[str]
@@ -41,14 +45,17 @@ class Cell(TypedDict):
     image: NotRequired[str]
     rows: NotRequired[int]
     columns: NotRequired[int]
+    shows: NotRequired[str]
+    top: NotRequired[str]
 
 
-def cell(x: Any, of: Stats | None) -> Cell | None:
+def cell(x: Any, of: Stats | None, look: bool = False) -> Cell | None:
     """Return what to draw of an array.
 
     Args:
       x: the array, its statistics, or None for nothing.
       of: its statistics; None of what holds no numbers.
+      look: whether to draw images, activation maps and kernels, which take more room.
 
     Returns:
       The cell; None for None.
@@ -70,17 +77,15 @@ def cell(x: Any, of: Stats | None) -> Cell | None:
         return {"text": [text], "short": text, "facts": [fact], "bad": bad}
     drawn: Cell = {"text": _statistics(of), "short": _short(of), "facts": _facts(of), "bad": bad}
     matrix = None if array is None else _matrix(array)
-    if matrix is None:
-        return drawn
-    if size <= _FULL:
+    if matrix is not None and size <= _FULL:
         rows = _rows(matrix)
         drawn |= {"text": rows, "full": True}
         if len(rows) == 1:
             drawn["short"] = rows[0]
-    elif _MAP[0] <= matrix.shape[1] and max(matrix.shape) <= _MAP[1]:
-        drawn["text"] = _range(of) + counts(of)
-        drawn["image"] = _image(matrix)
-        drawn["rows"], drawn["columns"] = matrix.shape
+    elif matrix is not None and _MAP[0] <= matrix.shape[1] and max(matrix.shape) <= _MAP[1]:
+        drawn |= {"text": _range(of) + counts(of)} | _image(matrix)
+    elif look and array is not None and (found := images.tiles(array)) is not None:
+        drawn |= {"text": _range(of) + counts(of)} | _image(found.pixels) | {"shows": found.shows}
     return drawn
 
 
@@ -132,18 +137,31 @@ def _percent(share: float) -> str:
     return f"{number(100 * share, 3)} %"
 
 
-def _image(matrix: np.ndarray) -> str:
-    """A picture of one pixel a number: red above 0, blue below, white at 0, black where bad."""
+def _image(matrix: np.ndarray) -> Cell:
+    """A picture of one pixel a number: red above 0, blue below, white at 0, black where bad.
+
+    Where there is an axis for three colours, it has these.
+    """
     from PIL import Image
 
+    drawn: Any = {"rows": matrix.shape[0], "columns": matrix.shape[1]}
+    file = io.BytesIO()
+    if matrix.ndim == 3:
+        Image.fromarray(matrix.astype(np.uint8)).save(file, "png", optimize=True)
+        drawn["image"] = _url(file)
+        return drawn
     x = matrix.astype(np.float64)
     good = np.isfinite(x)
     top = np.abs(x[good]).max(initial=0.0) or 1.0
     share = np.where(good, np.abs(x) / top, 0.0)[..., None]
     ends = np.where((x > 0)[..., None], _RED, _BLUE)
     pixels = np.where(good[..., None], (1 - share) * 255 + share * ends, 0)
-    file = io.BytesIO()
     Image.fromarray(pixels.round().astype(np.uint8)).save(file, "png", optimize=True)
+    drawn |= {"image": _url(file), "shows": "red above 0, blue below", "top": number(top, 3)}
+    return drawn
+
+
+def _url(file: io.BytesIO) -> str:
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 

@@ -47,6 +47,7 @@ class Vertex:
       avals: shape and dtype of each output.
       line: ``file:line (function)`` in the user's code; "" for arguments and constants.
       within: the innermost line, which differs from ``line`` inside an installed library.
+      outer: the user's outermost line, from which all of this was called.
       scope: the `jax.named_scope` around it, separated by slashes.
       calls: the jitted or rematerialized functions around it, outermost first.
       path: scopes and functions around it, outermost first, each with its kind ("scope",
@@ -65,6 +66,7 @@ class Vertex:
     avals: tuple[Any, ...]
     line: str = ""
     within: str = ""
+    outer: str = ""
     scope: str = ""
     calls: tuple[str, ...] = ()
     path: tuple[tuple[str, str], ...] = dataclasses.field(default=(), repr=False)
@@ -118,6 +120,7 @@ class _Place(NamedTuple):
     scope: str = ""
     line: str = ""  # of the call, or of the operator whose body this is: for what has none
     within: str = ""
+    outer: str = ""
     library: bool = False  # whether this is the body of a library's function
     path: tuple[tuple[str, str], ...] = ()
 
@@ -180,7 +183,7 @@ class _Builder:
             body = _jax.group(eqn)
             steps = _jax.unrolled(eqn) if self.unroll else None
             if steps is not None:
-                into = place._replace(scope=here.scope, line=here.line, path=path)
+                into = place._replace(scope=here.scope, line=here.line, outer=here.outer, path=path)
                 outputs = self.walk(steps, inputs, into)
             elif body is None:
                 node = Vertex(
@@ -191,6 +194,7 @@ class _Builder:
                     avals=tuple(v.aval for v in eqn.outvars),
                     line=here.line,
                     within=here.within,
+                    outer=here.outer,
                     scope=here.scope,
                     calls=place.calls,
                     path=path,
@@ -210,15 +214,16 @@ def _at(eqn: Any, place: _Place) -> _Place:
     own = _lines.scope(eqn)
     scope = "/".join(part for part in (place.scope, own) if part)
     path = place.path + tuple((part, "scope") for part in own.split("/") if part)
-    line, within = _lines.lines(eqn)
+    line, within, outer = _lines.lines(eqn)
     within = within or place.within or place.line
-    return _Place(place.calls, scope, line or place.line or within, within, path=path)
+    outer = place.outer or outer
+    return _Place(place.calls, scope, line or place.line or within, within, outer, path=path)
 
 
 def _into(body: _jax.ClosedJaxpr, here: _Place, place: _Place, path: Any) -> _Place:
     calls = (*place.calls, _jax.function_name(body))
     library = place.library or _jax.is_library(body)
-    return _Place(calls, here.scope, here.line, here.within, library, path)
+    return here._replace(calls=calls, library=library, path=path)
 
 
 def _functions(eqn: Any, place: _Place) -> tuple[_lines.Call, ...]:

@@ -1,25 +1,30 @@
 """What the pictures show of a record, as plain data that JSON can hold."""
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Any, Literal, TypedDict
 
+from chainrule._files import printable
 from chainrule.xray.births import Birth, Cures, Datum, Nonfinite
 from chainrule.xray.cells import Cell, cell
 from chainrule.xray.deaths import Deaths
 from chainrule.xray.equations import Equation, equation
+from chainrule.xray.flow import Flow, LayerFlow
 from chainrule.xray.graph import Slot
 from chainrule.xray.groups import Child, Group, tree
 from chainrule.xray.inside import can_enter
 from chainrule.xray.nonfinite import find
 from chainrule.xray.record import Edge, Entry, Record
 from chainrule.xray.slices import written
+from chainrule.xray.source import quoted
 from chainrule.xray.stats import is_number
-from chainrule.xray.words import nearby, shape
+from chainrule.xray.words import nearby, number, shape
 
 __all__ = [
     "Box",
     "Frame",
+    "Layer",
     "Mark",
     "Output",
     "Paragraph",
@@ -30,6 +35,7 @@ __all__ = [
     "shareable_deaths",
     "with_cures",
     "with_deaths",
+    "with_layers",
 ]
 __dir__ = __all__.copy
 
@@ -72,6 +78,8 @@ class Box(TypedDict):
       opens: whether it has an inside.
       line: of the user's code.
       within: the line inside an installed library.
+      outer: the user's outermost line where that is another one, from which this was called.
+      quote: the text of the user's outermost line, "" where its file is not here.
       forward: its equation.
       backward: the equations of the gradients with respect to its inputs.
       group: the number of the group that it stands in, None outside all of them.
@@ -95,6 +103,8 @@ class Box(TypedDict):
     opens: bool
     line: str
     within: str
+    outer: str
+    quote: str
     forward: str
     backward: list[str]
     group: int | None
@@ -159,6 +169,24 @@ class Paragraph(TypedDict):
     node: int | None
 
 
+class Layer(TypedDict):
+    """A layer, a scope where there are no layers: a row of what the page lists at first.
+
+    Attributes:
+      name: of the layer.
+      node: the number of the node of its output.
+      gradient: the norm of the gradient with respect to that, "" where none flows.
+      share: how long its bar is, of 1: the logarithm of the norm, between the least and the most.
+      flags: "vanishing", "dead 60 %" and the like.
+    """
+
+    name: str
+    node: int
+    gradient: str
+    share: float
+    flags: list[str]
+
+
 class Picture(TypedDict):
     """What is drawn.
 
@@ -172,6 +200,7 @@ class Picture(TypedDict):
       nonfinite: what is said of NaN and Inf, in the order of the text; empty without one.
       cures: what was tried against them, the best first; empty before.
       deaths: what is said of gradients that die; empty where no argument lacks one.
+      layers: what the gradient is in every layer; empty before.
     """
 
     title: str
@@ -183,6 +212,7 @@ class Picture(TypedDict):
     nonfinite: list[Paragraph]
     cures: list[Paragraph]
     deaths: list[Paragraph]
+    layers: list[Layer]
 
 
 def picture(record: Record, found: Nonfinite | None = None) -> Picture:
@@ -227,7 +257,35 @@ def picture(record: Record, found: Nonfinite | None = None) -> Picture:
         "nonfinite": _paragraphs(record, found) if found else [],
         "cures": [],
         "deaths": [],
+        "layers": [],
     }
+
+
+def with_layers(data: Picture, record: Record, flow: Flow) -> Picture:
+    """Return a picture beside which its layers stand, with what comes back to each."""
+    rows = flow.layers or flow.scopes
+    norms = [r.gradient_norm for r in rows if r.gradient_norm and math.isfinite(r.gradient_norm)]
+    low, high = (math.log10(f(norms, default=1.0)) for f in (min, max))
+    low = min(low, high - 1)  # norms that are nearly equal have bars that are
+
+    def row(of: LayerFlow) -> Layer:
+        norm = of.gradient_norm
+        share = (math.log10(norm) - low) / (high - low) if norm in norms else 0.0
+        parts = {"dead": of.dead, "saturated": of.saturated}
+        bad = (
+            "not finite" in of.flags
+        )  # of such a gradient, the norm of the finite part says nothing
+        flags = [f for f in of.flags if not (bad and f == "zero")]
+        flags = [f"{f} {100 * n:.0f} %" if (n := parts.get(f)) else f for f in flags]
+        return {
+            "name": of.name,
+            "node": record.node(of.node).index,
+            "gradient": "" if norm is None or (bad and not norm) else number(norm, 3),
+            "share": round(0.04 + 0.96 * share, 3) if norm in norms else 0.0,
+            "flags": flags,
+        }
+
+    return {**data, "layers": [row(one) for one in rows]}
 
 
 def with_cures(data: Picture, record: Record, cures: Cures) -> Picture:
@@ -307,6 +365,8 @@ def _box(record: Record, node: Entry, group: int | None, scope: str, births: lis
         "opens": record.keep == "values" and can_enter(node),
         "line": nearby(node.line),
         "within": nearby(node.within) if node.within != node.line else "",
+        "outer": nearby(node.outer) if node.outer != node.line else "",
+        "quote": printable(quoted(node.outer or node.line)),
         "forward": texts.forward,
         "backward": list(texts.backward),
         "group": group,
@@ -330,7 +390,8 @@ def _wire(record: Record, edge: Edge) -> Wire:
 def _cell(node: Entry, x: Any, output: int) -> Cell | None:
     if x is None:
         return None
-    return cell(x, node.measure(x, output) if is_number(node.avals[output]) else None)
+    look = node.kind != "operator" or node.known.product or node.known.activation
+    return cell(x, node.measure(x, output) if is_number(node.avals[output]) else None, look)
 
 
 def _sum(record: Record, node: Entry, outputs: list[Output]) -> str:

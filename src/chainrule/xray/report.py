@@ -19,7 +19,7 @@ from chainrule.xray.deaths import Deaths
 from chainrule.xray.dot import dot
 from chainrule.xray.flow import Flow
 from chainrule.xray.graph import Slot
-from chainrule.xray.picture import Picture, picture, with_cures, with_deaths
+from chainrule.xray.picture import Picture, picture, with_cures, with_deaths, with_layers
 from chainrule.xray.record import Edge, Entry, Record
 from chainrule.xray.shared import AllShared
 from chainrule.xray.words import rendered
@@ -232,6 +232,7 @@ class Report:
           The text of one file, which needs no network.
         """
         data, cures = self._picture, self.nonfinite().known_cures
+        data = with_layers(data, self.record, self.flow())
         if cures is not None:
             data = with_cures(data, self.record, cures)
         if "_deaths" in self.__dict__:
@@ -294,7 +295,9 @@ class Report:
 
     def _repr_html_(self) -> str:
         page = escape(self.to_html())
-        return f'<iframe srcdoc="{page}" style="width: 100%; height: 480px; border: 0"></iframe>'
+        title = escape(f"the x-ray of {self.function}")
+        style = "width: 100%; height: 480px; border: 0"
+        return f'<iframe title="{title}" srcdoc="{page}" style="{style}"></iframe>'
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
         yield from table.tables(self.record, options.max_width)

@@ -120,6 +120,7 @@ def _node(
         "avals": [[kind, list(a.shape)] for kind, a in zip(kinds, node.avals, strict=True)],
         "line": nearby(node.line),
         "within": nearby(node.within),
+        "outer": nearby(node.outer),
         "calls": list(node.calls),
         # What tells two calls apart names folders of this machine: a number will do.
         "path": [
@@ -251,6 +252,7 @@ def _vertex(row: Any, index: int, rows: Sequence[Any]) -> Vertex:
         avals=avals,
         line=_text(row["line"]),
         within=_text(row["within"]),
+        outer=_text(row.get("outer", "")),
         scope=_text(row["scope"]),
         calls=tuple(map(_text, row["calls"])),
         path=tuple((_text(name), _text(place)) for name, place in row["path"]),

@@ -5,7 +5,7 @@ import functools
 import linecache
 from typing import Any
 
-__all__ = ["literals", "operands"]
+__all__ = ["literals", "operands", "quoted"]
 __dir__ = __all__.copy
 
 _SIGNS = {"div": ast.Div, "pow": ast.Pow, "integer_pow": ast.Pow, "mul": ast.Mult, "sub": ast.Sub}
@@ -16,6 +16,16 @@ _NAMES = {
     "lu": ("solve", "inv", "det", "slogdet"),
 }  # fmt: skip
 _MADE = {"norm": "jnp.sum(jnp.square({}))", "std": "jnp.var({})"}  # what they take the root of
+
+
+def quoted(line: str) -> str:
+    """Return the text of a line, "" where its file is not here.
+
+    Args:
+      line: ``file.py:line (function)``.
+    """
+    file, _, number = line.partition(" (")[0].rpartition(":")
+    return linecache.getline(file, int(number)).strip() if number.isdigit() else ""
 
 
 def literals(line: str) -> list[str]:

@@ -34,7 +34,18 @@ globalThis.draw = (() => {
     return d;
   }
 
-  function card({ box, x, y, width, height }, state, known, of, found) {
+  // What a screen reader says of a box.
+  function spoken({ node, group, about }, data, known) {
+    const main = node ?? data.nodes[about.out];
+    const [value, gradient] = [main?.value?.short, main && known.node(main.id) ? main.gradient?.short : ""];
+    return [
+      node ? `${node.label}, ${node.kind}` : `${group.name}, group of ${about.operators} operators`,
+      value ? `value ${value}` : "", gradient ? `gradient ${gradient}` : "",
+      ...about.births, about.dies ? "gradient dies" : "",
+    ].filter(Boolean).join(", ");
+  }
+
+  function card({ box, x, y, width, height }, data, state, known, of, found) {
     const kind = box.node ? box.node.kind : "closed";
     const classes = ["box", kind];
     if (box.about.result) classes.push("result");
@@ -42,10 +53,11 @@ globalThis.draw = (() => {
     else if (box.about.dies) classes.push("died");
     if (state.selected === box.id) classes.push("selected");
     if (known.current !== null && of[known.current] === box.id) classes.push("current");
-    if (found && !found.has(box.id)) classes.push("dim");
+    if (found) classes.push(found.has(box.id) ? "found" : "dim");
     const label = box.node ? box.node.label : box.group.name;
     const parts = [`<g class="${classes.join(" ")}" data-id="${box.id}" ` +
-      `transform="translate(${round(x)},${round(y)})" tabindex="0" role="button">` +
+      `transform="translate(${round(x)},${round(y)})" tabindex="0" role="button" ` +
+      `aria-label="${escape(spoken(box, data, known))}"${box.node ? "" : ' aria-expanded="false"'}>` +
       `<title>${escape(label)}</title>`];
     if (!box.node)
       parts.push(`<rect class="behind" x="3" y="3" width="${round(width)}" height="${round(height)}" rx="5"/>`);
@@ -69,7 +81,8 @@ globalThis.draw = (() => {
 
   function frame({ frame: group, x, y, width, height }) {
     return `<g class="frame" data-id="o${group.id}" transform="translate(${round(x)},${round(y)})" ` +
-      `tabindex="0" role="button"><title>${escape(group.name)}</title>` +
+      `tabindex="0" role="button" aria-expanded="true" aria-label="${escape(group.name)}, open group">` +
+      `<title>${escape(group.name)}</title>` +
       `<rect width="${round(width)}" height="${round(height)}" rx="7"/></g>`;
   }
 
@@ -104,7 +117,7 @@ globalThis.draw = (() => {
           `${escape(label.text)}</text>`);
       }
     }
-    const boxes = drawing.items.filter((item) => item.box).map((item) => card(item, state, known, drawing.of, found));
+    const boxes = drawing.items.filter((item) => item.box).map((item) => card(item, data, state, known, drawing.of, found));
     return {
       text: [...open.map(frame), ...edges, ...open.map(title), ...boxes, ...labels].join("\n"),
       width: drawing.width, height: drawing.height, of: drawing.of,

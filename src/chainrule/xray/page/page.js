@@ -23,12 +23,71 @@
     room = $("picture").getBoundingClientRect(); // before there is a new drawing to lay out
     scene = draw.scene(data, { ...state, open: [...state.open] });
     $("view").innerHTML = scene.text;
+    minimap();
     if (focus) document.querySelector(`#view [data-id="${focus}"]`)?.focus({ preventScroll: true });
     place();
   }
 
-  const place = () =>
+  function place() {
     $("view").setAttribute("transform", `translate(${view.x},${view.y}) scale(${view.scale})`);
+    const { x, y, scale } = view, { width, height } = room, seen = $("window");
+    const box = { x: -x / scale, y: -y / scale, width: width / scale, height: height / scale };
+    for (const [name, at] of Object.entries(box)) seen.setAttribute(name, at * map.scale);
+    const all = box.x <= 0 && box.y <= 0 && box.x + box.width >= scene.width && box.y + box.height >= scene.height;
+    $("map").toggleAttribute("hidden", all);
+    remember();
+  }
+
+  // --- the whole graph in small ---------------------------------------------------------------------
+
+  const map = { scale: 1 };
+  function minimap() {
+    const most = { width: Math.min(180, room.width / 3), height: Math.min(220, room.height / 4) };
+    map.scale = Math.min(most.width / scene.width, most.height / scene.height);
+    const [width, height] = [scene.width * map.scale, scene.height * map.scale].map((x) => Math.max(14, Math.ceil(x)));
+    for (const [name, x] of Object.entries({ width, height, viewBox: `0 0 ${width} ${height}` })) $("map").setAttribute(name, x);
+    $("marks").innerHTML = [...scene.places].map(([id, item]) => {
+      const kinds = item.frame ? "frame" : $("view").querySelector(`[data-id="${id}"]`).getAttribute("class");
+      const [x, y, w, h] = [item.x, item.y, item.width, item.height].map((n) => (n * map.scale).toFixed(1));
+      return `<rect class="${kinds}" x="${x}" y="${y}" width="${w}" height="${h}"/>`;
+    }).join("");
+  }
+
+  function jump(event) { // the part in view comes to where the pointer is on the map
+    const { left, top } = $("map").getBoundingClientRect();
+    view.x = room.width / 2 - ((event.clientX - left - 1) / map.scale) * view.scale; // within its border
+    view.y = room.height / 2 - ((event.clientY - top - 1) / map.scale) * view.scale;
+    place();
+  }
+
+  // --- the address: what is open, selected and searched for -----------------------------------------
+
+  let remembered = null;
+  function remember() {
+    const usual = [...state.open].sort().join() === [...start.open].sort().join();
+    const parts = {
+      open: usual ? null : [...state.open].sort((a, b) => a - b).join(), at: state.selected, step: state.step,
+      find: state.found ? $("search").value : null,
+    };
+    const rows = Object.entries(parts).filter(([, part]) => part !== null && part !== undefined);
+    const text = rows.map(([name, part]) => `${name}=${encodeURIComponent(part)}`).join("&");
+    if (text === remembered || location.protocol === "about:") return; // a notebook's frame has no address
+    remembered = text;
+    history.replaceState(null, "", text ? `#${text}` : location.pathname + location.search);
+  }
+
+  function recall() {
+    const asked = new URLSearchParams(location.hash.slice(1));
+    const number = (text, below) => (/^\d+$/.test(text) && Number(text) < below ? Number(text) : null);
+    const numbers = (text) => text.split(",").map((part) => number(part, data.groups.length)).filter((g) => g !== null);
+    state.open = new Set(asked.has("open") ? numbers(asked.get("open")) : start.open);
+    state.step = number(asked.get("step") ?? "", data.steps.length + 1);
+    const at = number((asked.get("at") ?? "").slice(1), data.nodes.length);
+    state.selected = at === null ? null : `n${at}`;
+    for (const g of at === null ? [] : groupsOf(node(at))) state.open.add(g);
+    $("search").value = asked.get("find") ?? "";
+    match();
+  }
 
   function fit() {
     const { width, height } = room;
@@ -107,7 +166,7 @@
   function steps() {
     const last = data.steps.length;
     const box = $("equation");
-    $("count").textContent = state.step === null ? `backward: ${last} steps` : `${state.step} of ${last}`;
+    $("count").textContent = state.step === null ? `${last} steps` : `${state.step} of ${last}`;
     box.hidden = state.step === null;
     if (state.step === null) return;
     if (state.step === 0) {
@@ -131,6 +190,11 @@
 
   let hit = -1, texts = null;
   function search() {
+    match();
+    render();
+  }
+
+  function match() {
     const query = $("search").value.trim().toLowerCase();
     hit = -1;
     state.found = null;
@@ -141,7 +205,6 @@
       state.found = data.nodes.filter((n) => texts[n.id].includes(query)).map((n) => n.id);
     }
     $("found").textContent = state.found ? `${state.found.length} found` : "";
-    render();
   }
 
   function next(by) {
@@ -166,8 +229,8 @@
   const line = (kind, text) => make("div", kind, text);
   const fill = (parent, children) => parent.replaceChildren(...children.filter(Boolean));
 
-  function link(id) {
-    const button = make("button", "link", node(id).label);
+  function link(id, name) {
+    const button = make("button", "link", name ?? node(id).label);
     button.onclick = () => select(id);
     return button;
   }
@@ -186,11 +249,16 @@
     if (cell.image) {
       const image = make("img", "map");
       image.src = cell.image;
-      image.alt = `${name}, ${cell.rows} × ${cell.columns}: red above 0, blue below`;
+      image.alt = `${name}, ${cell.rows} × ${cell.columns}: ${cell.shows}`;
       const pixel = Math.max(2, Math.floor(260 / Math.max(cell.rows, cell.columns)));
       image.style.width = `${pixel * cell.columns}px`;
       image.style.height = `${pixel * cell.rows}px`;
-      box.append(image);
+      box.append(image, make("p", "about", cell.shows));
+      if (cell.top) {
+        const scale = make("div", "scale");
+        scale.append(make("span", "", `−${cell.top}`), make("i"), make("span", "", cell.top));
+        box.append(scale);
+      }
     } else if (cell.full) box.append(make("pre", "", cell.text.join("\n")));
     const table = make("table");
     for (const [what, value] of cell.facts) {
@@ -207,9 +275,9 @@
     if (state.selected === null) {
       fill(box, [
         make("h2", "", data.title),
-        make("p", "", `${data.nodes.length} nodes, ${data.compiled ? "run compiled" : "run operator by operator"}.`),
-        make("p", "", "Click a node for its numbers, a group to open it. → goes through the backward pass."),
-        ...births(),
+        ...births(), ...layers(),
+        make("p", "about", `${data.nodes.length} nodes, ${data.compiled ? "run compiled" : "run operator by operator"}.`),
+        make("p", "about", "Click a node for its numbers, a group to open it. → goes through the backward pass."),
       ]);
       return;
     }
@@ -239,7 +307,9 @@
     fill(box, [
       make("h2", "", n.label),
       make("p", "about", about),
-      n.line ? make("p", "line", n.line) : null,
+      n.outer ? make("p", "line", n.outer) : null,
+      n.quote ? make("pre", "quote", n.quote) : null,
+      n.line ? make("p", "line", n.outer ? `from ${n.line}` : n.line) : null,
       n.within ? make("p", "line", `inside ${n.within}`) : null,
       ...n.births.map((b) => birth(b.text)),
       ...n.deaths.map((text) => birth(text)),
@@ -261,6 +331,24 @@
       ...list("not finite", "bad", data.nonfinite), ...list("write instead", "good", data.cures),
       ...list("where the gradient dies", "died", data.deaths),
     ];
+  }
+
+  // The gradient that comes back to every layer, as a number and a bar.
+  function layers() {
+    if (!data.layers.length) return [];
+    const list = make("ul", "layers"), names = data.layers.map(({ name }) => name);
+    let common = names[0].lastIndexOf("/") + 1; // the scope that all of them stand in
+    while (common && !names.every((name) => name.startsWith(names[0].slice(0, common))))
+      common = names[0].lastIndexOf("/", common - 2) + 1;
+    for (const { name, node: id, gradient, share, flags } of data.layers) {
+      const item = make("li"), row = make("div", "row"), bar = make("div", "bar"), part = make("i");
+      row.append(link(id, name.slice(common)), make("span", "flags", flags.join(", ")), make("span", "number", gradient));
+      part.style.width = `${100 * share}%`;
+      bar.append(part);
+      item.append(row, bar);
+      list.append(item);
+    }
+    return [make("h3", "", "layers, and the norm of the gradient that comes back to each"), list];
   }
 
   // Beside a birth, and beside what cures it, stands its node.
@@ -301,12 +389,22 @@
   };
 
   const picture = $("picture");
+  const fingers = new Map();
   let drag = null;
   picture.addEventListener("pointerdown", (event) => {
+    fingers.set(event.pointerId, event);
     drag = { x: event.clientX, y: event.clientY, from: { ...view }, moved: false };
   });
   picture.addEventListener("pointermove", (event) => {
     if (!drag) return;
+    if (fingers.size === 2 && fingers.has(event.pointerId)) { // two fingers zoom
+      const [[, other]] = [...fingers].filter(([id]) => id !== event.pointerId);
+      const apart = (one) => Math.hypot(one.clientX - other.clientX, one.clientY - other.clientY) || 1;
+      zoom(apart(event) / apart(fingers.get(event.pointerId)), other.clientX - room.left, other.clientY - room.top);
+      fingers.set(event.pointerId, event);
+      drag.moved = true;
+      return;
+    }
     const [dx, dy] = [event.clientX - drag.x, event.clientY - drag.y];
     if (!drag.moved && Math.hypot(dx, dy) < 4) return;
     if (!drag.moved) picture.setPointerCapture(event.pointerId);
@@ -316,13 +414,23 @@
   });
   picture.addEventListener("pointerup", (event) => {
     const moved = drag?.moved;
+    fingers.delete(event.pointerId);
+    if (fingers.size && moved) { // the finger that stays goes on from where it is
+      const [one] = fingers.values();
+      drag = { x: one.clientX, y: one.clientY, from: { ...view }, moved };
+      return;
+    }
     drag = null;
     if (moved) return;
     const target = event.target.closest("[data-id]");
     if (target) activate(target.dataset.id);
     else if (state.selected !== null) { state.selected = null; render(); }
   });
-  picture.addEventListener("pointercancel", () => { drag = null; });
+  picture.addEventListener("pointercancel", () => { drag = null; fingers.clear(); });
+  let mapped = false;
+  $("map").addEventListener("pointerdown", (event) => { mapped = true; $("map").setPointerCapture(event.pointerId); jump(event); });
+  $("map").addEventListener("pointermove", (event) => { if (mapped) jump(event); });
+  for (const end of ["pointerup", "pointercancel"]) $("map").addEventListener(end, () => { mapped = false; });
   picture.addEventListener("wheel", (event) => {
     if (self !== window.top && !event.ctrlKey) return; // in a notebook's frame, the wheel scrolls the notebook
     event.preventDefault();
@@ -372,8 +480,11 @@
   dark.addEventListener("change", follow);
   follow();
   $("picture").insertAdjacentHTML("afterbegin", draw.DEFS);
+  recall();
   state.direction ??= draw.direction(data, [...state.open]);
   render();
   fit();
+  if (state.selected) center(state.selected);
+  addEventListener("hashchange", () => { recall(); render(); if (state.selected) center(state.selected); });
   addEventListener("resize", () => { room = $("picture").getBoundingClientRect(); fit(); });
 })();
