@@ -526,6 +526,7 @@ def mix(h):
         "Kullback-Leibler term",
         "exp overflow",
         "forward",
+        targets="real",
         objective="""def kl(mean, log_variance):
     return 0.5 * jnp.sum(jnp.exp(log_variance**2) + mean**2 - 1.0 - log_variance, axis=-1)  # BORN
 

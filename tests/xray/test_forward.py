@@ -90,3 +90,16 @@ def test_one_inside_that_jax_cannot_trace_is_one_clear_sentence():
 def test_a_cotangent_belongs_to_gradients():
     with pytest.raises(ValueError, match="gradients=False goes forward only: leave cotangent out"):
         xray.xray(jnp.sin, X, cotangent=X, gradients=False)
+
+
+def test_what_a_checkpoint_leaves_of_a_function_is_looked_into():
+    @jax.checkpoint
+    def rounds(h):
+        return jax.lax.scan(lambda c, _: (c / jnp.sum(c), None), h, None, length=2)[0]
+
+    def step(h):
+        return jax.grad(lambda h: jnp.sum(rounds(h)))(h)
+
+    births = xray.xray(step, jnp.zeros(3), gradients=False).nonfinite().births
+    assert births[0].op == "div"
+    assert not any(birth.op == "eval_jaxpr" for birth in births)

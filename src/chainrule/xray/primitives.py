@@ -280,7 +280,7 @@ PRIMITIVES: dict[str, Primitive] = {
 } | {
     name: Primitive(groups=True)
     for name in ("jit", "pjit", "closed_call", "core_call", "core_closed_call", "remat", "remat2",
-                 "checkpoint")
+                 "checkpoint", "eval_jaxpr")  # the last one: what jvp leaves of a checkpoint
 }
 """JAX's primitives. What is in none of the rows is drawn and differentiated all the same."""
 

@@ -230,6 +230,8 @@ def test_arguments_of_another_kind_are_refused(tmp_path, unchecked):
         jax.jit(recorder.watch(steps.plain))(jnp.ones(2), jnp.ones((4, 2)))
     with pytest.raises(ValueError, match="without an array: pass state and batch"):
         recorder.watch(lambda x: x)(3)
+    with pytest.raises(ValueError, match="takes a Ref, which is no array and may change in place"):
+        recorder.watch(lambda w, x: w)(jax.new_ref(jnp.ones(2)), jnp.ones(2))
     with pytest.raises(ValueError, match="nothing that the step returns or changes is floating"):
         recorder.watch(lambda x: jnp.int32(3))(jnp.ones(2))
 

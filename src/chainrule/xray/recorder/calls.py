@@ -18,8 +18,11 @@ import numpy as np
 from chainrule import _require
 from chainrule._files import printable
 
-__all__ = ["Call", "Ran", "contents", "enter", "is_array", "named"]
+__all__ = ["Call", "Kinds", "Ran", "contents", "enter", "is_array", "named"]
 __dir__ = __all__.copy
+
+_ARRAYS = (jax.Array, np.ndarray, np.generic)
+_REMEMBERED = 64
 
 Group = tuple[int, Any]
 """An argument: 0 and its number, or 1 and its keyword."""
@@ -37,6 +40,21 @@ class Ran:
     results: Any
     after: tuple[Any, ...] = ()
 
+    @functools.cached_property
+    def _flattened(self) -> tuple[list[Any], Any]:
+        leaves, tree = jax.tree.flatten(self.results)
+        return [*leaves, *self.after], (tree, len(self.after))
+
+    @property
+    def flat(self) -> list[Any]:
+        """The leaves of the results, and what is in the modules afterwards."""
+        return self._flattened[0]
+
+    @property
+    def form(self) -> Any:
+        """What tells it from a call that leaves something of another form."""
+        return self._flattened[1]
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Call:
@@ -46,49 +64,54 @@ class Call:
       step: the function.
       leaves: of its arguments, flat.
       tree: how they make ``(arguments, keyword arguments)``, or the state of these.
+      kinds: which leaves are arrays; the others stay as they are.
       graph: what nnx makes modules of, together with that state; None without modules.
     """
 
     step: Callable[..., Any]
     leaves: tuple[Any, ...]
     tree: Any
+    kinds: "Kinds"
     graph: Any = None
 
     @property
     def arrays(self) -> tuple[int, ...]:
-        """The numbers of the leaves that are arrays; the others stay as they are."""
-        return tuple(k for k, leaf in enumerate(self.leaves) if is_array(leaf))
+        """The numbers of the leaves that are arrays."""
+        return self.kinds.arrays
 
     @functools.cached_property
     def _paths(self) -> list[tuple[Any, ...]]:
         whole = jax.tree.unflatten(self.tree, self.leaves)
         return [path for path, _ in jax.tree_util.tree_leaves_with_path(whole)]
 
-    @property
+    @functools.cached_property
     def groups(self) -> tuple[Group, ...]:
         """The argument of each leaf."""
         return tuple((_key(path[0]), _key(path[1])) for path in self._paths)
 
-    @property
+    @functools.cached_property
     def names(self) -> tuple[str, ...]:
         """The path of each leaf, from the name of its argument: ``state['kernel']``."""
         rest = [jax.tree_util.keystr(path[2:]) for path in self._paths]
+        called = {group: self._parameter(group) for group in set(self.groups)}
         pairs = zip(self.groups, rest, strict=True)
-        return tuple(printable(self._parameter(group) + path) for group, path in pairs)
+        return tuple(printable(called[group] + path) for group, path in pairs)
 
     def replace(self, leaves: Mapping[int, Any]) -> "Call":
         """Return the call with other leaves at some places."""
-        changed = tuple(leaves.get(k, leaf) for k, leaf in enumerate(self.leaves))
-        return dataclasses.replace(self, leaves=changed)
+        changed = list(self.leaves)
+        for k, leaf in leaves.items():
+            changed[k] = leaf
+        return dataclasses.replace(self, leaves=tuple(changed))
 
     def copied(self, only: Collection[int] | None = None) -> "Call":
         """Return the call with copies of its arrays; of those on devices, perhaps of some only."""
-        wanted = [k for k in self.arrays if isinstance(self.leaves[k], jax.Array)]
-        wanted = [k for k in wanted if only is None or k in only]
-        new = dict(zip(wanted, _copies([self.leaves[k] for k in wanted]), strict=True))
+        wanted = [k for k in self.kinds.on_devices if only is None or k in only]
+        copies = _copies([self.leaves[k] for k in wanted]) if wanted else []
         # A loader may write its next batch into the same memory.
-        host = {k: np.array(x) for k, x in enumerate(self.leaves) if isinstance(x, np.ndarray)}
-        return self.replace(new | host) if new or host else self
+        host = {k: np.array(self.leaves[k]) for k in self.kinds.on_host}
+        new = dict(zip(wanted, copies, strict=True)) | host
+        return self.replace(new) if new else self
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments and the keyword arguments, modules made anew."""
@@ -142,23 +165,69 @@ class Call:
         return names[key] if key < len(names) else f"args[{key}]"
 
 
+@dataclasses.dataclass(frozen=True)
+class Kinds:
+    """What kinds of leaves the arguments of a step have.
+
+    Attributes:
+      arrays: the numbers of those that are arrays.
+      on_devices: of these, JAX's.
+      on_host: of these, NumPy's that can be written to.
+      modules: whether there are modules of nnx among the arguments.
+    """
+
+    arrays: tuple[int, ...]
+    on_devices: tuple[int, ...]
+    on_host: tuple[int, ...]
+    modules: bool
+
+
+_known: dict[Any, Kinds] = {}  # what is looked at once costs nothing at the next step
+
+
 def enter(step: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call:
     """Return a call of a step, its arguments flat; nothing is copied yet.
 
     Raises:
       ValueError: no argument holds an array, JAX is tracing, or an array is a mutable one.
     """
-    whole, graph = (tuple(args), dict(kwargs)), None
-    if _holds_modules(whole):
-        graph, whole = _nnx().split(whole)
+    whole: Any = (tuple(args), dict(kwargs))
     leaves, tree = jax.tree.flatten(whole)
+    kinds, graph = _kinds(whole, leaves, tree), None
+    if kinds.modules:
+        graph, state = _nnx().split(whole)
+        leaves, tree = jax.tree.flatten(state)
+        kinds = _kinds(state, leaves, tree)
+    return Call(step, tuple(leaves), tree, kinds, graph)
+
+
+def _kinds(whole: Any, leaves: Sequence[Any], tree: Any) -> Kinds:
+    key = tree, tuple(map(type, leaves))
+    if key not in _known:
+        if len(_known) >= _REMEMBERED:
+            _known.clear()
+        _known[key] = _looked_at(whole, leaves)
+    return _known[key]
+
+
+def _looked_at(whole: Any, leaves: Sequence[Any]) -> Kinds:
     if not _require.is_concrete(*leaves):
         raise ValueError(
             "a watched step runs outside jit, grad, vmap and scan: watch the outermost"
         )
     if not any(map(is_array, leaves)):
         raise ValueError("the step was called without an array: pass state and batch as arguments")
-    return Call(step, tuple(leaves), tree, graph)
+    for leaf in leaves:
+        if hasattr(leaf, "dtype") and not is_array(leaf) and type(leaf).__module__[:3] == "jax":
+            raise ValueError(
+                f"the step takes a {type(leaf).__name__}, which is no array and may change in "
+                "place: pass its value as an argument, and return it"
+            )
+
+    def numbers(kind: Any) -> tuple[int, ...]:
+        return tuple(k for k, leaf in enumerate(leaves) if isinstance(leaf, kind))
+
+    return Kinds(numbers(_ARRAYS), numbers(jax.Array), numbers(np.ndarray), _holds_modules(whole))
 
 
 def contents(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -168,7 +237,7 @@ def contents(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def is_array(leaf: Any) -> bool:
     """Tell whether a leaf is an array, of numbers or of keys."""
-    return isinstance(leaf, jax.Array | np.ndarray | np.generic)
+    return isinstance(leaf, _ARRAYS)
 
 
 def named(tree: Any, name: str) -> list[tuple[str, Any]]:

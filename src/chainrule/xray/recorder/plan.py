@@ -1,6 +1,7 @@
 """What of a step is looked at: the state that comes back, and the loss."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -43,16 +44,21 @@ class Plan:
     numbers: dict[str, int]
     state: frozenset[Any]
 
+    @functools.cached_property
+    def of_state(self) -> tuple[int, ...]:
+        """Which of what is seen belongs to the state."""
+        return tuple(k for k, one in enumerate(self.seen) if one.before is not None)
+
     def measured(self, ran: Ran) -> Any:
         """Return the largest element of each array that is seen, and the numbers; on the device."""
-        flat = _flat(ran)
+        flat = ran.flat
         return measure(
             [flat[one.at] for one in self.seen], [flat[k] for k in self.numbers.values()]
         )
 
     def bad(self, ran: Ran) -> tuple[str, ...]:
         """Return what is not finite, with how many elements."""
-        flat, found = _flat(ran), []
+        flat, found = ran.flat, []
         for one in self.seen:
             array = np.asarray(flat[one.at])
             if said := counts(array):
@@ -108,7 +114,7 @@ def plan(call: Call, ran: Ran, watched: Callable[[Any], Any] | None = None) -> P
 
 def _chosen(watched: Callable[[Any], Any], ran: Ran) -> list[Seen]:
     """Return what somebody wants to stay finite, by the identity of the arrays."""
-    flat = {id(leaf): k for k, leaf in enumerate(_flat(ran))}
+    flat = {id(leaf): k for k, leaf in enumerate(ran.flat)}
     kept = watched(ran.results)
     parts = kept.items() if type(kept) is dict else [("result", kept)]
     pairs = [pair for name, part in parts for pair in named(part, str(name))]
@@ -149,10 +155,6 @@ def counts(array: np.ndarray) -> list[str]:
 def is_float(leaf: Any) -> bool:
     """Tell whether a leaf is an array of floats, with one in it at least."""
     return is_array(leaf) and bool(jnp.issubdtype(leaf.dtype, jnp.inexact)) and leaf.size > 0
-
-
-def _flat(ran: Ran) -> list[Any]:
-    return [*jax.tree.leaves(ran.results), *ran.after]
 
 
 @jax.jit

@@ -9,14 +9,14 @@ import weakref
 from collections.abc import Callable, Collection
 from typing import Any, ParamSpec, TypeVar
 
-import jax
 import numpy as np
 
 from chainrule import _require
-from chainrule.xray.recorder import autopsy, folder, samples
+from chainrule.xray.recorder import autopsy, folder
 from chainrule.xray.recorder.autopsy import Failure, NonFiniteError
 from chainrule.xray.recorder.calls import Call, Ran, contents, enter
 from chainrule.xray.recorder.plan import Plan, measure, plan
+from chainrule.xray.recorder.samples import Rows, rows_of
 
 __all__ = ["Recorder", "Watched"]
 __dir__ = __all__.copy
@@ -119,6 +119,7 @@ class _Entry:
     number: int
     call: Call
     plan: Plan
+    rows: Rows
     measured: Any
 
 
@@ -146,7 +147,7 @@ class Watched:
         self._number = first
         self._ring: collections.deque[_Entry] = collections.deque()
         self._donated: dict[Any, set[int]] = {}
-        self._plans: dict[Any, Plan] = {}
+        self._plans: dict[Any, tuple[Plan, Rows]] = {}
         self._before: tuple[list[str], Any] | None = None
         self._exempt: frozenset[str] = frozenset()
         self._history: dict[str, collections.deque[float]] = {}
@@ -161,10 +162,11 @@ class Watched:
         held = given.copied(self._donated.get(given.tree))
         results = self.__wrapped__(*args, **kwargs)
         ran = Ran(results, () if given.graph is None else contents(args, kwargs))
-        deleted = {k for k in given.arrays if _is_deleted(given.leaves[k])}
-        self._donated[given.tree] = self._donated.get(given.tree, set()) | deleted
-        known = self._plan(given, held, ran)
-        self._ring.append(_Entry(self._number, held, known, known.measured(ran)))
+        if given.tree not in self._donated:
+            on_devices = given.kinds.on_devices
+            self._donated[given.tree] = {k for k in on_devices if given.leaves[k].is_deleted()}
+        known, rows = self._plan(given, held, ran)
+        self._ring.append(_Entry(self._number, held, known, rows, known.measured(ran)))
         self._number += 1
         return results
 
@@ -179,8 +181,8 @@ class Watched:
         while self._ring:
             self._judge(self._ring.popleft())
 
-    def _plan(self, given: Call, held: Call, ran: Ran) -> Plan:
-        key = given.tree, jax.tree.structure((ran.results, ran.after))
+    def _plan(self, given: Call, held: Call, ran: Ran) -> tuple[Plan, Rows]:
+        key = given.tree, ran.form
         if key not in self._plans:
             found = plan(given, ran, self._watched)
             if not found.seen:
@@ -189,33 +191,29 @@ class Watched:
                     "and its loss, or name with watched= what must stay finite"
                 )
             if not self._plans:
-                state = [one for one in found.seen if one.before is not None]
-                arrays = [held.leaves[one.before] for one in state if one.before is not None]
-                self._before = [one.name for one in state], measure(arrays, []) if arrays else ()
-            self._plans[key] = found
+                old = [one for one in found.seen if one.before is not None]
+                arrays = [held.leaves[one.before] for one in old if one.before is not None]
+                self._before = [one.name for one in old], measure(arrays, []) if arrays else ()
+            state = found.state if self._batch is None else set(given.groups) - set(self._batch)
+            self._plans[key] = found, rows_of(given, set(given.groups) - state)
         return self._plans[key]
 
     def _judge(self, entry: _Entry) -> None:
         values = np.asarray(entry.measured, np.float64)
-        seen = entry.plan.seen
+        seen, of_state = entry.plan.seen, list(entry.plan.of_state)
         numbers = dict(zip(entry.plan.numbers, values[len(seen) :], strict=True))
-        state = [x for one, x in zip(seen, values, strict=False) if one.before is not None]
-        if state:
-            numbers["largest element of the state"] = np.max(state)
+        if of_state:
+            numbers["largest element of the state"] = np.max(values[of_state])
         for name, value in numbers.items():
             row = self._history.setdefault(name, collections.deque(maxlen=_HISTORY))
             row.append(float(value))
-        bad = {one.name for one, x in zip(seen, values, strict=False) if not np.isfinite(x)}
+        bad = {seen[k].name for k in np.flatnonzero(~np.isfinite(values[: len(seen)]))}
         if self._before is not None:
             self._exempt, self._before = _exempt(bad, *self._before), None
         if bad - self._exempt:
             self._ring.clear()
             raise self._failed(entry)
-        self._good = {k: entry.call.leaves[k] for k in self._rows(entry).leaves}
-
-    def _rows(self, entry: _Entry) -> samples.Rows:
-        groups = set(entry.call.groups) - entry.plan.state if self._batch is None else self._batch
-        return samples.rows_of(entry.call, groups)
+        self._good = {k: entry.call.leaves[k] for k in entry.rows.leaves}
 
     def _failed(self, entry: _Entry) -> NonFiniteError:
         exempt = [one for one in entry.plan.seen if one.name not in self._exempt]
@@ -223,7 +221,7 @@ class Watched:
             number=entry.number,
             call=entry.call,
             plan=dataclasses.replace(entry.plan, seen=tuple(exempt)),
-            rows=self._rows(entry),
+            rows=entry.rows,
             others=(self._good,) if self._good else (),
             history={name: tuple(row) for name, row in self._history.items()},
         )
@@ -237,10 +235,6 @@ def _exempt(bad: Collection[str], names: Collection[str], values: Any) -> frozen
     pairs = zip(names, np.asarray(values), strict=True)
     before = frozenset(name for name, x in pairs if not np.isfinite(x))
     return before if before.issuperset(bad) else frozenset()
-
-
-def _is_deleted(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array) and leaf.is_deleted()
 
 
 def _at_exit(reference: "weakref.ref[Watched]") -> None:
