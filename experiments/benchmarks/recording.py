@@ -70,7 +70,7 @@ def _trainings(quick: bool) -> dict[str, tuple[Callable[..., Any], State, Any, i
         labels = jnp.arange(100) % 10
         loss, params = _images(lenet.apply, lenet.init(jax.random.key(1)))
         step = _step(loss, donated)
-        found[f"LeNet, batch 100{name}"] = step, _state(params), (digits, labels), 20
+        found[f"LeNet, batch 100{name}"] = step, _state(params), (digits, labels), 30
 
         images = jax.random.normal(jax.random.key(0), (32, 32, 32, 3))
         init = functools.partial(vgg.init, config="A", image_size=32, classes=10, hidden=(512,))
@@ -79,10 +79,10 @@ def _trainings(quick: bool) -> dict[str, tuple[Callable[..., Any], State, Any, i
         found[f"VGG11, 32 x 32, batch 32{name}"] = step, _state(params), (images, labels[:32]), 2
 
         model = nn.Sequential([Block() for _ in range(1 if quick else 6)])
-        tokens = jax.random.normal(jax.random.key(0), (8, 32, 64))
+        tokens = jax.random.normal(jax.random.key(0), (16, 128, 64))
         params = model.init(jax.random.key(1), tokens)
         step = _step(functools.partial(_squares, model), donated)
-        found[f"transformer of flax, 6 blocks{name}"] = step, _state(params), (tokens, tokens), 20
+        found[f"transformer of flax, 6 blocks{name}"] = step, _state(params), (tokens, tokens), 5
     return found
 
 

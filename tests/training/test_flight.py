@@ -141,6 +141,11 @@ def test_samples_are_those_of_the_augmented_batch_with_the_noise_of_the_step(tmp
         augment=lambda key, batch: batch * jax.random.uniform(key, (8, 1), minval=0.5),
     )  # fmt: skip
     assert (error.step, error.samples) == (STEP, (PLACE,))
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(9), STEP))
+    (_, _, batch, key), _ = error.autopsy.call.arguments()
+    assert (key == keys[1]).all()
+    factors = jax.random.uniform(keys[0], (8, 1), minval=0.5)
+    np.testing.assert_array_equal(batch, batches(STEP) * factors)
 
 
 def test_a_step_by_parts_is_looked_into_as_a_whole(tmp_path):

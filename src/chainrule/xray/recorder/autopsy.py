@@ -265,10 +265,8 @@ def _cures(found: Nonfinite, notes: list[str]) -> Cures | None:
 
 
 def _search(failure: Failure) -> Samples:
-    count = len(failure.plan.seen)
-
     def fails(call: Call) -> bool:
-        return not np.isfinite(np.asarray(failure.plan.measured(call.run()))[:count]).all()
+        return not np.isfinite(np.asarray(failure.plan.measured(call.run()))[:2]).all()
 
     return samples.find(failure.call, failure.rows, fails, failure.others)
 
@@ -276,7 +274,7 @@ def _search(failure: Failure) -> Samples:
 def nonfinite_in(ran: Ran) -> tuple[str, ...]:
     """Return the paths of the arrays that are not finite after a call."""
     rows = [*named(ran.results, "result"), *named(list(ran.after), "after")]
-    return tuple(name for name, x in rows if is_float(x) and not np.isfinite(measure([x], [])[0]))
+    return tuple(name for name, x in rows if is_float(x) and not np.isfinite(measure([x])[0]))
 
 
 def digests(ran: Ran) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import jax
@@ -44,17 +44,21 @@ class Plan:
     numbers: dict[str, int]
     state: frozenset[Any]
 
-    @functools.cached_property
-    def of_state(self) -> tuple[int, ...]:
-        """Which of what is seen belongs to the state."""
-        return tuple(k for k, one in enumerate(self.seen) if one.before is not None)
-
     def measured(self, ran: Ran) -> Any:
-        """Return the largest element of each array that is seen, and the numbers; on the device."""
+        """Return the largest element of the state, that of the rest, and the numbers; one row."""
         flat = ran.flat
-        return measure(
-            [flat[one.at] for one in self.seen], [flat[k] for k in self.numbers.values()]
-        )
+        state = [flat[one.at] for one in self.seen if one.before is not None]
+        rest = [flat[one.at] for one in self.seen if one.before is None]
+        return _largest_of(state, rest, [flat[k] for k in self.numbers.values()])
+
+    def each(self, ran: Ran) -> Any:
+        """Return the largest element of each array that is seen; one row."""
+        return measure([ran.flat[one.at] for one in self.seen])
+
+    def without(self, names: Collection[str]) -> "Plan":
+        """Return the plan without some of what is seen."""
+        kept = tuple(one for one in self.seen if one.name not in names)
+        return dataclasses.replace(self, seen=kept)
 
     def bad(self, ran: Ran) -> tuple[str, ...]:
         """Return what is not finite, with how many elements."""
@@ -158,14 +162,28 @@ def is_float(leaf: Any) -> bool:
 
 
 @jax.jit
-def measure(arrays: list[Any], numbers: list[Any]) -> Any:
-    """Return the largest element of each array by its modulus, NaN where it holds one.
+def measure(arrays: list[Any]) -> Any:
+    """Return the largest element of each array by its modulus, NaN where it holds one; one row."""
+    return _row([_largest(x) for x in arrays])
 
-    And then the numbers; one row, so that a look at it waits once.
-    """
-    row = [*map(_largest, arrays), *(jnp.reshape(_wide(x), ()) for x in numbers)]
-    double = any(x.dtype == jnp.float64 for x in row)
-    return jnp.stack([x.astype(jnp.float64 if double else jnp.float32) for x in row])
+
+@jax.jit
+def _largest_of(state: list[Any], rest: list[Any], numbers: list[Any]) -> Any:
+    # One maximum after the other: a row of hundreds of small arrays takes six times as long.
+    tops = [
+        functools.reduce(_larger, map(_largest, part), jnp.float32(0)) for part in (state, rest)
+    ]
+    return _row([*tops, *(jnp.reshape(_wide(x), ()) for x in numbers)])
+
+
+def _larger(x: Any, y: Any) -> Any:
+    double = jnp.float64 in (x.dtype, y.dtype)
+    return jnp.maximum(*(z.astype(jnp.float64 if double else jnp.float32) for z in (x, y)))
+
+
+def _row(numbers: list[Any]) -> Any:
+    double = any(x.dtype == jnp.float64 for x in numbers)
+    return jnp.stack([x.astype(jnp.float64 if double else jnp.float32) for x in numbers])
 
 
 def _largest(x: Any) -> Any:

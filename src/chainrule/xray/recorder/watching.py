@@ -121,6 +121,7 @@ class _Entry:
     plan: Plan
     rows: Rows
     measured: Any
+    each: Any
 
 
 class Watched:
@@ -166,7 +167,8 @@ class Watched:
             on_devices = given.kinds.on_devices
             self._donated[given.tree] = {k for k in on_devices if given.leaves[k].is_deleted()}
         known, rows = self._plan(given, held, ran)
-        self._ring.append(_Entry(self._number, held, known, rows, known.measured(ran)))
+        each = None if self._before is None else known.each(ran)
+        self._ring.append(_Entry(self._number, held, known, rows, known.measured(ran), each))
         self._number += 1
         return results
 
@@ -193,34 +195,41 @@ class Watched:
             if not self._plans:
                 old = [one for one in found.seen if one.before is not None]
                 arrays = [held.leaves[one.before] for one in old if one.before is not None]
-                self._before = [one.name for one in old], measure(arrays, []) if arrays else ()
+                self._before = [one.name for one in old], measure(arrays) if arrays else ()
             state = found.state if self._batch is None else set(given.groups) - set(self._batch)
-            self._plans[key] = found, rows_of(given, set(given.groups) - state)
+            self._plans[key] = (
+                found.without(self._exempt),
+                rows_of(given, set(given.groups) - state),
+            )
         return self._plans[key]
 
     def _judge(self, entry: _Entry) -> None:
-        values = np.asarray(entry.measured, np.float64)
-        seen, of_state = entry.plan.seen, list(entry.plan.of_state)
-        numbers = dict(zip(entry.plan.numbers, values[len(seen) :], strict=True))
-        if of_state:
-            numbers["largest element of the state"] = np.max(values[of_state])
-        for name, value in numbers.items():
+        state, rest, *values = np.asarray(entry.measured, np.float64)
+        numbers = dict(zip(entry.plan.numbers, values, strict=True))
+        for name, value in (numbers | {"largest element of the state": state}).items():
             row = self._history.setdefault(name, collections.deque(maxlen=_HISTORY))
             row.append(float(value))
-        bad = {seen[k].name for k in np.flatnonzero(~np.isfinite(values[: len(seen)]))}
-        if self._before is not None:
-            self._exempt, self._before = _exempt(bad, *self._before), None
-        if bad - self._exempt:
+        bad = not np.isfinite([state, rest]).all()
+        if entry.each is not None:  # of the first steps more is known
+            finite = np.isfinite(np.asarray(entry.each))
+            names = {
+                one.name for one, fine in zip(entry.plan.seen, finite, strict=True) if not fine
+            }
+            if self._before is not None:
+                self._exempt, self._before = _exempt(names, *self._before), None
+                known = self._plans.items()
+                self._plans = {key: (p.without(self._exempt), rows) for key, (p, rows) in known}
+            bad = bool(names - self._exempt)
+        if bad:
             self._ring.clear()
             raise self._failed(entry)
         self._good = {k: entry.call.leaves[k] for k in entry.rows.leaves}
 
     def _failed(self, entry: _Entry) -> NonFiniteError:
-        exempt = [one for one in entry.plan.seen if one.name not in self._exempt]
         failure = Failure(
             number=entry.number,
             call=entry.call,
-            plan=dataclasses.replace(entry.plan, seen=tuple(exempt)),
+            plan=entry.plan.without(self._exempt),
             rows=entry.rows,
             others=(self._good,) if self._good else (),
             history={name: tuple(row) for name, row in self._history.items()},
