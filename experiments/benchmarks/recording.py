@@ -79,7 +79,7 @@ def _trainings(quick: bool) -> dict[str, tuple[Callable[..., Any], State, Any, i
         found[f"VGG11, 32 x 32, batch 32{name}"] = step, _state(params), (images, labels[:32]), 2
 
         model = nn.Sequential([Block() for _ in range(1 if quick else 6)])
-        tokens = jax.random.normal(jax.random.key(0), (16, 128, 64))
+        tokens = jax.random.normal(jax.random.key(0), (16, 64, 64))
         params = model.init(jax.random.key(1), tokens)
         step = _step(functools.partial(_squares, model), donated)
         found[f"transformer of flax, 6 blocks{name}"] = step, _state(params), (tokens, tokens), 5
