@@ -48,7 +48,9 @@ os.environ.setdefault("TORCHINDUCTOR_FORCE_DISABLE_CACHES", "1")
 # By what the names of their rows begin with.
 ROWS = {
     name: rows
-    for module in (starts, descents, edges, shallow, graphs_and_records, verbs, recording, networks)
+    for module in (
+        *(starts, descents, edges, shallow, graphs_and_records, verbs, pages, recording, networks),
+    )
     for name, rows in module.ROWS.items()
 }
 
