@@ -194,3 +194,20 @@ def test_more_lanes_than_colours_are_all_drawn():
     lanes = {str(i): np.ones((1, 2)) for i in range(9)}
     lines = figures.losses(lanes).axes[0].get_legend().get_lines()
     assert [line.get_color() for line in lines] == [*CYCLE, *CYCLE[:2]]
+
+
+def test_the_panels_of_an_overlay_have_one_kind_of_axis_and_whole_steps():
+    def scales(series):
+        figure = figures.overlay(series)
+        figure.canvas.draw()
+        for ax in (ax for ax in figure.axes if np.diff(ax.get_xlim()) > 1):  # not an empty one
+            low, high = ax.get_xlim()
+            ticks = [tick for tick in ax.get_xticks() if low <= tick <= high]
+            assert all(tick == int(tick) for tick in ticks), ticks
+        return {ax.get_yscale() for ax in figure.axes if ax.axison}
+
+    up, down = np.array([1.0, 2.0, 4.0]), np.array([1.0, 0.0, -1.0])
+    assert scales({"a": (up, up), "b": (up, np.array([1.0, np.inf, 3.0]))}) == {"log"}
+    assert scales({"a": (up, up), "b": (up, down)}) == {"linear"}
+    nothing = np.full(3, np.nan)
+    assert scales({"a": (nothing, nothing)}) == {"linear"}

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from chainrule import runs
+from chainrule.runs import telling
 
 
 def write(root, experiment="demo", seed=3, trace=None, **arguments):
@@ -224,3 +225,59 @@ def test_runs_of_different_experiments_or_with_nothing_in_common_are_refused(tmp
     c = write(tmp_path, experiment="one", trace={"error": [1.0]})
     with pytest.raises(ValueError, match=r"no series in common: \['loss'\] against \['error'\]"):
         runs.compare(a, c)
+
+
+# --- what two runs tell ------------------------------------------------------------------------
+
+
+def test_the_first_step_where_two_runs_part_and_what_each_trace_shows(tmp_path):
+    a = write(tmp_path, trace=losses(x=[4.0, 2.0, 1.0, 0.5], y=[1.0, 0.5, 0.25, 0.125]), eta=1)
+    b = write(tmp_path, trace=losses(x=[4.0, 2.0, 9.0, np.inf], y=[1.0, 0.5, 0.25, 0.5]), eta=2)
+    said = telling.told(runs.compare(a, b))
+    assert said[0] == "They part first at step 2, in x/loss."
+    assert said[1] == "A, x/loss: Loss 4 to 0.5 in 3 steps: descending. It parts at step 2, at 1."
+    assert said[2] == (
+        "B, x/loss: Loss 4 to inf in 3 steps: diverged; it is not finite after 3 steps. "
+        "A divergence: the loss rose from 2 at step 1 to 9 at step 2, and did not come back. It "
+        "parts at step 2, at 9."
+    )
+    assert len(said) == 5
+    assert telling.told(runs.compare(a, a)) == ("They do not part in any of 2 series.",)
+    page = runs.page(runs.compare(a, b), told=said)
+    assert "<h2>Where they part</h2><p>They part first at step 2, in x/loss.</p>" in page
+
+
+def test_a_norm_beside_a_loss_goes_into_its_verdict(tmp_path):
+    def run(norms):
+        trace = {"x/loss": runs.Series([4.0, 1.0, norms[-1]], loss=True), "x/grad_norm": norms}
+        return write(tmp_path, trace=trace)
+
+    said = telling.told(runs.compare(run([1.0, 0.1, 1e-4]), run([1.0, 0.1, 0.01])))
+    assert ": converged." in said[1]
+    assert ": descending." in said[2]
+
+
+def test_results_at_two_rates_share_a_row_where_that_leaves_no_choice(tmp_path):
+    paths = []
+    for eta in (0.125, 0.5):
+        with runs.start("demo", seed=0, arguments={"eta": eta}, root=tmp_path / str(eta)) as run:
+            run.save_trace({"x": runs.Series([1.0, eta], loss=True)})
+            run.result(f"wells, eta {eta:g} from 1: final", eta)
+            run.result("edge", 2.0)
+        paths.append(run.path)
+    page = runs.page(runs.compare(*paths))
+    row = '<th scope="row">wells, eta 0.125|0.5 from 1: final</th><td class="number">0.125</td>'
+    assert f'{row}<td class="number">0.5</td>' in page
+    assert page.count("final</th>") == 1
+    with runs.start("demo", seed=0, arguments={}, root=tmp_path / "two") as run:
+        run.save_trace({"x": runs.Series([1.0, 2.0], loss=True)})
+        for eta in (0.1, 0.2):
+            run.result(f"wells, eta {eta:g} from 1: final", eta)
+    page = runs.page(runs.compare(paths[0], run.path))
+    assert page.count("final</th>") == 3, "which of the two belongs to 0.125 is not known"
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_only_a_comparison_tells():
+    with pytest.raises(ValueError, match=r"comparison must be what runs\.compare returns"):
+        telling.told(3)

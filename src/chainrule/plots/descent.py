@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from chainrule.plots.style import COLORS, CYCLE, GREY, FigureError, grid, rate_colors, styled
 
@@ -208,15 +209,18 @@ def overlay(series: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
     columns = min(3, len(shown))
     rows = -(-len(shown) // columns)
     figure, axes = grid(rows, columns, width=7.2, height=1.9 * rows + 0.5)
+    known = [one[np.isfinite(one)] for _, both in shown for one in both]
+    # One kind of axis for all panels: what looks alike is alike.
+    log = all(one.min() > 0 for one in known if one.size) and any(one.size for one in known)
     for ax, (name, (a, b)) in zip(axes.flat, shown, strict=False):
         for values, color, style, label in (
             (a, CYCLE[0], "-", "A"),
             (b, CYCLE[1], "--", "B"),
         ):
             ax.plot(np.arange(len(values)), values, style, color=color, label=label)
-        finite = np.concatenate([a[np.isfinite(a)], b[np.isfinite(b)]])
-        if finite.size and finite.min() > 0:
+        if log:
             ax.set_yscale("log")
+        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))  # there is no half step
         ax.set_title(name.replace("/", "\n"), size=7)
         ax.set_xlabel("step")
     for ax in axes.flat[len(shown) :]:

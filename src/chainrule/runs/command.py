@@ -51,7 +51,10 @@ def compare(
             f"one of {known}"
         )
     found = found._replace(gaps=tuple(gaps))
+    from chainrule.runs.telling import told
+
     print(runs.text(found))
+    print("\n".join(map(printable, said := told(found))))
     shown = {
         printable(gap.series): (found.a.trace[gap.name_a], found.b.trace[gap.name_b])
         for gap in gaps
@@ -62,7 +65,7 @@ def compare(
         figure.savefig(file, format=out.suffix.lstrip(".") or "png", dpi=150)
     print(f"overlay: {printable(out)}")
     page = out.with_suffix(".html")
-    _files.write(page, runs.page(found, picture=out.name, folder=out.parent))
+    _files.write(page, runs.page(found, picture=out.name, folder=out.parent, told=said))
     print(f"page: {printable(page)}")
 
 
