@@ -207,6 +207,13 @@ def _descent() -> dict[str, Call]:
         "descent.watching.watcher": {
             "loss": _square, "optimizer": optax.sgd(0.1), "batch": None,
         },
+        "descent.choosing.choose": {
+            "loss": _square, "params": params, "batches": lambda step: step, "steps": 16,
+            "optimizer": optax.sgd, "budget": 0.025, "key": KEY(),
+        },
+        "descent.evidence.page": {
+            "choice": descent.choose(_square, params, None, 16, budget=0.025), "title": "a rate",
+        },
         "descent.explaining.explain": {
             "watched": descent.watch(_square, params, optax.sgd(0.1), 2, every=1),
             "loss": _square, "optimizer": optax.sgd(0.1), "batch": None, "step": 1, "key": KEY(),
@@ -617,7 +624,9 @@ def _runs() -> dict[str, Call]:
         "runs.metrics.read": {"path": "metrics.jsonl"},
         "runs.pages.comparison.page": {
             "comparison": runs.compare(a, b), "containing": "", "picture": "x.svg", "folder": ".",
+            "told": ["They part first at step 1, in x."],
         },
+        "runs.telling.told": {"comparison": runs.compare(a, b)},
         "runs.pages.run.report": {"record": record, "files": ["loss.png"]},
         "runs.pages.run.write_report": {"folder": a},
     }  # fmt: skip

@@ -15,6 +15,7 @@ References:
 """
 
 from chainrule.descent._arguments import Loss
+from chainrule.descent.choosing import Choice, choose
 from chainrule.descent.curvature import (
     Spectrum,
     Stability,
@@ -33,6 +34,7 @@ from chainrule.descent.verdicts import Lane, Verdict, summary, verdict
 from chainrule.descent.watching import Watched, watch, watcher
 
 __all__ = [
+    "Choice",
     "Explanation",
     "Lane",
     "Loss",
@@ -43,6 +45,7 @@ __all__ = [
     "Trace",
     "Verdict",
     "Watched",
+    "choose",
     "edge",
     "explain",
     "gradient_descent",
