@@ -26,7 +26,8 @@ _ICONS = {
 # Below the style of all pages: the player is as wide as the window, its buttons are easy to hit.
 _STYLE = """
 .animation { display: block; max-width: 64rem; }
-.animation img { width: 100%; background: #fff; border: 1px solid var(--rule); border-radius: 6px; }
+.animation img { max-width: 100%; background: #fff; border: 1px solid var(--rule);
+  border-radius: 6px; }
 input[type=range].anim-slider { width: 100%; margin: 0.6rem 0 0; }
 .anim-buttons { display: flex; flex-wrap: wrap; gap: 4px; justify-content: center; }
 .anim-buttons button { width: auto; min-width: 36px; min-height: 32px; font: inherit;

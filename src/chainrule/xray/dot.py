@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from html import escape
 
 from chainrule.xray.cells import Cell
-from chainrule.xray.picture import Box, Frame, Picture, Wire
+from chainrule.xray.frames import Frame
+from chainrule.xray.picture import Box, Picture, Wire
 
 __all__ = ["dot"]
 __dir__ = __all__.copy

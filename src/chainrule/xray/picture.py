@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
 from typing import Any, Literal, TypedDict
 
 from chainrule._files import printable
@@ -11,8 +10,9 @@ from chainrule.xray.cells import Cell, cell
 from chainrule.xray.deaths import Deaths
 from chainrule.xray.equations import Equation, equation
 from chainrule.xray.flow import Flow, LayerFlow
+from chainrule.xray.frames import Frame, frames
 from chainrule.xray.graph import Slot
-from chainrule.xray.groups import Child, Group, tree
+from chainrule.xray.groups import tree
 from chainrule.xray.inside import can_enter
 from chainrule.xray.nonfinite import find
 from chainrule.xray.record import Edge, Entry, Record
@@ -23,7 +23,6 @@ from chainrule.xray.words import nearby, number, shape
 
 __all__ = [
     "Box",
-    "Frame",
     "Layer",
     "Mark",
     "Output",
@@ -38,9 +37,6 @@ __all__ = [
     "with_layers",
 ]
 __dir__ = __all__.copy
-
-_OPEN = 40  # boxes; a larger graph starts with its groups closed
-_CLOSED = ("call", "part", "repeat")  # whose insides are not the reader's own
 
 
 class Output(TypedDict):
@@ -133,30 +129,6 @@ class Wire(TypedDict):
     fan: bool
 
 
-class Frame(TypedDict):
-    """A group.
-
-    Attributes:
-      id: its number.
-      name: of the scope or the function.
-      kind: "scope", "function", "call", "part", "repeat" or "turn", as of a `Group`.
-      parent: the number of the group around it, None outside all of them.
-      size: how many nodes stand in it.
-      times: how often the operators of a "repeat" ran, else 0.
-      note: in what those times differ.
-      open: whether it starts open.
-    """
-
-    id: int
-    name: str
-    kind: str
-    parent: int | None
-    size: int
-    times: int
-    note: str
-    open: bool
-
-
 class Paragraph(TypedDict):
     """A part of what is said of NaN and Inf, or of gradients that die.
 
@@ -242,7 +214,7 @@ def picture(record: Record, found: Nonfinite | None = None) -> Picture:
         mark: Mark = {"phase": birth.phase, "kind": birth.kind, "text": str(birth)}
         births.setdefault(birth.node, []).append(mark)
     root, alone = tree(record)
-    groups, homes = _flat(root, record)
+    groups, homes = frames(root, record)
     nodes = [
         _box(record, node, homes[node.index], alone.get(node.index, ""), births.get(node.index, []))
         for node in record.nodes
@@ -407,73 +379,3 @@ def _sum(record: Record, node: Entry, outputs: list[Output]) -> str:
         return ""
     terms = texts[0] + "".join(f" − {t[1:]}" if t[0] == "−" else f" + {t}" for t in texts[1:])
     return f"{terms} = {total['text'][0]}"
-
-
-def _flat(root: Group, record: Record) -> tuple[list[Frame], dict[int, int | None]]:
-    """Return the groups as rows, and the row of each node's group, None outside all of them."""
-    rows: list[Frame] = []
-    homes: dict[int, int | None] = {}
-    everything = _boxes(root) <= _OPEN
-
-    def visit(group: Group, index: int | None, shown: bool) -> None:
-        inner = list(_groups(group))
-        for child in group.children:
-            if not isinstance(child, Group):
-                homes[child] = index
-                continue
-            row: Frame = {
-                "id": len(rows),
-                "name": child.name,
-                "kind": child.kind,
-                "parent": index,
-                "size": sum(1 for _ in child.nodes()),
-                "times": child.times,
-                "note": _differ(child, record) if child.times else "",
-                # A single group that holds everything starts open, what others wrote closed.
-                "open": shown
-                and child.kind not in _CLOSED
-                and (everything or (index is None and len(inner) == 1)),
-            }
-            rows.append(row)
-            visit(child, row["id"], row["open"])
-
-    visit(root, None, True)
-    return rows, homes
-
-
-def _boxes(group: Group) -> int:
-    """Return how many boxes are drawn of a group that is open."""
-    return sum(
-        _boxes(child) if isinstance(child, Group) and child.kind not in _CLOSED else 1
-        for child in group.children
-    )
-
-
-def _differ(group: Group, record: Record) -> str:
-    """Say what differs between the times that a group of operators ran."""
-    parameters = {node.index for node in record.nodes if node.kind == "parameter"}
-    sets = [
-        {slot.node for n in _within(turn) for slot in record.nodes[n].inputs} & parameters
-        for turn in _turns(group)
-    ]
-    if not any(sets):
-        return "they differ in their values"
-    same = all(one == sets[0] for one in sets)
-    return f"they {'share' if same else 'differ in'} their parameters"
-
-
-def _turns(group: Group) -> Iterator[Child]:
-    """Yield what ran once of a group that repeats, whichever parts it was cut into."""
-    for child in group.children:
-        if isinstance(child, Group) and child.kind == "part":
-            yield from _turns(child)
-        else:
-            yield child
-
-
-def _within(child: Child) -> Iterator[int]:
-    return child.nodes() if isinstance(child, Group) else iter((child,))
-
-
-def _groups(group: Group) -> Iterator[Group]:
-    return (child for child in group.children if isinstance(child, Group))
