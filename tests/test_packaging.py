@@ -58,3 +58,17 @@ def test_the_wheel_works_elsewhere(wheel, tmp_path):
     assert answer.returncode == 0, answer.stderr
     expected = tmp_path / "site" / "chainrule" / "__init__.py"
     assert answer.stdout == f"{expected} [5 0 4] [7 2 1]\n"
+
+
+def test_the_explorer_of_a_loss_works_from_the_wheel(wheel, tmp_path):
+    wheel.extractall(tmp_path / "site")
+    (tmp_path / "own.py").write_text("def loss(w):\n    return (w - 1) ** 2\n")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "site"), "DISPLAY": ""}
+    call = ["explore", "own.py:loss", "--start=3", "--rates", "3", "--steps", "2"]
+    answer = subprocess.run(
+        [sys.executable, "-m", "chainrule.cli", *call, "--optimizers", "sgd"],
+        cwd=tmp_path, env=environment | {"WAYLAND_DISPLAY": ""}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    (page,) = tmp_path.glob("runs/explore/*/explorer.html")
+    assert '"title": "loss"' in page.read_text(encoding="utf-8")

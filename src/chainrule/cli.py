@@ -48,6 +48,9 @@ def _argument(*names: str, **settings: Any) -> Argument:
 
 _Path = pathlib.Path
 
+_OPTIMIZERS = ("sgd", "momentum", "nesterov", "rmsprop", "adam")
+_ROOT = "where run folders are kept (default runs)"
+
 COMMANDS: Mapping[str, Command | tuple[str, Mapping[str, Command]]] = {
     "compare": Command(
         "compare two runs of one experiment",
@@ -196,6 +199,64 @@ COMMANDS: Mapping[str, Command | tuple[str, Mapping[str, Command]]] = {
             ),
         ),
         "autopsy flight/step-20317 --replay",
+    ),
+    "descent": Command(
+        "compare gradient descents, eta = 0.125 against eta = 0.5: pictures, numbers, a page",
+        "chainrule._jobs.command:descent",
+        (
+            _argument("--etas", type=float, nargs="+", help="the rates (default 0.125 0.5)"),
+            _argument(
+                "--losses",
+                nargs="+",
+                choices=("two_well", "digits", "quadratic", "rosenbrock", "coupled"),
+                help="what to descend on (default two_well digits)",
+            ),
+            _argument(
+                "--optimizer",
+                choices=_OPTIMIZERS,
+                default="sgd",
+                help="its momentum is 0.9 (default sgd)",
+            ),
+            _argument("--steps", type=int, default=200, help="of a descent (default 200)"),
+            _argument("--seeds", type=int, default=5, help="how many networks (default 5)"),
+            _argument("--seed", type=int, default=0, help="of the first one (default 0)"),
+            _argument("--samples", type=int, default=1000, help="digits (default 1000)"),
+            _argument("--hidden", type=int, default=200, help="hidden units (default 200)"),
+            _argument("--data-dir", type=_Path, help="the folder of the full MNIST files"),
+            _argument("--root", type=_Path, default=_Path("runs"), help=_ROOT),
+        ),
+        "descent --etas 0.01 0.03 --losses digits --seeds 2",
+    ),
+    "explore": Command(
+        "a page to play with learning rates, on landscapes and digits or on a loss of yours",
+        "chainrule._jobs.command:explore",
+        (
+            _argument(
+                "spec",
+                nargs="?",
+                metavar="FILE.py:LOSS",
+                help="a loss of parameters, and of what else example_args() beside it returns; in "
+                "a package also package.module:LOSS (default: the landscapes and the digits)",
+            ),
+            _argument(
+                "--start",
+                action="append",
+                default=[],
+                metavar="NUMBERS",
+                help="where to begin, as --start=-1,2; again for another start (default: the "
+                "first of example_args())",
+            ),
+            _argument("--steps", type=int, help="of a descent (default 60)"),
+            _argument("--rates", type=int, default=200, help="of a sweep (default 200)"),
+            _argument(
+                "--optimizers",
+                nargs="+",
+                choices=_OPTIMIZERS,
+                help="to choose from (default sgd momentum adam)",
+            ),
+            _argument("--root", type=_Path, default=_Path("runs"), help=_ROOT),
+        ),
+        "explore wells.py:loss --start=-1.5 --start=2",
     ),
     "launch": Command(
         "run a script in several processes, supervised",

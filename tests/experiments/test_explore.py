@@ -3,12 +3,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-
-# Where they are when the script is run.
-from exploring import landscapes
+from rich.console import Console
 
 from chainrule import descent as descents
 from chainrule import runs
+from chainrule._jobs import explore, landscapes
 from chainrule.landscapes import two_well
 from experiments import descent
 
@@ -55,8 +54,8 @@ def test_the_edge_of_adam_moves_with_its_mean_of_squares():
 def test_exploring_leaves_a_page_of_runs_that_is_linked_from_the_report(tmp_path, monkeypatch):
     monkeypatch.setattr(landscapes, "TABLE", landscapes.TABLE[:3:2])  # of one and of two axes
     drawn = []
-    page = descent.explorer.page
-    monkeypatch.setattr(descent.explorer, "page", lambda ps: drawn.extend(ps) or page(ps))
+    page = explore.explorer.page
+    monkeypatch.setattr(explore.explorer, "page", lambda ps: drawn.extend(ps) or page(ps))
     config = descent.Config(
         explore=True, explore_rates=5, explore_digits_rates=3, explore_steps=4, hidden=6,
         samples=30, explore_optimizers=("sgd",), root=tmp_path,
@@ -85,12 +84,12 @@ def test_exploring_leaves_a_page_of_runs_that_is_linked_from_the_report(tmp_path
 
 def test_a_browser_is_opened_only_where_there_is_a_display(tmp_path, monkeypatch, capsys):
     opened = []
-    monkeypatch.setattr(descent.webbrowser, "open", opened.append)
-    monkeypatch.setattr(descent.sys, "platform", "linux")
-    monkeypatch.setattr(descent, "CONSOLE", descent.Console(width=300))
+    monkeypatch.setattr(explore.webbrowser, "open", opened.append)
+    monkeypatch.setattr(explore.sys, "platform", "linux")
+    monkeypatch.setattr(explore, "CONSOLE", Console(width=300))
     for display in ("", ":0"):
         monkeypatch.setenv("DISPLAY", display)
         monkeypatch.setenv("WAYLAND_DISPLAY", "")
-        descent._open(tmp_path / "explorer.html")
+        explore.show(tmp_path / "explorer.html")
         assert "explorer.html" in capsys.readouterr().out
     assert opened == [(tmp_path / "explorer.html").as_uri()]

@@ -29,7 +29,7 @@ class Landscape(NamedTuple):
       steps: how many.
       window: lowest and highest value of each axis; two have one scale, and fill the page where
         the first spans 1.46 times the second.
-      minima: ``[k][axes]``, the first one the lowest.
+      minima: ``[k][axes]``, the first one the lowest; none where they are not known.
     """
 
     name: str
@@ -134,37 +134,53 @@ def spread(low: float, high: float, count: int, marked: Sequence[float]) -> np.n
     return rates.astype(np.float32)
 
 
-def problems(optimizers: Optimizers, count: int, etas: Sequence[float]) -> Iterator[Problem]:
+def problems(
+    optimizers: Optimizers, count: int, etas: Sequence[float], say: Callable[[str], Any]
+) -> Iterator[Problem]:
     """Sweep over every landscape.
 
     Args:
       optimizers: by name, each a function from a learning rate.
       count: rates a sweep.
       etas: rates that are among them wherever they fit.
+      say: is told what is swept, before it is.
 
     Yields:
       What the explorer shows, with every number recorded.
     """
     for one in TABLE:
-        rates = spread(*one.rates, count, [*one.chosen, *etas])
-        sweeps = [
-            sweep
-            for name, optimizer in optimizers.items()
-            for sweep in _sweeps(one, name, optimizer, rates)
-        ]
-        values = jax.jit(jax.vmap(one.loss))
-        yield Problem(
-            name=one.name,
-            title=one.title,
-            about=one.about,
-            rates=rates,
-            sweeps=sweeps,
-            chosen=one.chosen,
-            floor=float(one.loss(jnp.asarray(one.minima[0], jnp.float32))),
-            axes=one.axes,
-            grid=_grid(one, values),
-            minima=one.minima,
-        )
+        yield problem(one, optimizers, count, etas, say)
+
+
+def problem(
+    one: Landscape,
+    optimizers: Optimizers,
+    count: int,
+    etas: Sequence[float],
+    say: Callable[[str], Any],
+) -> Problem:
+    """Sweep over one landscape by every optimizer from every start."""
+    rates = spread(*one.rates, count, [*one.chosen, *etas])
+    sweeps: list[Sweep] = []
+    for name, optimizer in optimizers.items():
+        say(f"{one.title}: {count} rates with {name} ...")
+        sweeps += _sweeps(one, name, optimizer, rates)
+    if one.minima:
+        floor = float(one.loss(jnp.asarray(one.minima[0], jnp.float32)))
+    else:
+        floor = min(0.0, *(float(np.nanmin(sweep.loss)) for sweep in sweeps))
+    return Problem(
+        name=one.name,
+        title=one.title,
+        about=one.about,
+        rates=rates,
+        sweeps=sweeps,
+        chosen=one.chosen,
+        floor=floor,
+        axes=one.axes,
+        grid=_grid(one, jax.jit(jax.vmap(one.loss))),
+        minima=one.minima,
+    )
 
 
 def _sweeps(

@@ -1,17 +1,17 @@
 """The notes' network in the explorer: is it a 5? Loss, errors and dead units along the way."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from chainrule import descent, losses
+from chainrule._jobs.landscapes import spread
 from chainrule.explorer import Problem, Sweep
 from chainrule.models import mlp
 from chainrule.ops.linear import linear
-
-from .landscapes import spread
 
 
 def problem(
@@ -24,6 +24,7 @@ def problem(
     steps: int,
     etas: Sequence[float],
     seed: int,
+    say: Callable[[str], Any],
 ) -> Problem:
     """Sweep over the network.
 
@@ -36,6 +37,7 @@ def problem(
       steps: full-batch steps.
       etas: rates that are among them.
       seed: of the start.
+      say: is told what is swept, before it is.
 
     Returns:
       What the explorer shows, with every number recorded.
@@ -43,16 +45,16 @@ def problem(
     params = mlp.init(jax.random.key(seed), (inputs.shape[1], hidden, 1))
     samples = inputs.shape[0]
 
-    def loss(params):
+    def loss(params: Any) -> jax.Array:
         return losses.squared_error(mlp.apply(params, inputs)[:, 0], targets)
 
-    def observe(params):
+    def observe(params: Any) -> Any:
         scores = mlp.apply(params, inputs)[:, 0]
         layer = params["layer1"]
         on = jnp.any(linear(inputs, layer["kernel"], layer["bias"]) > 0, axis=0)
         return jnp.sum((scores > 0.5) != (targets > 0.5)), jnp.sum(~on)
 
-    def edge(params, optimizer):
+    def edge(params: Any, optimizer: descent.OptimizerFactory) -> float:
         key = jax.random.key(2**31)
         return descent.edge(
             float(descent.sharpness(loss, params, key=key, iterations=24)), optimizer
@@ -62,6 +64,7 @@ def problem(
     rates = spread(1e-3, 1.0, count, etas)
     sweeps = []
     for name, optimizer in optimizers.items():
+        say(f"digits: {count} rates of the network with {name}, the longest part ...")
         trace = descent.sweep(loss, params, rates, steps, optimizer=optimizer, observe=observe)
         lowest = int(np.argmin(np.nan_to_num(trace.loss[:, -1], nan=np.inf)))
         end = jax.tree.map(lambda leaf: leaf[lowest], trace.final_params)  # noqa: B023
@@ -88,5 +91,5 @@ def problem(
         "hidden units: no digit switches them on any more, and no gradient reaches them.",
         rates=rates,
         sweeps=sweeps,
-        chosen=tuple(etas[:2]),
+        chosen=(etas[0], etas[min(1, len(etas) - 1)]),
     )

@@ -1,1 +1,0 @@
-"""What `experiments/descent.py --explore` sweeps over."""

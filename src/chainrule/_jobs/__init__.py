@@ -1,0 +1,1 @@
+"""What commands do that need no clone: descents compared, and the explorer's page."""
