@@ -166,7 +166,19 @@ def test_compare_of_what_is_no_run_names_the_folder(tmp_path, capsys):
 def test_compare_without_a_series_of_that_name_says_so(tmp_path, capsys):
     a, b = (run_of(tmp_path, "demo", x_loss=[1.0]) for _ in range(2))
     assert cli.main(["compare", str(a), str(b), "--series", "error"]) == 2
-    assert "no series to draw" in capsys.readouterr().err
+    assert (
+        "no series to draw: those that both runs have are x_loss, and 'error' is in the name"
+        in (capsys.readouterr().err)
+    )
+
+
+def test_compare_shows_all_where_nothing_is_known_to_be_a_loss(tmp_path, capsys):
+    with runs.start("demo", seed=0, arguments={}, root=tmp_path) as run:
+        run.save_trace({"loss": [-1.0, -2.0], "rate": [2.0, 1.0]})
+    assert cli.main(["compare", str(run.path), str(run.path)]) == 0
+    printed = capsys.readouterr().out
+    assert "loss" in printed
+    assert "rate" in printed
 
 
 def test_compare_shows_the_losses_unless_a_name_is_given(tmp_path, capsys):

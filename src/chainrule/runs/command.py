@@ -30,7 +30,8 @@ def compare(
       b: another one. Without both, the last run and the one before it of the same experiment.
       root: where runs with numbers are kept.
       tolerance: see `chainrule.runs.compare`.
-      series: show only the series with this in their name; by default the losses.
+      series: show only the series with this in their name; by default the losses, or all where
+        none is known to be one.
       out: where the picture goes, the page beside it; by default into ``b``.
 
     Raises:
@@ -42,13 +43,15 @@ def compare(
     from chainrule.plots.descent import overlay
 
     found = runs.compare(first, second, tolerance=tolerance)
-    gaps = [gap for gap in found.gaps if (gap.loss if series is None else series in gap.series)]
+    losses = [gap for gap in found.gaps if gap.loss]
+    gaps = losses or [*found.gaps]
+    if series is not None:
+        gaps = [gap for gap in found.gaps if series in gap.series]
     if not gaps:
-        asked = "a loss" if series is None else f"{series!r} in its name"
         known = ", ".join(gap.series for gap in found.gaps)
         raise ValueError(
-            f"no series to draw: none that both runs have is or has {asked}; with --series name "
-            f"one of {known}"
+            f"no series to draw: those that both runs have are {known}, and {series!r} is in the "
+            "name of none of them"
         )
     found = found._replace(gaps=tuple(gaps))
     from chainrule.runs.telling import told
