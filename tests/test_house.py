@@ -98,7 +98,7 @@ FLOORS = (
     ("compiling", "ops", "losses", "landscapes", "check", "data"),
     ("features", "descent", "verification", "models", "xray"),
     ("training", "runs", "explorer", "plots"),
-    ("_jobs", "cli"),
+    ("_jobs", "_commands", "cli"),
 )
 """The rooms, the lowest floor first: a room imports from its own floor or from those below."""
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
