@@ -170,6 +170,36 @@ COMMANDS: Mapping[str, Command | tuple[str, Mapping[str, Command]]] = {
         ),
         "xray pairs.py:loss 'float32[8,3]' --check",
     ),
+    "audit": Command(
+        "what is wrong in a JAX function or about to break: custom rules, traps, margins",
+        "chainrule.xray.auditing.command:run",
+        (
+            _argument(
+                "spec",
+                metavar="FILE.py:FUNCTION",
+                help="what to audit; in a package also package.module:FUNCTION",
+            ),
+            _argument(
+                "shapes",
+                nargs="*",
+                metavar="SHAPE",
+                help="one for each argument, as float32[8,3] (default: what example_args() beside "
+                "the function returns)",
+            ),
+            _argument(
+                "--check", action="store_true", help="exit with 1 if there is a wrong rule or a trap"
+            ),
+            _argument(
+                "--ignore",
+                nargs="+",
+                default=(),
+                metavar="NAME",
+                help="what is meant: a function with a custom rule, a trap's operator or its line, "
+                "as net.py:12",
+            ),
+        ),
+        "audit pairs.py:loss --check",
+    ),
     "autopsy": Command(
         "what a recorder found out about a training step that failed",
         "chainrule.xray.recorder.command:run",

@@ -1,11 +1,12 @@
 """``chainrule xray FILE.py:FUNCTION``: where NaNs are born, where gradients die, and pictures."""
 
+import contextlib
 import dataclasses
 import inspect
 import math
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import jax
@@ -20,7 +21,7 @@ from chainrule.xray.picture import shareable, shareable_deaths
 from chainrule.xray.report import Report, xray
 from chainrule.xray.words import shortened
 
-__all__ = ["failed", "files", "run"]
+__all__ = ["called", "failed", "files", "run"]
 __dir__ = __all__.copy
 
 _SHARE = 1 / 4  # of the memory, for the arguments: values and gradients take as much again, or more
@@ -53,6 +54,35 @@ def run(
       ValueError: the spec, a shape or what ``example_args`` returns is malformed, or the function
         takes more or fewer arguments.
     """
+    with called(spec, shapes) as (f, args):
+        report = xray(f, *args, compiled=compiled, cotangent=ones(f, args), keep=keep)
+    print(dataclasses.replace(report.nonfinite(), attempt=None))  # the cures follow
+    if cures := _cures(report):
+        print(f"\n{cures}")
+    if deaths := _deaths(report):
+        print(f"\n{deaths}")
+    if table:
+        Console().print("", report, sep="\n")
+    return report
+
+
+@contextlib.contextmanager
+def called(
+    spec: str, shapes: Sequence[str]
+) -> Iterator[tuple[Callable[..., Any], tuple[Any, ...]]]:
+    """Import a function and make its arguments; while the context lasts, its imports are found.
+
+    Args:
+      spec: as for `run`.
+      shapes: as for `run`.
+
+    Yields:
+      The function and its arguments.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: as for `run`.
+    """
     with lookup.function(spec) as (f, module):
         args = _examples(shapes) if shapes else _example_args(module, spec)
         try:
@@ -63,15 +93,7 @@ def run(
                 f"{spec} cannot be called with {given}: {error}; give one shape for each argument "
                 f"of {f.__name__}{inspect.signature(f)}"
             ) from None
-        report = xray(f, *args, compiled=compiled, cotangent=ones(f, args), keep=keep)
-    print(dataclasses.replace(report.nonfinite(), attempt=None))  # the cures follow
-    if cures := _cures(report):
-        print(f"\n{cures}")
-    if deaths := _deaths(report):
-        print(f"\n{deaths}")
-    if table:
-        Console().print("", report, sep="\n")
-    return report
+        yield f, args
 
 
 def failed(report: Report) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from chainrule.xray import _jax
 from chainrule.xray.auditing.candidates import arguments_of, reach
 from chainrule.xray.auditing.findings import Trap
+from chainrule.xray.auditing.origins import origin
 from chainrule.xray.bodies import body_graph
 from chainrule.xray.record import Entry, Record
 from chainrule.xray.rerun import replay
@@ -66,7 +67,7 @@ def _continued(node: Entry) -> Any:
     made = [aval for v in body_graph(body, node.line).nodes if v.equation for aval in v.avals]
     work = sum(int(np.prod(aval.shape)) for aval in made)
     passes = int(min(_STEPS, _WORK / max(work, 1)) // max(length, 1))
-    if not floats or not length or passes < 8:
+    if not floats or not length or passes < 8 or _over_layers(body, consts, carries):
         return None
 
     def once(carry: Any, fixed: Any, xs: Any) -> Any:
@@ -104,6 +105,23 @@ def _continued(node: Entry) -> Any:
         return (int(count) * length, floats[int(found[0])]) if found.size else None
 
     return ask
+
+
+def _over_layers(body: _jax.ClosedJaxpr, consts: int, carries: int) -> bool:
+    """Tell whether each step multiplies the state by weights of its own: it is no time that passes.
+
+    Such a loop runs over the layers of a network, and has as many steps as there are.
+    """
+    graph = body_graph(body, "")
+    before = arguments_of(graph)
+    state = set(range(consts, consts + carries))
+    for node in graph.nodes:
+        if node.op in ("dot_general", "conv_general_dilated"):
+            origins = [origin(graph, slot).node for slot in node.inputs]
+            own = any(consts + carries <= k < len(body.in_avals) for k in origins)
+            if own and any(before[slot.node] & state for slot in node.inputs):
+                return True
+    return False
 
 
 def _trap(
