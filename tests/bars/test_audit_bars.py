@@ -1,4 +1,4 @@
-"""How often an audit names the line of a wrong rule and of a latent trap, in programs from seeds."""
+"""How often an audit names the lines of wrong rules and of latent traps, in programs of a seed."""
 
 import re
 
@@ -25,9 +25,10 @@ def numbers(lines, program):
 
 
 def finds_rule(program):
+    """Whether rules of the wrong function are named, one of their lines at least, and no other."""
     found = audited(program)
-    named = numbers((one for rule in found.rules for one in (rule.line, rule.called)), program)
-    return bool(found.rules) and named <= set(program.lines), found
+    named = [numbers((rule.line, *rule.parts, rule.called), program) for rule in found.rules]
+    return bool(named) and all(one & set(program.lines) for one in named), found
 
 
 def finds_trap(program):

@@ -1,6 +1,6 @@
 """Scans whose state can grow without bound: run on from where they ended, until it overflows."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import jax
@@ -18,10 +18,11 @@ from chainrule.xray.rerun import replay
 __all__ = ["growing"]
 __dir__ = __all__.copy
 
-_STEPS = 20_000
+_STEPS = 5_000
 _WORK = 2e8  # numbers that are made on the way
 _FAR = 1e10  # how many times larger the state has become, before it overflows
 _LEAVES = 8
+_AND = ", and "
 
 
 def growing(record: Record) -> Iterator[Trap]:
@@ -40,16 +41,23 @@ def growing(record: Record) -> Iterator[Trap]:
         if (steps := run(record.taken(node))) is not None:
             yield _trap(record, node, steps, "", {})
             continue
-        for k in sorted(arguments_of(record)[node.index])[:_LEAVES]:
-            argument, room = record.nodes[k], reach(record, record.nodes[k])
-            if not jnp.issubdtype(argument.avals[0].dtype, jnp.floating):
-                continue
-            twice = np.clip(2 * np.asarray(argument.value, np.float64), room.low, room.high)
-            given = {k: jnp.asarray(twice, argument.avals[0].dtype)}
-            again = again or replay(record)
+        again = again or replay(record)
+        for text, given in _larger(record, arguments_of(record)[node.index]):
             if (steps := run(again(given).taken(node))) is not None:
-                yield _trap(record, node, steps, f"{argument.label} twice as large, and ", given)
+                yield _trap(record, node, steps, f"{text}{_AND}", given)
                 break
+
+
+def _larger(record: Record, numbers: Collection[int]) -> Iterator[tuple[str, dict[int, Any]]]:
+    """Yield arguments twice as large, then at the ends of their ranges; those in no tree first."""
+    nodes = sorted((record.nodes[k] for k in numbers), key=lambda node: node.kind != "input")
+    floats = [n for n in nodes if jnp.issubdtype(n.avals[0].dtype, jnp.floating)][:_LEAVES]
+    for how in ("twice as large", "as large as it can be", "as small as it can be"):
+        for node in floats:
+            room, x = reach(record, node), np.asarray(node.value, np.float64)
+            ends = {"twice as large": 2 * x, "as large as it can be": np.full(x.shape, room.high)}
+            x = np.clip(ends.get(how, np.full(x.shape, room.low)), room.low, room.high)
+            yield f"{node.label} {how}", {node.index: jnp.asarray(x, node.avals[0].dtype)}
 
 
 def _continued(node: Entry) -> Any:
@@ -70,38 +78,37 @@ def _continued(node: Entry) -> Any:
     if not floats or not length or passes < 8 or _over_layers(body, consts, carries):
         return None
 
-    def once(carry: Any, fixed: Any, xs: Any) -> Any:
-        def step(carry: Any, x: Any) -> Any:
-            outputs = _jax.evaluate(body, [*fixed, *carry, *x])
-            return outputs[:carries], None
-
-        return jax.lax.scan(step, carry, xs, length, reverse=reverse)[0]
-
     def size(carry: Any) -> Any:
-        return jnp.stack(
-            [jnp.max(jnp.abs(carry[k]).astype(jnp.float32), initial=0.0) for k in floats]
-        )
+        some = [jnp.abs(carry[k]).astype(jnp.float32) for k in floats]
+        return jnp.stack([jnp.max(x, initial=0.0) for x in some])
+
+    def once(carry: Any, peak: Any, fixed: Any, xs: Any) -> Any:
+        def step(state: Any, x: Any) -> Any:
+            carry, peak = state
+            outputs = _jax.evaluate(body, [*fixed, *carry, *x])[:carries]
+            now = size(outputs)
+            return (outputs, jnp.maximum(peak, jnp.where(jnp.isfinite(now), now, 0.0))), None
+
+        return jax.lax.scan(step, (carry, peak), xs, length, reverse=reverse)[0]
 
     def run(fixed: Any, start: Any, xs: Any) -> Any:
         def going(state: Any) -> Any:
             return (state[0] < passes) & jnp.all(jnp.isfinite(size(state[1])))
 
         def on(state: Any) -> Any:
-            return state[0] + 1, once(state[1], fixed, xs), size(state[1])
+            return state[0] + 1, *once(state[1], state[2], fixed, xs)
 
-        first = once(start, fixed, xs)
-        count, end, before = jax.lax.while_loop(going, on, (jnp.int32(1), first, size(first)))
-        return count, size(end), before, size(first)
+        first = jnp.int32(0), start, jnp.zeros(len(floats))
+        count, end, peak = jax.lax.while_loop(going, on, first)
+        return count, size(end), peak, size(start)
 
     whole = _jax.quiet(jax.jit(run))
 
     def ask(taken: Any) -> tuple[int, int] | None:
         arrays = [jnp.asarray(x) for x in taken]
         parts = arrays[:consts], arrays[consts:][:carries], arrays[consts + carries :]
-        count, end, before, first = (np.asarray(x) for x in whole(*parts))
-        bad = ~np.isfinite(end)
-        grown = before > _FAR * (1 + first)
-        found = np.flatnonzero(bad & (grown | (before > 1e30)) & np.isfinite(first))
+        count, end, peak, first = (np.asarray(x) for x in whole(*parts))
+        found = np.flatnonzero(~np.isfinite(end) & (peak > _FAR * (1 + first)))
         return (int(count) * length, floats[int(found[0])]) if found.size else None
 
     return ask
@@ -142,6 +149,6 @@ def _trap(
             f"({length:,} were taken)"
         ),
         reached="arguments",
-        how=f"{how}the scan repeated from where it ended",
+        how=f"{how}the scan repeated from where it ended" if count > length else how[: -len(_AND)],
         arguments=names,
     )

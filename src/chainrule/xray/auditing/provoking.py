@@ -60,6 +60,7 @@ class _Search:
         self.traps: list[Trap] = []
         self.tried = 0
         self.until = time.monotonic() + _SECONDS
+        self.today: set[tuple[Any, ...]] = set()  # what is bad today, and does no harm
 
     def run(self) -> Provoked:
         """Try the numbers given, then structured ones, then a few Newton steps."""
@@ -115,7 +116,9 @@ class _Search:
         if not any(_fresh(record, {trap.line for trap in self.traps})):
             return
         found = nonfinite.find(record)
-        for birth in _first(found):
+        if reached == "as called":
+            self.today = {_key(birth) for birth in found.births if birth.harmless}
+        for birth in _first(found, self.today):
             if only is None or birth.node == only:
                 self._add(_trap(self.record, record, found, birth, reached, given))
 
@@ -142,9 +145,14 @@ def _is_bad(x: Any) -> bool:
     return array is not None and array.dtype.kind in "fc" and not np.isfinite(array).all()
 
 
-def _first(found: Nonfinite) -> Sequence[Birth]:
-    """Return the births that matter, and that follow from no other."""
+def _key(birth: Birth) -> tuple[Any, ...]:
+    return birth.node, birth.phase, birth.kind, birth.op
+
+
+def _first(found: Nonfinite, today: set[tuple[Any, ...]]) -> Sequence[Birth]:
+    """Return the births that matter, that are new, and that follow from no other."""
     matter = [birth for birth in found.births if not birth.harmless]
+    matter = [birth for birth in matter if _key(birth) not in today] or matter
     return [birth for birth in matter if not birth.follows] or matter
 
 

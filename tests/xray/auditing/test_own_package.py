@@ -1,0 +1,92 @@
+"""The audit of every public function of this package that has a gradient."""
+
+import functools
+import pkgutil
+import random
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from chainrule import xray
+from tests import public_edge
+
+TABLES = ("_ops", "_losses", "_features", "_models", "_descent")
+"""The calls of numerical functions: what is differentiated stands there."""
+
+MEANT = {}
+"""Function to what the audit finds there, and why it stays."""
+
+
+@functools.cache
+def functions():
+    """Name to a function of float arrays, and those of its valid call."""
+    found = {}
+    calls = [one for table in TABLES for one in getattr(public_edge, table)().items()]
+    for name, call in calls:
+        function = pkgutil.resolve_name(f"chainrule.{name}")
+        arrays = {key: x for key, x in call.items() if _is_float(x)}
+        if arrays:
+            found[name] = _of_arrays(function, call, tuple(arrays)), tuple(arrays.values())
+    return found
+
+
+def _is_float(x):
+    leaves = jax.tree.leaves(x)
+    arrays = [leaf for leaf in leaves if hasattr(leaf, "dtype") and hasattr(leaf, "shape")]
+    return (
+        bool(leaves)
+        and len(arrays) == len(leaves)
+        and all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves)
+    )
+
+
+def _of_arrays(function, call, names):
+    def f(*arrays):
+        return function(**call | dict(zip(names, arrays, strict=True)))
+
+    return f
+
+
+def audited(name):
+    """What the audit finds in a function; None if it has no gradient, or is no program of JAX."""
+    f, args = functions()[name]
+    args = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), args)
+    try:
+        out = jax.eval_shape(f, *args)
+    except Exception:  # it needs the numbers themselves, or other types: nothing to differentiate
+        return None
+    if not any(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(out)):
+        return None
+    return xray.audit(f, *args)
+
+
+def complaint(name):
+    """What the audit finds in a function that is not meant, as text; "" if nothing."""
+    found = audited(name)
+    if found is None:
+        return ""
+    those = [f"{one.line}: {one.why}" for one in (*found.rules, *found.traps)]
+    meant = MEANT.get(name, ())
+    return "; ".join(one for one in those if not any(word in one for word in meant))
+
+
+def test_there_are_functions_to_audit():
+    assert len(functions()) > 40
+    assert {name.split(".")[0] for name in functions()} >= {"ops", "losses", "models"}
+    assert set(MEANT) <= set(functions())
+
+
+@pytest.mark.bars
+@pytest.mark.timeout(7200)
+def test_every_public_function_is_healthy_or_has_its_reason():
+    found = {name: said for name in functions() if (said := complaint(name))}
+    assert found == {}
+
+
+SAMPLE = random.Random(11).sample(sorted(functions()), 2)
+
+
+@pytest.mark.parametrize("name", SAMPLE)
+def test_a_sample_is_healthy(name):
+    assert complaint(name) == ""
