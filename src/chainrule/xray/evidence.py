@@ -289,5 +289,8 @@ EXACT: dict[str, Callable[..., Any]] = {
     "integer_pow": lambda node, a: a ** node.equation.params["y"],
     "square": lambda _, a: a * a,
     "reduce_sum": lambda node, a: a.sum(tuple(node.equation.params["axes"])),
+    "reduce_prod": lambda node, a: a.prod(tuple(node.equation.params["axes"])),
+    "cumsum": lambda node, a: a.cumsum(node.equation.params["axis"]),
+    "cumprod": lambda node, a: a.cumprod(node.equation.params["axis"]),
 }
 """Integer operators in float64, whose rounding is small beside what an overflow loses."""

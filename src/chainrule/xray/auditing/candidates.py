@@ -17,11 +17,15 @@ from chainrule.xray.record import Entry, Record
 __all__ = ["Candidate", "Kind", "arguments_of", "find", "reach"]
 __dir__ = __all__.copy
 
-Kind = Literal["pole", "matrix", "mask", "overflow", "index", "inside"]
+Kind = Literal["pole", "matrix", "mask", "overflow", "index", "inside", "integers"]
 """What may happen: infinite or undefined at a number; for some matrices; where a mask empties a
-row; an integer beyond its type; an index out of range; any of these in a loop or a branch."""
+row; an integer beyond its type; an index out of range; the first three in a loop or a branch; the
+other two there."""
 
-_INTEGERS = ("mul", "add", "sub", "reduce_sum", "integer_pow", "dot_general", "cumsum", "square")
+_INTEGERS = (
+    *("mul", "add", "sub", "reduce_sum", "integer_pow", "cumsum", "square"),
+    *("reduce_prod", "cumprod"),
+)
 _PARTS = ("slice", "dynamic_slice", "gather")
 _MOVED = ("convert_element_type", "concatenate", "select_n", "add")
 
@@ -134,8 +138,9 @@ def _in(
             yield "overflow", None
     if node.op in ("gather", "dynamic_slice") and _can_miss(graph, node, taken):
         yield "index", None
-    if not node.custom and any(_inside(node, taken)):
-        yield "inside", None
+    if not node.custom:
+        for kind in dict.fromkeys(_inside(node, taken)):
+            yield kind, None
 
 
 def _is_power(node: Vertex, taken: Sequence[Range]) -> bool:
@@ -172,16 +177,26 @@ def _can_miss(graph: Graph, node: Vertex, taken: Sequence[Range]) -> bool:
     return any(row.free and (row.low < 0 or row.high > end) for row, end in pairs)
 
 
-def _inside(node: Vertex, taken: Sequence[Range]) -> Iterator[bool]:
-    """Yield True for each operator in a loop or a branch that may be infinite or undefined."""
+def _inside(node: Vertex, taken: Sequence[Range]) -> Iterator[Kind]:
+    """Yield "inside" for what may be infinite or undefined in a loop or a branch.
+
+    And "integers" for what may overflow there, or be out of range.
+    """
     for body, given in _bodies(node, taken):
         graph = body_graph(body, node.line)
         known = ranges(graph, given)
         for i, inner in enumerate(graph.nodes):
             if inner.kind == "operator":
-                yield from (
-                    True for kind, _ in _in(graph, i, known) if kind not in ("overflow", "index")
-                )
+                for kind, _ in _in(graph, i, known):
+                    integers = kind in ("overflow", "index", "integers")
+                    if kind != "index" or _is_bounded(inner, known):
+                        yield "integers" if integers else "inside"
+
+
+def _is_bounded(node: Vertex, known: Mapping[Slot, Range]) -> bool:
+    """Tell whether an index comes from arguments, and not from what a loop carries."""
+    index = known[node.inputs[1]]
+    return node.op == "gather" and math.isfinite(index.low) and math.isfinite(index.high)
 
 
 def _bodies(

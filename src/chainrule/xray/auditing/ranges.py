@@ -249,6 +249,15 @@ def _dot(graph: Graph, node: Vertex, taken: list[Range], found: Any) -> Range:
     return Range(_product(n, product.low), _product(n, product.high))
 
 
+def _reduce_prod(graph: Graph, node: Vertex, taken: list[Range], found: Any) -> Range:
+    source, a = graph.nodes[node.inputs[0].node].avals[node.inputs[0].output], taken[0]
+    n = math.prod(source.shape) // max(math.prod(node.avals[0].shape), 1)
+    if node.op == "cumprod":
+        n = max(source.shape, default=1)
+    most = max(_pow(max(abs(a.low), abs(a.high)), n), abs(a.high), abs(a.low))
+    return Range(min(_pow(a.low, n), a.low) if a.low >= 0 else -most, most, a.never_zero)
+
+
 def _cumsum(graph: Graph, node: Vertex, taken: list[Range], found: Any) -> Range:
     (a,), n = taken, max(node.avals[0].shape, default=1)
     return Range(min(a.low, _product(n, a.low)), max(a.high, _product(n, a.high)))
@@ -335,7 +344,8 @@ def _where(x: Range, op: str, other: Range, truth: bool) -> Range:
 
 _SPECIAL: dict[str, Callable[[Graph, Vertex, list[Range], Any], Range]] = {
     "mul": _mul, "integer_pow": _integer_pow, "div": _div, "add": _add, "add_any": _add,
-    "sub": _sub, "reduce_sum": _reduce_sum, "cumsum": _cumsum, "dot_general": _dot,
+    "sub": _sub, "reduce_sum": _reduce_sum,
+    "reduce_prod": _reduce_prod, "cumprod": _reduce_prod, "cumsum": _cumsum, "dot_general": _dot,
     "conv_general_dilated": _dot, "max": _max, "min": _min, "clamp": _clamp, "pow": _power,
     "iota": _iota, "select_n": _select,
     "neg": lambda g, n, t, f: Range(-t[0].high, -t[0].low, t[0].never_zero),

@@ -1,5 +1,6 @@
 """What goes wrong without a NaN: integers that overflow, indices out of range."""
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,12 +10,15 @@ import numpy as np
 from chainrule.xray.auditing.candidates import Candidate
 from chainrule.xray.auditing.findings import Reached, Trap
 from chainrule.xray.auditing.inputs import Input
+from chainrule.xray.bodies import ClosedError
 from chainrule.xray.evidence import EXACT
-from chainrule.xray.graph import Slot
+from chainrule.xray.inside import at_step, enter
 from chainrule.xray.record import Entry, Record
 
 __all__ = ["silent"]
 __dir__ = __all__.copy
+
+_STEPS = 8  # of a loop, at which integers are looked at
 
 
 def silent(
@@ -30,25 +34,46 @@ def silent(
     """
     for one in candidates:
         node = record.nodes[one.node]
-        why = ""
-        if one.kind == "overflow":
-            why = _overflow(record, node)
-        elif one.kind == "index":
-            why = _out_of_range(record, node)
-        if why:
-            arrays = {record.nodes[k].label: x for k, x in given.arrays.items()}
-            within = node.within if node.within != node.line else ""
-            yield Trap(node.op, node.line, within, why, reached, given.text, arrays)
+        whys = []
+        if one.kind in ("overflow", "index"):
+            whys = [(node, _why(node, record.taken(node)))]
+        elif one.kind == "integers":
+            whys = list(_inside(record, node))
+        for where, why in whys:
+            if why:
+                arrays = {record.nodes[k].label: x for k, x in given.arrays.items()}
+                within = where.within if where.within != where.line else ""
+                within = within or (node.line if where is not node else "")
+                yield Trap(where.op, where.line, within, why, reached, given.text, arrays)
 
 
-def _overflow(record: Record, node: Entry) -> str:
-    exact = EXACT.get(node.op)
-    if exact is None:
-        return ""
+def _inside(record: Record, node: Entry) -> Iterator[tuple[Entry, str]]:
+    """Yield what goes wrong in a loop or a branch, at some of its steps."""
+    with contextlib.suppress(ClosedError):
+        inner = enter(record, node)
+        for one in inner.nodes:
+            if one.op in EXACT or one.op == "gather":
+                steps = [None] if inner.steps is None else range(min(inner.steps, _STEPS))
+                for step in steps:
+                    there, taken = one, inner.taken(one)
+                    if step is not None:
+                        there, taken = at_step(inner, one, taken, step)
+                    if why := _why(there, taken):
+                        yield one, why
+                        break
+
+
+def _why(node: Entry, taken: Sequence[Any]) -> str:
+    """Return what is wrong with an integer operator, or with an index; "" if nothing is."""
+    if node.op in ("gather", "dynamic_slice"):
+        return _out_of_range(node, taken)
     dtype = node.avals[0].dtype
+    exact = EXACT.get(node.op)
+    if exact is None or not jnp.issubdtype(dtype, jnp.signedinteger):
+        return ""
     with np.errstate(all="ignore"):
-        true = np.asarray(exact(node, *(np.asarray(x, np.float64) for x in record.taken(node))))
-    got = np.asarray(record.value(Slot(node.index, 0)))
+        true = np.asarray(exact(node, *(np.asarray(x, np.float64) for x in taken)))
+    got = np.asarray(node.values[0])
     wrong = np.abs(true - got) > jnp.iinfo(dtype).max
     if not wrong.any():
         return ""
@@ -56,9 +81,10 @@ def _overflow(record: Record, node: Entry) -> str:
     return f"{true[first]:.0f} does not fit {dtype} and becomes {got[first]}"
 
 
-def _out_of_range(record: Record, node: Entry) -> str:
+def _out_of_range(node: Entry, taken: Sequence[Any]) -> str:
     """Return which index lies outside of its axis, and what is read instead; "" if none does."""
-    taken: Any = record.taken(node)
+    if node.op == "gather" and "CLIP" in str(node.equation.params["mode"]):
+        return ""
     table, sizes = np.shape(taken[0]), node.equation.params["slice_sizes"]
     if node.op == "gather":
         axes = node.equation.params["dimension_numbers"].start_index_map
