@@ -39,6 +39,22 @@ _Path = pathlib.Path
 _OPTIMIZERS = ("sgd", "momentum", "nesterov", "rmsprop", "adam")
 _ROOT = "where run folders are kept (default runs)"
 
+_PROGRAM = (
+    _argument(
+        "spec",
+        metavar="FILE.py:FUNCTION",
+        help="what to look into; in a package also package.module:FUNCTION",
+    ),
+    _argument(
+        "shapes",
+        nargs="*",
+        metavar="SHAPE",
+        help="one for each argument, as float32[8,3] (default: what example_args() beside "
+        "the function returns)",
+    ),
+)
+_IGNORED = "what is meant: a function with a custom rule, a trap's operator or line (net.py:12)"
+
 COMMANDS: Mapping[str, Command | tuple[str, Mapping[str, Command]]] = {
     "compare": Command(
         "compare two runs of one experiment",
@@ -128,18 +144,7 @@ COMMANDS: Mapping[str, Command | tuple[str, Mapping[str, Command]]] = {
         "where NaNs are born in a JAX function and gradients die; both on a page",
         "chainrule.runs.command:xray",
         (
-            _argument(
-                "spec",
-                metavar="FILE.py:FUNCTION",
-                help="what to look into; in a package also package.module:FUNCTION",
-            ),
-            _argument(
-                "shapes",
-                nargs="*",
-                metavar="SHAPE",
-                help="one for each argument, as float32[8,3] (default: what example_args() beside "
-                "the function returns)",
-            ),
+            *_PROGRAM,
             _argument(
                 "--eager",
                 action="store_true",
@@ -174,29 +179,9 @@ COMMANDS: Mapping[str, Command | tuple[str, Mapping[str, Command]]] = {
         "what is wrong in a JAX function or about to break: custom rules, traps, margins",
         "chainrule.xray.auditing.command:run",
         (
-            _argument(
-                "spec",
-                metavar="FILE.py:FUNCTION",
-                help="what to audit; in a package also package.module:FUNCTION",
-            ),
-            _argument(
-                "shapes",
-                nargs="*",
-                metavar="SHAPE",
-                help="one for each argument, as float32[8,3] (default: what example_args() beside "
-                "the function returns)",
-            ),
-            _argument(
-                "--check", action="store_true", help="exit with 1 if there is a wrong rule or a trap"
-            ),
-            _argument(
-                "--ignore",
-                nargs="+",
-                default=(),
-                metavar="NAME",
-                help="what is meant: a function with a custom rule, a trap's operator or its line, "
-                "as net.py:12",
-            ),
+            *_PROGRAM,
+            _argument("--check", action="store_true", help="exit with 1 if something is found"),
+            _argument("--ignore", nargs="+", default=(), metavar="NAME", help=_IGNORED),
         ),
         "audit pairs.py:loss --check",
     ),
