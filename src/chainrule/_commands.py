@@ -145,16 +145,8 @@ COMMANDS: Mapping[str, Command | tuple[str, Mapping[str, Command]]] = {
         "chainrule.runs.command:xray",
         (
             *_PROGRAM,
-            _argument(
-                "--eager",
-                action="store_true",
-                help="run operator by operator, nothing compiled together",
-            ),
-            _argument(
-                "--stats",
-                action="store_true",
-                help="keep only statistics of each array: little memory",
-            ),
+            _argument("--eager", action="store_true", help="run operator by operator, uncompiled"),
+            _argument("--stats", action="store_true", help="keep only statistics: little memory"),
             _argument(
                 "--table",
                 action="store_true",
