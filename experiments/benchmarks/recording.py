@@ -1,6 +1,6 @@
 """Rows about what it costs to have a training watched, beside the same steps alone.
 
-    python experiments/benchmarks/recording.py     # 30 pairs each: the median ratio, its interval
+    python experiments/benchmarks/recording.py     # 30 pairs each: median ratios, their intervals
 
 Steps of `xray.Recorder`, donated and not, alternate with the same steps. What `training.fit` costs
 with ``recorder=`` is not a row: until a step is not finite it runs the program that it always ran.
@@ -133,22 +133,32 @@ def main() -> None:
     for name, (step, state, batch, count) in _trainings(quick=False).items():
         alone_way = functools.partial(_alone, step, state, batch, count)
         ways = [_watched(step, state, batch, count), alone_way]
-        ratios = []
+        found: dict[str, list[float]] = {"seconds": [], "of the processor": []}
         for pair in range(PAIRS + 1):
-            seconds = []
-            for way in ways[:: 1 if pair % 2 else -1]:
-                clock = time.perf_counter()
-                way()
-                seconds.append(time.perf_counter() - clock)
-            watched, alone = seconds[:: 1 if pair % 2 else -1]
-            ratios += [watched / alone] * bool(pair)  # the first one compiles
-        middle, low, high = interval(np.asarray(ratios))
+            order = ways[:: 1 if pair % 2 else -1]
+            taken = {way: _taken(way) for way in order}
+            if pair:  # the first one compiles
+                pairs = zip(*(taken[way] for way in ways), strict=True)
+                for kind, (watched, alone) in zip(found, pairs, strict=True):
+                    found[kind].append(watched / alone)
+        said = [
+            f"{kind} {middle:.3f} ({low:.3f} to {high:.3f})"
+            for kind, ratios in found.items()
+            for middle, low, high in [interval(np.asarray(ratios))]
+        ]
         print(
-            f"{name}: {middle:.3f} ({low:.3f} to {high:.3f}), {1e3 * alone / count:.1f} ms a step, "
-            f"holds {_held(step, state, batch) / 2**20:.1f} MiB, the state is "
+            f"{name}: {', '.join(said)}; {1e3 * taken[ways[1]][0] / count:.1f} ms a step; holds "
+            f"{_held(step, state, batch) / 2**20:.1f} MiB, the state is "
             f"{sum(x.nbytes for x in jax.tree.leaves(state)) / 2**20:.1f}",
             flush=True,
         )
+
+
+def _taken(way: Callable[[], Any]) -> tuple[float, float]:
+    """Return the seconds that it takes, and those of the processor, all threads together."""
+    clock, processor = time.perf_counter(), time.process_time()
+    way()
+    return time.perf_counter() - clock, time.process_time() - processor
 
 
 def _held(step: Callable[..., Any], state: State, batch: Any) -> int:
