@@ -1,3 +1,4 @@
+import functools
 import inspect
 import pathlib
 import subprocess
@@ -144,7 +145,7 @@ def test_what_is_infinite_from_the_start_may_stay_so_and_other_numbers_are_not_l
 
 
 def test_a_state_is_known_though_its_counter_comes_in_as_a_number_of_python(tmp_path):
-    @jax.jit
+    @functools.partial(jax.jit, donate_argnums=0)
     def step(state, x):
         return {"w": state["w"] / x, "count": state["count"] + 1}, {"loss": jnp.sum(x)}
 
@@ -191,6 +192,24 @@ def test_a_step_that_is_finite_when_it_runs_again_is_said_to_be(tmp_path):
     error, _ = failing(Recorder(tmp_path), step, jnp.ones(2), [jnp.ones(2)] * 4)
     assert (error.step, error.births, error.samples) == (1, (), ())
     assert "the step did not fail when it ran again on what it had been given" in str(error)
+
+
+def test_arguments_that_are_gone_are_said_to_be(tmp_path):
+    donating = [False]
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def consuming(w, x):
+        return w / x, jnp.sum(w)
+
+    def step(w, x):
+        donating.append(True)
+        return consuming(w if len(donating) > 2 else jnp.copy(w), x)  # from the second call on
+
+    batches = [jnp.ones(2), jnp.array([1.0, 0.0]), jnp.ones(2)]
+    error, _ = failing(Recorder(tmp_path), step, jnp.ones(2), batches)
+    assert (error.step, error.samples, error.births) == (1, (), ())
+    assert "the step could not run again: Array has been deleted" in str(error)
+    assert "did not fail" not in str(error)
 
 
 def test_what_appears_only_compiled_whole_is_said_to(tmp_path, monkeypatch):

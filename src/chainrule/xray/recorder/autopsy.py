@@ -151,9 +151,10 @@ def examine(failure: Failure) -> Autopsy:
     notes: list[str] = []
     ran = _attempt(failure.call.run, "the step could not run again", notes)
     bad = failure.plan.bad(ran) if ran is not None else ()
-    report, of_loss = _looked(failure, bool(bad), notes)
+    report, of_loss = _looked(failure, None if ran is None else bool(bad), notes)
     found = None if report is None else report.nonfinite()
-    chosen = Samples(why="the step did not fail when it ran again")
+    again = "did not fail when it ran" if ran is not None else "could not run"
+    chosen = Samples(why=f"the step {again} again")
     if bad:
         search = functools.partial(_search, failure)
         chosen = _attempt(search, "no sample was looked for", notes) or Samples(why="see below")
@@ -201,7 +202,7 @@ def _of_this_process(failure: Failure) -> Autopsy:
     )
 
 
-def _looked(failure: Failure, again: bool, notes: list[str]) -> tuple[Report | None, bool]:
+def _looked(failure: Failure, again: bool | None, notes: list[str]) -> tuple[Report | None, bool]:
     """Return the x-ray of the loss if that is known and bad, else of the whole step if it is."""
     seen = False
     for part in (*([] if failure.part is None else [failure.part]), None):
@@ -218,7 +219,7 @@ def _looked(failure: Failure, again: bool, notes: list[str]) -> tuple[Report | N
             "this appears only when the step is compiled whole: recorded, without fusing its "
             "operators, every value is finite"
         )
-    elif not again:
+    elif again is False:
         notes.append(
             "the step did not fail when it ran again on what it had been given: something it reads "
             "beside its arguments has changed, or it does not compute the same numbers twice"

@@ -160,12 +160,12 @@ class Watched:
         while len(self._ring) >= self._recorder.keep:
             self._judge(self._ring.popleft())
         given = enter(self.__wrapped__, args, kwargs)
-        held = given.copied(self._donated.get(given.tree))
+        form = given.tree, given.kinds.on_devices  # a counter comes in as a number of Python first
+        held = given.copied(self._donated.get(form))
         results = self.__wrapped__(*args, **kwargs)
         ran = Ran(results, () if given.graph is None else contents(args, kwargs))
-        if given.tree not in self._donated:
-            on_devices = given.kinds.on_devices
-            self._donated[given.tree] = {k for k in on_devices if given.leaves[k].is_deleted()}
+        if form not in self._donated:
+            self._donated[form] = {k for k in form[1] if given.leaves[k].is_deleted()}
         known, rows = self._plan(given, held, ran)
         each = None if self._before is None else known.each(ran)
         self._ring.append(_Entry(self._number, held, known, rows, known.measured(ran), each))
