@@ -338,6 +338,25 @@ def test_what_others_wrote_is_one_node_until_it_is_opened():
     assert ">_add_bias" in report.to_svg(open=["_add_bias"])
 
 
+def test_a_large_graph_opens_depth_by_depth_as_long_as_there_are_few_boxes():
+    def blocks(count):
+        def f(x):
+            for k in range(count):
+                with jax.named_scope(f"block{k}"):
+                    for j in range(2):
+                        with jax.named_scope(f"part{j}"):
+                            for _ in range(k + 2 * j + 2):
+                                x = jnp.sin(x)
+            return x
+
+        data = picture(xray.xray(f, 0.5, compiled=False).record)
+        return {g["name"] for g in data["groups"] if g["open"]}
+
+    assert blocks(5) == {f"block{k}" for k in range(5)}  # and 50 operators in their parts
+    assert blocks(2) == {"block0", "block1", "part0", "part1"}  # a small one
+    assert blocks(13) == set()  # 27 boxes, were they open
+
+
 def test_a_birth_is_marked_on_its_node_and_on_the_group_around_it():
     def distance(a, b):
         return jnp.sqrt(jnp.sum((a - b) ** 2))

@@ -9,7 +9,8 @@ from chainrule.xray.record import Record
 __all__ = ["Frame", "frames"]
 __dir__ = __all__.copy
 
-_OPEN = 40  # boxes; a larger graph starts with its groups closed
+_OPEN = 40  # nodes; a larger graph starts with groups closed
+_FEW = 24  # boxes, which such a one may have at the start
 _CLOSED = ("call", "part", "repeat")  # whose insides are not the reader's own
 
 
@@ -46,10 +47,9 @@ def frames(root: Group, record: Record) -> tuple[list[Frame], dict[int, int | No
     """
     rows: list[Frame] = []
     homes: dict[int, int | None] = {}
-    everything = _boxes(root) <= _OPEN
+    opened = _opened(root)
 
-    def visit(group: Group, index: int | None, shown: bool) -> None:
-        inner = list(_groups(group))
+    def visit(group: Group, index: int | None) -> None:
         for child in group.children:
             if not isinstance(child, Group):
                 homes[child] = index
@@ -62,24 +62,32 @@ def frames(root: Group, record: Record) -> tuple[list[Frame], dict[int, int | No
                 "size": sum(1 for _ in child.nodes()),
                 "times": child.times,
                 "note": _differ(child, record) if child.times else "",
-                # A single group that holds everything starts open, what others wrote closed.
-                "open": shown
-                and child.kind not in _CLOSED
-                and (everything or (index is None and len(inner) == 1)),
+                "open": id(child) in opened,
             }
             rows.append(row)
-            visit(child, row["id"], row["open"])
+            visit(child, row["id"])
 
-    visit(root, None, True)
+    visit(root, None)
     return rows, homes
 
 
-def _boxes(group: Group) -> int:
-    """Return how many boxes are drawn of a group that is open."""
-    return sum(
-        _boxes(child) if isinstance(child, Group) and child.kind not in _CLOSED else 1
-        for child in group.children
-    )
+def _opened(root: Group) -> set[int]:
+    """Return which groups start open, by identity, none of those that others wrote.
+
+    All of a small graph; of a large one as many depths as make few boxes. A single group that holds
+    everything starts open either way.
+    """
+    small = sum(1 for _ in root.nodes()) <= _OPEN
+    shown: set[int] = set()
+    level, boxes = [root], len(root.children)
+    while inner := [g for group in level for g in _groups(group) if g.kind not in _CLOSED]:
+        boxes += sum(len(group.children) - 1 for group in inner)
+        single = level == [root] and len(inner) == 1
+        if not (small or single or boxes <= _FEW):
+            break
+        shown |= {id(group) for group in inner}
+        level = inner
+    return shown
 
 
 def _differ(group: Group, record: Record) -> str:

@@ -1,6 +1,8 @@
 "use strict";
 // The order of boxes within the ranks of one level, chosen among what dagre offers.
 globalThis.order = (() => {
+  const FEW = 12;
+
   // Boxes that lead to one box only take the order of its operands, unless this crosses more wires
   // than dagre's own order.
   function arrange(graph, wires, inner, across) {
@@ -35,7 +37,7 @@ globalThis.order = (() => {
       arrangement();
       const crossed = crossings(graph, wires, inner);
       if (best === null || crossed < best.crossed) best = { crossed, restore: snapshot(graph) };
-      if (crossed === 0) break;
+      if (crossed <= graph.nodeCount() / FEW) break; // among many boxes one crossing is no matter
     }
     best.restore();
   }
