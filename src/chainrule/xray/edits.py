@@ -49,6 +49,7 @@ _RIDGE = "x + ridge * jnp.eye(x.shape[-1], dtype=x.dtype)"
 _INSTEAD: dict[str, tuple[str, ...]] = {
     "log": ("jnp.log(jnp.maximum(x, small))", "jnp.log(x + tiny)",
             _guarded("jnp.log(x)", "x > 0")),
+    "log2": ("jnp.log2(jnp.maximum(x, small))", _guarded("jnp.log2(x)", "x > 0")),
     "log1p": ("jnp.log1p(jnp.maximum(x, eps - 1))", _guarded("jnp.log1p(x)", "x > -1")),
     "sqrt": ("jnp.sqrt(x + small)", "jnp.sqrt(jnp.maximum(x, small))",
              _guarded("jnp.sqrt(x)", "x > 0")),

@@ -45,6 +45,7 @@ TRAPS = {
     "a mask of weights": (lambda x, k: jnp.sum(x * k) / jnp.sum(k), (X, jnp.ones(3)), "div"),
     "equal rows": (lambda a, b: jnp.sum(jnp.linalg.norm(a - b, axis=1)), (M, M + 1), "sqrt"),
     "a constant column": (lambda x: jnp.sum(jnp.std(x, axis=0)), (M,), "sqrt"),
+    "a logarithm to base 2": (lambda x: jnp.sum(jnp.log2(x)), (POSITIVE,), "log2"),
     "a power": (lambda x: jnp.sum(x**0.5), (POSITIVE,), "pow"),
     "an arccos": (lambda x: jnp.sum(jnp.arccos(x)), (X / 3,), "acos"),
     "an empty row of a mask": (
@@ -181,6 +182,31 @@ def test_a_scan_is_run_on_until_its_state_overflows():
             h = np.float32(1.4) * h + np.asarray(M)[t % 4]
     assert not np.isfinite(h).all()
     assert steps % 4 == 0
+
+
+def test_integers_and_states_inside_of_branches_and_loops_are_looked_at():
+    def rows(table, i):
+        return jnp.sum(jax.lax.map(lambda k: table[k + 1], i))
+
+    (trap,) = xray.audit(rows, M, jnp.array([0, 1, 2])).traps
+    assert trap.why.startswith("index out of range: 5 on an axis of size 4")
+
+    def products(x, i):
+        return jnp.sum(x) * jnp.sum(jax.lax.map(lambda k: jnp.tanh((k * k).astype(float)), i))
+
+    (trap,) = xray.audit(products, X, jnp.array([20_000, 40_000])).traps
+    assert trap.why.startswith(f"{60_000**2} does not fit int32 and becomes ")
+
+    def branch(x):
+        def grow(x):
+            return jax.lax.scan(lambda h, _: (1.5 * h, None), x, None, 4)[0]
+
+        return jnp.sum(jax.lax.cond(x[0] > 0, grow, jnp.negative, x))
+
+    (trap,) = xray.audit(branch, X).traps
+    assert trap.op == "scan"
+    assert trap.why.startswith("its state grows without bound: within 220 steps")
+    assert 2 * 1.5**216 < float(jnp.finfo(jnp.float32).max) < 2 * 1.5**220
 
 
 def test_traps_are_ignored_by_operator_and_by_line():

@@ -195,8 +195,8 @@ def _inside(node: Vertex, taken: Sequence[Range]) -> Iterator[Kind]:
 
 def _is_bounded(node: Vertex, known: Mapping[Slot, Range]) -> bool:
     """Tell whether an index comes from arguments, and not from what a loop carries."""
-    index = known[node.inputs[1]]
-    return node.op == "gather" and math.isfinite(index.low) and math.isfinite(index.high)
+    some = [known[slot] for slot in node.inputs[1 : 2 if node.op == "gather" else None]]
+    return all(math.isfinite(index.low) and math.isfinite(index.high) for index in some)
 
 
 def _bodies(

@@ -11,6 +11,7 @@ from chainrule.xray import _jax
 from chainrule.xray.auditing.candidates import arguments_of, reach
 from chainrule.xray.auditing.findings import Trap
 from chainrule.xray.auditing.origins import origin
+from chainrule.xray.auditing.walk import sites
 from chainrule.xray.bodies import body_graph
 from chainrule.xray.record import Entry, Record
 from chainrule.xray.rerun import replay
@@ -32,18 +33,18 @@ def growing(record: Record) -> Iterator[Trap]:
       record: the record; it keeps values.
     """
     again = None
-    for node in record.nodes:
-        if node.op != "scan" or node.custom:
+    for site in sites(record):
+        node = site.node
+        if node.op != "scan" or node.custom or (run := _continued(node)) is None:
             continue
-        run = _continued(node)
-        if run is None:
-            continue
-        if (steps := run(record.taken(node))) is not None:
+        if (steps := run(site.taken(site.steps[0])[1])) is not None:
             yield _trap(record, node, steps, "", {})
             continue
         again = again or replay(record)
-        for text, given in _larger(record, arguments_of(record)[node.index]):
-            if (steps := run(again(given).taken(node))) is not None:
+        for text, given in _larger(record, arguments_of(record)[site.place[0]]):
+            there = [one for one in sites(again(given)) if one.place == site.place]
+            taken = there[0].taken(there[0].steps[0])[1] if there else None
+            if taken is not None and (steps := run(taken)) is not None:
                 yield _trap(record, node, steps, f"{text}{_AND}", given)
                 break
 

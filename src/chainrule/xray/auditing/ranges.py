@@ -140,6 +140,7 @@ _MONOTONE: dict[str, Callable[[Any], Any]] = {
     "exp": _float32(np.exp), "exp2": _float32(np.exp2), "expm1": np.expm1,
     "log1p": lambda x: np.log1p(x) if x > -1 else -np.inf,
     "log": lambda x: np.log(x) if x > 0 else -np.inf,
+    "log2": lambda x: np.log2(x) if x > 0 else -np.inf,
     "sqrt": lambda x: np.sqrt(max(x, 0.0)), "tanh": np.tanh, "asinh": np.arcsinh,
     "atan": np.arctan, "sinh": np.sinh, "floor": np.floor, "ceil": np.ceil, "round": np.round,
     "logistic": lambda x: np.float32(1 / (1 + np.exp(-x))), "sign": np.sign, "cbrt": np.cbrt,

@@ -52,7 +52,7 @@ def _inside(record: Record, node: Entry) -> Iterator[tuple[Entry, str]]:
     with contextlib.suppress(ClosedError):
         inner = enter(record, node)
         for one in inner.nodes:
-            if one.op in EXACT or one.op == "gather":
+            if one.op in EXACT or one.op in ("gather", "dynamic_slice"):
                 steps = [None] if inner.steps is None else range(min(inner.steps, _STEPS))
                 for step in steps:
                     there, taken = one, inner.taken(one)
