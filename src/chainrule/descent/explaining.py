@@ -33,7 +33,7 @@ _RISE = 1.2  # from which on a loss over the lowest one before is a rise
 _NEAR, _WINDOWS = (
     0.9,
     32,
-)  # between readings above this ratio, and in so many gaps, every step is read
+)  # between readings above this ratio, in so many gaps, every step is read
 _FACTORS, _MORE = (0.8, 0.5, 0.25, 0.1), 500  # of the steps that are tried, and how many
 
 
@@ -159,7 +159,7 @@ def _parted(found: float, due: float) -> float:
 
 
 def _crossing(watched: Watched, walk: Walk, last: int) -> Crossing:
-    """Find the first step whose ratio is above 1: between the readings that are near it."""
+    """Find the first step whose ratio is above 1: between readings near it, or where loss rose."""
     at, ratio = np.asarray(watched.at), np.asarray(watched.ratio, np.float64)
     known = np.isfinite(ratio)
     if not known.any():
@@ -170,8 +170,12 @@ def _crossing(watched: Watched, walk: Walk, last: int) -> Crossing:
     ends = np.append(at[1:], last)
     near = np.append(ratio[1:], -math.inf)
     finite = np.isfinite(np.asarray(watched.trace.loss)[at])
-    # Also where a ratio is not known: before Adam's first step, and after a divergence.
-    gaps = np.flatnonzero(finite & (ends > at) & ~(np.maximum(ratio, near) < _NEAR))
+    heights = _heights(np.asarray(watched.trace.loss, np.float64))[0]
+    rose = [bool((heights[i : j + 1] >= _RISE).any()) for i, j in zip(at, ends, strict=True)]
+    # Also where the loss rose, and where a ratio is not known: before Adam's first step, and after
+    # a divergence.
+    close = ~(np.maximum(ratio, near) < _NEAR)
+    gaps = np.flatnonzero(finite & (ends > at) & (close | rose))
     first = np.flatnonzero(near > 1)[:1]
     if first.size:
         gaps = np.append(gaps[gaps < first][:_WINDOWS], first)
