@@ -276,3 +276,110 @@ def test_planes_and_networks_and_what_the_pointer_tells(opened):
     opened.keyboard.press("End")
     assert number(opened, "a", "errors of 9") == 6
     assert number(opened, "b", "errors of 9") == 20
+
+
+# --- sent, toured, read on any screen -----------------------------------------------------------
+
+
+def test_the_address_holds_what_is_shown_and_shows_it_again(visit, text, opened):
+    opened.click("text=a plane")
+    opened.click("#forward")
+    opened.click("#forward")
+    opened.click("text=a line")
+    opened.select_option("fieldset.a .optimizer", label="adam")
+    opened.select_option("fieldset.b .start", label="w = -1")
+    opened.fill("fieldset.a .rate-slider", "2")
+    opened.keyboard.press("ArrowRight")
+    opened.click("#forward")
+    opened.uncheck("fieldset.b .shown")
+    address = opened.evaluate("location.hash")
+    assert "problem=line&step=1&a.rate=1.6&a.optimizer=adam" in address
+    again = visit(text)
+    again.goto(again.url + address)
+    again.reload()
+    again.wait_for_selector("html[data-ready=yes]")
+    assert again.evaluate("location.hash") == address
+    assert again.inner_text("fieldset.a .rate output") == "1.6"
+    assert again.eval_on_selector("fieldset.b .start", "s => s.selectedOptions[0].text") == "w = -1"
+    assert not again.is_checked("fieldset.b .shown")
+    assert number(again, "a", "w") == number(opened, "a", "w")
+    # What an address says wrongly is left as it is.
+    again.evaluate("location.hash = '#problem=plane&step=99&a.rate=x&a.optimizer=none'")
+    again.wait_for_function("state.problem.name === 'plane'")
+    assert again.inner_text("#step-shown") == "6 of 6"
+    assert again.inner_text("fieldset.a .rate output") == "0.25"
+    again.evaluate("location.hash = '#problem=nowhere'")
+    assert again.evaluate("state.problem.name") == "plane"
+
+
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (1280, 720), (390, 844)])
+def test_the_charts_come_first_on_every_screen(opened, width, height):
+    opened.set_viewport_size({"width": width, "height": height})
+    boxes = {
+        name: opened.query_selector(name).bounding_box()
+        for name in ("#place", "#rates", "#lanes", "#transport", "#loss", "#numbers")
+    }
+    assert opened.evaluate("document.documentElement.scrollWidth") <= width
+    tops = {name: box["y"] for name, box in boxes.items()}
+    assert tops["#place"] < tops["#transport"] < tops["#lanes"] < tops["#loss"] <= tops["#numbers"]
+    if width > 1000:  # the landscape and the sweep in the first screen
+        for name in ("#place", "#rates"):
+            assert boxes[name]["y"] + boxes[name]["height"] <= height
+    else:
+        assert boxes["#place"]["y"] + boxes["#place"]["height"] <= height
+        assert tops["#lanes"] < tops["#rates"] < tops["#loss"]
+
+
+def test_no_line_crosses_a_label(opened):
+    opened.keyboard.press("End")
+    for problem in ("a line", "a plane", "a network"):
+        opened.click(f"text={problem}")
+        bare = opened.evaluate(
+            """[...document.querySelectorAll("svg text.over")].filter((text) => {
+              if (text.classList.contains("lane-name") && text.getAttribute("y") < 22) return false;
+              const box = text.previousElementSibling?.getBBox(), own = text.getBBox();
+              return !box || !text.previousElementSibling.classList.contains("label-box") ||
+                box.x > own.x || box.x + box.width < own.x + own.width || box.height < own.height;
+            }).map((text) => text.textContent)"""
+        )
+        assert bare == []
+
+
+def test_the_tour_has_six_stops_and_goes_on_by_what_is_done(opened):
+    def said():
+        return opened.inner_text("#tour-text")
+
+    assert opened.query_selector("#tour").is_hidden()
+    opened.focus("#tour-begin")
+    opened.keyboard.press("Enter")
+    assert said().startswith("1 of 6.")
+    opened.keyboard.press("ArrowRight")
+    assert said().startswith("2 of 6. In the picture of all rates, drag A past the dashed line")
+    for _ in range(4):  # 0.1 to 2.5, beyond the edge at 2
+        opened.keyboard.press("]")
+    assert said().startswith("3 of 6.")
+    for _ in range(3):
+        opened.keyboard.press("{")
+    assert said().startswith("4 of 6.")
+    opened.select_option("fieldset.b .optimizer", label="adam")
+    assert said().startswith("5 of 6.")
+    opened.focus("#tour-next")
+    opened.keyboard.press("End")
+    assert said().startswith("6 of 6. The address of this page")
+    assert opened.is_disabled("#tour-next")
+    opened.click("#tour-back")
+    assert said().startswith("5 of 6."), "what is done already is read again"
+    opened.keyboard.press("Escape")
+    assert opened.query_selector("#tour").is_hidden()
+    assert opened.evaluate("document.activeElement.id") == "tour-begin"
+
+
+def test_every_control_has_a_name_in_the_accessibility_tree(opened):
+    names = opened.evaluate(
+        """[...document.querySelectorAll("button, select, input")].map((one) =>
+          one.getAttribute("aria-label") || one.textContent || one.labels?.[0]?.textContent)"""
+    )
+    assert all(name.strip() for name in names), names
+    for lane in "AB":
+        slider = opened.get_by_role("slider", name=f"learning rate of {lane}")
+        assert slider.get_attribute("aria-valuetext")

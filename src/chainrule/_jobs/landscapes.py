@@ -28,7 +28,7 @@ class Landscape(NamedTuple):
       chosen: the two to begin with.
       steps: how many.
       window: lowest and highest value of each axis; two have one scale, and fill the page where
-        the first spans 1.46 times the second.
+        the first spans 1.42 times the second.
       minima: ``[k][axes]``, the first one the lowest; none where they are not known.
     """
 

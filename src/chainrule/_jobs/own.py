@@ -145,8 +145,8 @@ def _window(points: np.ndarray) -> tuple[tuple[float, float], ...]:
     low, high = (np.quantile(points, q, axis=0) for q in (0.02, 0.98))
     low, high = np.minimum(low, points[0]), np.maximum(high, points[0])
     room = np.maximum(high - low, 1e-3 * (1 + np.abs(points[0]))) * (0.5 + _MARGIN)
-    if len(room) == 2:  # the plot is 1.46 times as wide as high
-        room = np.maximum(room, [room[1] * 1.46, room[0] / 1.46])
+    if len(room) == 2:  # the plot is 1.42 times as wide as high
+        room = np.maximum(room, [room[1] * 1.42, room[0] / 1.42])
     middle = (low + high) / 2
     return tuple((float(m - r), float(m + r)) for m, r in zip(middle, room, strict=True))
 

@@ -161,7 +161,7 @@ function rows() {
 
 /* --- drawing -------------------------------------------------------------------------------- */
 
-const BOX = { left: 66, right: 548, top: 22, bottom: 352 };
+const BOX = { left: 80, right: 548, top: 22, bottom: 352 };
 
 function make(tag, attributes = {}, text) {
   const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
@@ -271,11 +271,20 @@ function marker(lane, kind, cx, cy, r) {
   });
 }
 
+/* Text that no line crosses: it stands on paper of its own, within the picture. */
+function label(svg, attributes, text) {
+  const made = make("text", { ...attributes, class: `over ${attributes.class ?? ""}` }, text);
+  svg.append(made);
+  const { x, y, width, height } = made.getBBox();
+  const box = { x: x - 2, y, width: width + 4, height };
+  svg.insertBefore(make("rect", { class: "label-box", ...box }), made);
+}
+
 /* What the two kinds of lines are. */
 function legend(svg) {
   ["loss", "quadratic model"].forEach((text, i) => {
     const place = { x: BOX.right - 8, y: BOX.bottom - 28 + 18 * i, "text-anchor": "end" };
-    svg.append(make("text", { class: `over ${i ? "of-model" : "of-loss"}`, ...place }, text));
+    label(svg, { class: i ? "of-model" : "of-loss", ...place }, text);
   });
 }
 
@@ -292,9 +301,7 @@ function letters(svg, points) {
     const y = Math.max(BOX.top + 14, Math.min(BOX.bottom - 8, cy + (up ? -9 : 18)));
     const outside =
       cx < BOX.left ? "←" : cx > BOX.right ? "→" : cy < BOX.top ? "↑" : cy > BOX.bottom ? "↓" : "";
-    svg.append(
-      make("text", { class: `over lane-name ${lane}`, x, y }, lane.toUpperCase() + outside),
-    );
+    label(svg, { class: `lane-name ${lane}`, x, y }, lane.toUpperCase() + outside);
   }
 }
 
@@ -432,17 +439,15 @@ function drawSteps(svg, name, log, valueOf, promised) {
     const gone = v.findIndex((value) => !Number.isFinite(value));
     if (gone >= 0) {
       const said = `${lane.toUpperCase()}: not finite from step ${gone} on`;
-      svg.append(
-        make(
-          "text",
-          {
-            class: `over lane-name ${lane}`,
-            x: BOX.right - 4,
-            y: BOX.top + (lane === "a" ? 16 : 34),
-            "text-anchor": "end",
-          },
-          said,
-        ),
+      label(
+        svg,
+        {
+          class: `lane-name ${lane}`,
+          x: BOX.right - 4,
+          y: BOX.top + (lane === "a" ? 16 : 34),
+          "text-anchor": "end",
+        },
+        said,
       );
     }
   });
@@ -507,6 +512,7 @@ function drawRates(svg) {
       }
     }
   }
+  const texts = [];
   [...said].forEach(([value, { edge, names }], i) => {
     g.append(make("path", { class: "edge", d: `M${x(edge)} ${BOX.top}V${BOX.bottom}` }));
     const left = x(edge) > 0.55 * BOX.left + 0.45 * BOX.right;
@@ -515,13 +521,7 @@ function drawRates(svg) {
       y: BOX.top + 34 + 19 * i,
       "text-anchor": left ? "end" : "start",
     };
-    svg.append(
-      make(
-        "text",
-        { class: "over", ...place },
-        `${names.size > 1 ? "edge" : [...names][0]}: ${value}`,
-      ),
-    );
+    texts.push([place, `${names.size > 1 ? "edge" : [...names][0]}: ${value}`]);
   });
   for (const lane of shownLanes()) {
     const at = x(eta[state[lane].rate]);
@@ -534,6 +534,7 @@ function drawRates(svg) {
       ),
     );
   }
+  for (const [place, text] of texts) label(svg, place, text);
   return { x, y };
 }
 
@@ -566,6 +567,115 @@ function drawStep() {
     return row;
   });
   $("#numbers tbody").replaceChildren(...table);
+  remember();
+  onward();
+}
+
+/* --- the state in the address ---------------------------------------------------------------- */
+
+/* What the page shows, as the part of its address behind "#". */
+function toAddress() {
+  const p = state.problem;
+  const kept = new URLSearchParams({ problem: p.name, step: state.step });
+  for (const lane of LANES) {
+    const { shown, optimizer, start, rate } = state[lane];
+    if (!shown) kept.set(`${lane}.shown`, "no");
+    kept.set(`${lane}.rate`, cell(rates()[rate]));
+    kept.set(`${lane}.optimizer`, p.optimizers[optimizer]);
+    kept.set(`${lane}.start`, p.starts[start]);
+  }
+  return `#${kept}`;
+}
+
+function remember() {
+  if (location.hash !== toAddress()) history.replaceState(null, "", toAddress());
+}
+
+/* Show what an address says; what it does not say, or says of another page, is left as it is. */
+function fromAddress() {
+  const kept = new URLSearchParams(location.hash.slice(1));
+  const problem = described.problems.find((p) => p.name === kept.get("problem"));
+  if (!problem) return;
+  for (const lane of LANES) {
+    const eta = Number(kept.get(`${lane}.rate`));
+    state[lane].shown = lane === "a" || kept.get(`${lane}.shown`) !== "no";
+    state.problem = problem;
+    const at = eta > 0 ? nearestTo(eta) : problem.chosen[lane];
+    const known = (kind) => Math.max(0, problem[`${kind}s`].indexOf(kept.get(`${lane}.${kind}`)));
+    Object.assign(state[lane], { rate: at, optimizer: known("optimizer"), start: known("start") });
+  }
+  const wanted = structuredClone({ a: state.a, b: state.b });
+  const step = Math.trunc(Number(kept.get("step"))) || 0;
+  choose(problem, wanted, Math.max(0, Math.min(problem.steps, step)));
+}
+
+function nearestTo(eta) {
+  const away = Array.from(rates(), (x) => Math.abs(Math.log(x / eta)));
+  return away.indexOf(Math.min(...away));
+}
+
+/* --- a guided tour ---------------------------------------------------------------------------- */
+
+const edgeOf = (lane) => {
+  const known = sweepOf(lane).edges.map(([, edge]) => edge);
+  const inside = known.filter((edge) => typeof edge === "number" && edge > rates()[0]);
+  return inside.length ? Math.min(...inside) : null;
+};
+const etaOf = (lane) => rates()[state[lane].rate];
+
+/* Each stop: what to do, and whether it is done; the tour goes on by itself then. */
+const STOPS = [
+  {
+    text: "A and B leave from the same start at two learning rates. Press → (or play) and watch them.",
+    done: () => state.step > 0,
+  },
+  {
+    text: () =>
+      edgeOf("a") === null
+        ? "In the picture of all rates, drag A to a rate that ends at a cross: it diverged."
+        : "In the picture of all rates, drag A past the dashed line, its predicted edge (or press ]).",
+    done: () =>
+      edgeOf("a") === null ? descent("a").verdict === "diverged" : etaOf("a") > edgeOf("a"),
+  },
+  {
+    text: "Read A's verdict below. Now drag B well below the edge (or press {): it creeps, but it arrives.",
+    done: () => edgeOf("b") === null || etaOf("b") < 0.5 * edgeOf("b"),
+  },
+  {
+    text: "Choose another optimizer for B. The sweep shows both: the edge has moved.",
+    done: () => state.problem.optimizers.length < 2 || state.a.optimizer !== state.b.optimizer,
+  },
+  {
+    text: "Go to the last step (End), and compare the numbers of A and B in the table.",
+    done: () => state.step === state.problem.steps,
+  },
+  {
+    text: "The address of this page holds what you found: copy it, and another reader sees the same.",
+    done: () => false,
+  },
+];
+let stop = null;
+
+function onward() {
+  if (stop === null) return;
+  while (stop < STOPS.length - 1 && STOPS[stop].begun && STOPS[stop].done()) visitStop(stop + 1);
+}
+
+function visitStop(to) {
+  stop = to;
+  $("#tour").hidden = stop === null;
+  if (stop === null) return;
+  STOPS.forEach((one, i) => (one.begun = i === stop && !one.done()));
+  const { text } = STOPS[stop];
+  const said = typeof text === "string" ? text : text();
+  $("#tour-text").textContent = `${stop + 1} of ${STOPS.length}. ${said}`;
+  $("#tour-back").disabled = stop === 0;
+  $("#tour-next").disabled = stop === STOPS.length - 1;
+}
+
+function endTour() {
+  visitStop(null);
+  $("#tour-begin").focus();
 }
 
 function drawLane(lane) {
@@ -596,19 +706,22 @@ function draw() {
 
 /* --- what one can do ------------------------------------------------------------------------ */
 
-function choose(problem) {
+function choose(problem, wanted = null, step = 0) {
   pause();
   state.problem = problem;
-  state.step = 0;
+  state.step = step;
   for (const lane of LANES) {
-    Object.assign(state[lane], { optimizer: 0, start: 0, rate: problem.chosen[lane] });
+    const first = { optimizer: 0, start: 0, rate: problem.chosen[lane] };
+    Object.assign(state[lane], wanted ? wanted[lane] : first);
     const box = $(`fieldset.${lane}`);
     $(".rate-slider", box).max = problem.count - 1;
     for (const kind of ["optimizer", "start"]) {
       const options = problem[`${kind}s`].map((text, i) => new Option(text, i));
       $(`.${kind}`, box).replaceChildren(...options);
+      $(`.${kind}`, box).value = state[lane][kind];
     }
   }
+  $("fieldset.b .shown").checked = state.b.shown;
   for (const button of $("#problems").children) {
     button.setAttribute("aria-pressed", String(button.textContent === problem.title));
   }
@@ -774,6 +887,7 @@ const KEYS = {
   "{": () => rate("b", state.b.rate - 1),
   "}": () => rate("b", state.b.rate + 1),
   b: () => $("fieldset.b .shown").click(),
+  Escape: endTour,
 };
 
 function onKey(event) {
@@ -816,10 +930,15 @@ function listen() {
     play,
     forward: () => go(state.step + 1),
     export: download,
+    "tour-begin": () => visitStop(0),
+    "tour-back": () => visitStop(stop - 1),
+    "tour-next": () => visitStop(stop + 1),
+    "tour-end": endTour,
   };
   for (const [id, act] of Object.entries(buttons)) $(`#${id}`).addEventListener("click", act);
   $("#step").addEventListener("input", (event) => go(Number(event.target.value)));
   document.addEventListener("keydown", onKey);
+  addEventListener("hashchange", fromAddress);
   listenToPictures();
 }
 
@@ -828,6 +947,11 @@ unpack().then((unpacked) => {
   listen();
   const runs = described.problems.reduce((sum, p) => sum + p.sweeps.length * p.count, 0);
   $("#count").textContent = runs.toLocaleString("en");
+  const asked = location.hash;
   choose(described.problems[0]);
+  if (asked) {
+    history.replaceState(null, "", asked);
+    fromAddress();
+  }
   document.documentElement.dataset.ready = "yes";
 });
