@@ -32,7 +32,10 @@ def said(x: float) -> str:
 
 
 def variants(
-    record: Record, numbers: Collection[int], values: Collection[float]
+    record: Record,
+    numbers: Collection[int],
+    values: Collection[float],
+    perhaps: Collection[float] = (),
 ) -> Iterator[Input]:
     """Yield other arguments, the smallest changes first, within the widened range of each array.
 
@@ -40,6 +43,7 @@ def variants(
       record: the record.
       numbers: the arguments that may change.
       values: numbers that an operator cannot take.
+      perhaps: numbers that may become one of these on the way.
     """
     nodes = [record.nodes[k] for k in sorted(numbers)]
     nodes = [n for n in nodes if _is_number(n) and np.size(n.value)]
@@ -63,8 +67,8 @@ def variants(
         names = ", ".join(n.label for n in zero)
         yield Input(f"{names} = 0", {n.index: _like(n, np.zeros(np.shape(n.value))) for n in zero})
     for node in floats:
-        for value in room[node.index].low, room[node.index].high:
-            if np.isfinite(value):
+        for value in room[node.index].low, room[node.index].high, *sorted(perhaps, key=abs):
+            if np.isfinite(value) and room[node.index].low <= value <= room[node.index].high:
                 full = _like(node, np.full(np.shape(node.value), value))
                 yield Input(f"{_all(node)} = {said(value)}", {node.index: full})
 

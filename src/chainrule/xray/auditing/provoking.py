@@ -14,6 +14,7 @@ from chainrule.xray.auditing.findings import Reached, Trap
 from chainrule.xray.auditing.growth import growing
 from chainrule.xray.auditing.inputs import Input, variants
 from chainrule.xray.auditing.silent import silent
+from chainrule.xray.auditing.walk import sites
 from chainrule.xray.births import Birth, Nonfinite
 from chainrule.xray.elements import numbers
 from chainrule.xray.record import Record
@@ -22,6 +23,7 @@ from chainrule.xray.rerun import replay
 __all__ = ["Provoked", "provoke"]
 __dir__ = __all__.copy
 
+_WRITTEN = 6  # numbers
 _SECONDS = 60.0  # nothing new is begun afterwards
 
 
@@ -77,7 +79,9 @@ class _Search:
     def _structured(self) -> None:
         touched = frozenset().union(*(c.arguments for c in self.candidates))
         values = {c.pole.value for c in self.candidates if c.pole is not None}
-        for given in variants(self.record, touched, values) if touched else ():
+        inside = any(c.kind == "inside" for c in self.candidates)
+        others = _quotients(self.record) if inside else ()
+        for given in variants(self.record, touched, values, others) if touched else ():
             if time.monotonic() > self.until or not self._open():
                 return
             self._try(given, "arguments")
@@ -125,6 +129,24 @@ class _Search:
     def _add(self, trap: Trap) -> None:
         if all(trap.line != other.line for other in self.traps):
             self.traps.append(trap)
+
+
+def _quotients(record: Record) -> set[float]:
+    """Return quotients of the numbers written inside of loops, where no Newton steps are taken.
+
+    What a x - b makes 0 is one of them.
+    """
+    found = {1.0}
+    for site in sites(record):
+        if site.around:
+            for node in site.record.nodes:
+                if node.kind == "constant" and not node.avals[0].shape:
+                    x = numbers(node.value)
+                    if x is not None and x.dtype.kind == "f" and np.isfinite(x) and x:
+                        found.add(abs(float(x)))
+    some = sorted(found)[:_WRITTEN]
+    both = {a / b for a in some for b in some}
+    return both | {-x for x in both}
 
 
 def _fresh(record: Record, lines: set[str]) -> Iterator[bool]:
