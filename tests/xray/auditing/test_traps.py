@@ -42,7 +42,9 @@ TRAPS = {
     "a shifted logarithm": (
         lambda x: jnp.sum(jnp.where(x > 0.7, jnp.log(x - 0.7), 0.0)), (POSITIVE,), "log",
     ),
-    "a mask of weights": (lambda x, k: jnp.sum(x * k) / jnp.sum(k), (X, jnp.ones(3)), "div"),
+    "a mask of weights": (
+        lambda x, k: jnp.sum(x * k) / jnp.sum(k), (X, jnp.array([1.0, 0.0, 1.0])), "div",
+    ),
     "equal rows": (lambda a, b: jnp.sum(jnp.linalg.norm(a - b, axis=1)), (M, M + 1), "sqrt"),
     "a constant column": (lambda x: jnp.sum(jnp.std(x, axis=0)), (M,), "sqrt"),
     "a logarithm to base 2": (lambda x: jnp.sum(jnp.log2(x)), (POSITIVE,), "log2"),
@@ -207,6 +209,22 @@ def test_integers_and_states_inside_of_branches_and_loops_are_looked_at():
     assert trap.op == "scan"
     assert trap.why.startswith("its state grows without bound: within 220 steps")
     assert 2 * 1.5**216 < float(jnp.finfo(jnp.float32).max) < 2 * 1.5**220
+
+
+def test_an_input_that_the_program_refuses_by_itself_is_no_trap():
+    def refuse(x):
+        if (np.asarray(x) < 0.2).any():
+            raise ValueError("below 0.2")
+        return np.asarray(x)
+
+    def loss(x):
+        shape = jax.ShapeDtypeStruct(x.shape, x.dtype)
+        checked = jax.pure_callback(refuse, shape, jax.lax.stop_gradient(x))
+        return jnp.sum(jnp.log(x)) + jnp.sum(checked)
+
+    found = xray.audit(loss, POSITIVE)
+    assert found.traps == ()
+    assert found.tried > 3
 
 
 def test_traps_are_ignored_by_operator_and_by_line():

@@ -42,7 +42,10 @@ def growing(record: Record) -> Iterator[Trap]:
             continue
         again = again or replay(record)
         for text, given in _larger(record, arguments_of(record)[site.place[0]]):
-            there = [one for one in sites(again(given)) if one.place == site.place]
+            try:
+                there = [one for one in sites(again(given)) if one.place == site.place]
+            except Exception:  # the program checks what it is given by itself, and refuses this
+                continue
             taken = there[0].taken(there[0].steps[0])[1] if there else None
             if taken is not None and (steps := run(taken)) is not None:
                 yield _trap(record, node, steps, f"{text}{_AND}", given)

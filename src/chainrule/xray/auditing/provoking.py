@@ -95,7 +95,11 @@ class _Search:
         self.tried += 1
         if all(np.array_equal(x, self.record.nodes[k].value) for k, x in given.arrays.items()):
             return
-        self._look(self.again(given.arrays), reached, given)
+        try:
+            made = self.again(given.arrays)
+        except Exception:  # it checks what it is given by itself, and refuses this
+            return
+        self._look(made, reached, given)
 
     def _newton(self) -> None:
         """Try Newton steps on each candidate that is a pole, then the operand itself."""

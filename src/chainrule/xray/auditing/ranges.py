@@ -57,12 +57,13 @@ def of_array(x: Any, free: bool = False) -> Range:
 def widened(x: Any) -> Range:
     """Return what an argument can hold: its own range, once as wide again on either side.
 
-    What is never negative stays so, and what is never positive; truths are 0 and 1.
+    Of an array of one number, half of that on either side. What is never negative stays so, and
+    what is never positive; truths are 0 and 1.
     """
     own = of_array(x, free=True)
     if jnp.asarray(x).dtype == jnp.bool_:
         return Range(0.0, 1.0)
-    width = own.high - own.low or abs(own.high) or 1.0
+    width = own.high - own.low or abs(own.high) / 2 or 1.0
     low = own.low - width if own.low < 0 else max(own.low - width, 0.0)
     high = own.high + width if own.high > 0 else min(own.high + width, 0.0)
     return Range(low, high) if own.low or own.high else Range(-1.0, 1.0)

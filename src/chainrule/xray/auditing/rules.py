@@ -18,12 +18,13 @@ from chainrule.xray.auditing.purposes import alike, difference, purpose
 from chainrule.xray.auditing.walk import Site, sites
 from chainrule.xray.graph import differentiable
 from chainrule.xray.inside import asked
-from chainrule.xray.record import Record
+from chainrule.xray.record import Entry, Record
 
 __all__ = ["Checked", "check"]
 __dir__ = __all__.copy
 
 _SHIFTS = (0.02, 0.1)  # of the numbers themselves, at the points close by
+_REMEMBERED = 32  # functions
 _SECONDS = 60.0  # nothing new is begun afterwards
 
 
@@ -54,7 +55,6 @@ def check(record: Record) -> Checked:
     wrong: list[Rule] = []
     meant: list[Rule] = []
     unknown: list[str] = []
-    probes: dict[Any, Probe] = {}
     count = 0
     until = time.monotonic() + _SECONDS
     for site in sites(record):
@@ -65,7 +65,7 @@ def check(record: Record) -> Checked:
             break
         count += 1
         try:
-            found = _Examination(site, probes).run()
+            found = _Examination(site).run()
         except Exception as error:  # a rule is somebody's code, and may raise what it likes
             what = str(error).strip().partition("\n")[0]
             unknown.append(f"{site.node.op} at {site.node.line}: {type(error).__name__}: {what}")
@@ -81,10 +81,23 @@ def _key(rule: Rule) -> tuple[str, ...]:
     return rule.function, rule.line, rule.argument, *rule.parts
 
 
+_probes: dict[Any, Probe] = {}
+
+
+def _probe(key: Any, node: Entry, wrt: Sequence[int], live: Sequence[int]) -> Probe:
+    """Return what runs a function, compiled once for the next audit too; without its numbers."""
+    if key not in _probes:
+        while len(_probes) >= _REMEMBERED:
+            del _probes[next(iter(_probes))]
+        bare = dataclasses.replace(node, values=(), cotangents=(), contributions=())
+        _probes[key] = Probe(bare, wrt, live)
+    return _probes[key]
+
+
 class _Examination:
     """One call of a function with a custom rule."""
 
-    def __init__(self, site: Site, probes: dict[Any, Probe]) -> None:
+    def __init__(self, site: Site) -> None:
         self.site, node = site, site.node
         asks = asked(site.record, node)
         live = [k for k, g in enumerate(node.cotangents) if g is not None]
@@ -103,9 +116,7 @@ class _Examination:
             tuple(self.wrt),
             tuple(self.live),
         )
-        if key not in probes:
-            probes[key] = Probe(node, self.wrt, self.live)
-        self.probe = probes[key]
+        self.probe = _probe(key, node, self.wrt, self.live)
         self.pairs: Any = ()  # what the rule gives and the slopes, where there is no derivative
 
     def run(self) -> list[Rule]:
