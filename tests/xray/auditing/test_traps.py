@@ -1,6 +1,8 @@
 """Traps: each is provoked, and plain JAX breaks on the input that is named."""
 
 import inspect
+import pathlib
+import re
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 
 from chainrule import xray
-from chainrule.xray.auditing import candidates, growth, ranges
+from chainrule.xray.auditing import candidates, findings, growth, ranges
 
 M = jnp.asarray(np.random.default_rng(0).normal(size=(4, 3)), jnp.float32)
 POSITIVE = jnp.abs(M) + 0.5
@@ -225,6 +227,16 @@ def test_an_input_that_the_program_refuses_by_itself_is_no_trap():
     found = xray.audit(loss, POSITIVE)
     assert found.traps == ()
     assert found.tried > 3
+
+
+def test_reasons_lead_to_headings_of_the_page():
+    page = (pathlib.Path(__file__).parents[3] / "notebooks/traps.md").read_text(encoding="utf-8")
+    titles = [line[3:] for line in page.splitlines() if line.startswith("## ")]
+    anchors = {re.sub(r"[^a-z0-9 ]", "", title.lower()).replace(" ", "-") for title in titles}
+    assert {heading for _, heading in findings._HEADINGS} <= anchors
+    (trap,) = xray.audit(lambda x: jnp.sum(jnp.log(x)), POSITIVE).traps
+    assert trap.page == "traps.html#division-logarithm-and-root"
+    assert str(trap).endswith("more: traps.html#division-logarithm-and-root of the book")
 
 
 def test_traps_are_ignored_by_operator_and_by_line():

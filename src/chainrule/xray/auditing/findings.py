@@ -75,6 +75,18 @@ Reached = Literal["as called", "arguments", "operand"]
 what the operator takes, which was not reached from the arguments."""
 
 
+_HEADINGS = (
+    (("where trap",), "the-where-trap"),
+    (("norm (or standard deviation)",), "equal-rows-and-constant-columns"),
+    (("row is -inf",), "masks-that-leave-nothing"),
+    (("eigenvalues", "matrix"), "matrices"),
+    (("does not fit", "index out of range"), "integers-and-indices"),
+    (("grows without bound",), "a-state-that-grows"),
+    (("log", "division", "0 / 0", "root", "sqrt", "power"), "division-logarithm-and-root"),
+)
+"""Words of a reason, and the heading of the page of the book that explains it."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trap:
     """Something that is about to break, and did when it was provoked.
@@ -109,6 +121,14 @@ class Trap:
         found: str = self.__dict__["_cure"]
         return found
 
+    @property
+    def page(self) -> str:
+        """Where the book explains it, as ``traps.html#the-where-trap``; "" if it does not."""
+        for words, heading in _HEADINGS:
+            if any(word in self.why for word in words):
+                return f"traps.html#{heading}"
+        return ""
+
     def __str__(self) -> str:
         how = {
             "as called": "with the numbers that were given",
@@ -120,4 +140,6 @@ class Trap:
             rows.append(f"  inside: {place(self.within)}")
         if cure := self.cure():
             rows.append(f"  write instead: {cure}")
+        if self.page:
+            rows.append(f"  more: {self.page} of the book")
         return "\n".join(rows)

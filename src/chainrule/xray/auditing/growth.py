@@ -112,7 +112,8 @@ def _continued(node: Entry) -> Any:
         arrays = [jnp.asarray(x) for x in taken]
         parts = arrays[:consts], arrays[consts:][:carries], arrays[consts + carries :]
         count, end, peak, first = (np.asarray(x) for x in whole(*parts))
-        found = np.flatnonzero(~np.isfinite(end) & (peak > _FAR * (1 + first)))
+        with np.errstate(all="ignore"):
+            found = np.flatnonzero(~np.isfinite(end) & (peak > _FAR * (1 + first)))
         return (int(count) * length, floats[int(found[0])]) if found.size else None
 
     return ask
