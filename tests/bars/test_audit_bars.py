@@ -33,7 +33,8 @@ def finds_rule(program):
 
 def finds_trap(program):
     found = audited(program)
-    return bool(numbers((trap.line for trap in found.traps), program) & set(program.lines)), found
+    named = numbers((one for t in found.traps for one in (t.line, t.within)), program)
+    return bool(named & set(program.lines)), found
 
 
 def is_quiet(program):

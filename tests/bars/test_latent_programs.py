@@ -4,7 +4,15 @@ import jax
 import numpy as np
 import pytest
 
-from tests.bars import latent_programs, latent_rules, latent_traps, latent_truth
+from tests.bars import latent_programs, latent_rules, latent_traps, latent_truth, nan_truth
+
+
+@pytest.fixture(autouse=True)
+def as_people_run_it():
+    """JAX's own rules of promotion: these programs were not written under strict ones."""
+    with nan_truth.plain_jax(False):
+        yield
+
 
 GENERATORS = {
     "wrong": latent_programs.wrong_rules,
