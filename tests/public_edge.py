@@ -663,6 +663,13 @@ def _xray() -> dict[str, Call]:
         "xray.audit": {"f": f, "args": (jnp.ones(2), jnp.ones(2)), "ignore": ("relu",)},
         "xray.assert_healthy": {"f": f, "args": (jnp.ones(2), jnp.ones(2)), "ignore": ()},
         "xray.probe": {"loss": lambda p, x: jnp.sum(p * x), "args": (jnp.ones(2),), "settings": {}},
+        "xray.diff": {
+            "first": f, "rest": (f, jnp.ones(2), jnp.ones(2)), "a": "op by op",
+            "b": "op by op", "argnums": 0, "cotangent": None, "gradients": False,
+        },
+        "xray.Diff.save": {
+            "self": xray.diff(f, f, jnp.ones(2), jnp.ones(2)), "path": "diff.html",
+        },
         "xray.load": {"path": report.save("record.xray")},
         "xray.Report.to_svg": {"self": report, "open": "all", "direction": None},
         "xray.Report.to_html": {"self": report, "open": "auto", "direction": None},

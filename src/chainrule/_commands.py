@@ -54,6 +54,18 @@ _PROGRAM = (
     ),
 )
 _IGNORED = "what is meant: a function with a custom rule, a trap's operator or line (net.py:12)"
+_WAYS = "'compiled' (default), 'op by op', a dtype as float64, bfloat16, tensorfloat32, or a device"
+
+_DIFF = Command(
+    "where two executions of a JAX function part, or two functions, and where digits die",
+    "chainrule.xray.compare.command:run",
+    (*_PROGRAM, _argument("--a", metavar="WAY", help=f"how the first runs: {_WAYS}"),
+     _argument("--b", metavar="WAY", help="how the second runs (default: 'op by op')"),
+     _argument("--against", metavar="OTHER", help="FILE.py:OTHER, or a file .xray or .safetensors"),
+     _argument("--page", type=_Path, metavar="diff.html", help="write the page there"),
+     _argument("--check", action="store_true", help="exit with 1 if the two part")),
+    "diff model.py:loss --a float32 --b float64",
+)  # fmt: skip
 
 COMMANDS: Mapping[str, Command | tuple[str, Mapping[str, Command]]] = {
     "compare": Command(
@@ -64,12 +76,7 @@ COMMANDS: Mapping[str, Command | tuple[str, Mapping[str, Command]]] = {
                 "a", nargs="?", metavar="RUN_A", help="a run folder, or its number in 'runs'"
             ),
             _argument("b", nargs="?", metavar="RUN_B", help="another one (default: the last two)"),
-            _argument(
-                "--root",
-                type=_Path,
-                default=_Path("runs"),
-                help="where runs with numbers are kept (default runs)",
-            ),
+            _argument("--root", type=_Path, default=_Path("runs"), help=_ROOT),
             _argument(
                 "--tolerance",
                 type=float,
@@ -158,12 +165,7 @@ COMMANDS: Mapping[str, Command | tuple[str, Mapping[str, Command]]] = {
                 help="exit with 1 if a NaN or an Inf reaches the result or a gradient, or was lost "
                 "on the way there",
             ),
-            _argument(
-                "--root",
-                type=_Path,
-                default=_Path("runs"),
-                help="where run folders are kept, for the page and the pictures (default runs)",
-            ),
+            _argument("--root", type=_Path, default=_Path("runs"), help=_ROOT),
         ),
         "xray pairs.py:loss 'float32[8,3]' --check",
     ),
@@ -177,6 +179,7 @@ COMMANDS: Mapping[str, Command | tuple[str, Mapping[str, Command]]] = {
         ),
         "audit pairs.py:loss --check",
     ),
+    "diff": _DIFF,
     "autopsy": Command(
         "what a recorder found out about a training step that failed",
         "chainrule.xray.recorder.command:run",

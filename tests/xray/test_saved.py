@@ -105,9 +105,7 @@ def test_what_must_run_again_says_that_it_cannot(tmp_path):
         after.open(scan)
     from chainrule.xray.rerun import constant, rerun
 
-    with pytest.raises(
-        ValueError, match="network was read from a file, and its operators cannot run"
-    ):
+    with pytest.raises(ValueError, match="network was read from a file, and cannot run"):
         rerun(after.record, {(5,): constant([1.0])})
 
 

@@ -1,6 +1,8 @@
 """X-ray: any JAX program as values and gradients; where NaNs are born and gradients die."""
 
 from chainrule.xray.auditing.audit import Audit, assert_healthy, audit
+from chainrule.xray.compare.rows import Diff
+from chainrule.xray.compare.run import diff
 from chainrule.xray.probing import probe
 from chainrule.xray.record import Edge, Entry, Record
 from chainrule.xray.recorder import NonFiniteError, Recorder
@@ -10,6 +12,7 @@ Node = Entry  # the former name
 
 __all__ = [
     "Audit",
+    "Diff",
     "Edge",
     "Entry",
     "Node",
@@ -19,6 +22,7 @@ __all__ = [
     "Report",
     "assert_healthy",
     "audit",
+    "diff",
     "load",
     "probe",
     "xray",

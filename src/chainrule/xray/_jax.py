@@ -3,7 +3,7 @@
 import contextlib
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -234,6 +234,17 @@ def function(eqn: Any) -> Callable[..., list[Any]]:
     return run
 
 
+class Into(NamedTuple):
+    """A dtype for all floats of a program, also for those of a wider one."""
+
+    dtype: Any
+
+
+TF32 = Into(None)
+"""The dtypes as they are, with what products take rounded to the 11 bits of tensorfloat32."""
+_TF32_BITS = 8, 10  # of the exponent, of the fraction
+
+
 def widen(x: Any, dtype: Any) -> Any:
     """Return floats, or complex numbers, in a dtype if theirs is narrower; all else as it is."""
     x = x if hasattr(x, "dtype") else jnp.asarray(x)
@@ -242,8 +253,13 @@ def widen(x: Any, dtype: Any) -> Any:
 
 
 def _wider(dtype: Any, least: Any) -> Any:
-    if not jnp.issubdtype(dtype, jnp.inexact):
+    if not jnp.issubdtype(dtype, jnp.inexact) or least is TF32:
         return None
+    if isinstance(least, Into):
+        if jnp.issubdtype(dtype, jnp.complexfloating):
+            double = jnp.dtype(least.dtype).itemsize > 4
+            return jnp.complex128 if double and dtype != jnp.complex128 else None
+        return None if dtype == least.dtype else least.dtype
     wide = jnp.result_type(jnp.complex64, least) if jnp.issubdtype(dtype, jnp.complex64) else least
     return wide if jnp.dtype(dtype).itemsize < jnp.dtype(wide).itemsize else None
 
@@ -280,6 +296,9 @@ def widened(eqn: Any, dtype: Any) -> Callable[..., list[Any]]:
 
     def run(*inputs: Any) -> list[Any]:
         outputs = None
+        if dtype is TF32:
+            rounds = primitives.known(name).product
+            return function(eqn)(*map(_tf32, inputs) if rounds else inputs)
         if name == "reduce_precision":
             outputs = list(inputs)
         elif scatter is not None:
@@ -296,6 +315,35 @@ def widened(eqn: Any, dtype: Any) -> Callable[..., list[Any]]:
         return [widen(y, dtype) for y in outputs]
 
     return run
+
+
+def _tf32(x: Any) -> Any:
+    return jax.lax.reduce_precision(x, *_TF32_BITS) if x.dtype == jnp.float32 else x
+
+
+def with_rule(wide: Callable[..., list[Any]], eqn: Any) -> Callable[..., list[Any]]:
+    """Return a function that has a custom rule in another dtype, with the gradient of its rule.
+
+    The rule runs in the dtypes of the program: it was written for them.
+    """
+    alone = function(eqn)
+
+    def forward(*inputs: Any) -> tuple[list[Any], tuple[Any, ...]]:
+        return list(wide(*inputs)), inputs
+
+    def backward(inputs: tuple[Any, ...], gs: Sequence[Any]) -> tuple[Any, ...]:
+        own = [jnp.asarray(x, v.aval.dtype) for x, v in zip(inputs, eqn.invars, strict=True)]
+        outputs, pull = jax.vjp(lambda *x: alone(*x), *own)
+        parts = pull([_like(g, y) for g, y in zip(gs, outputs, strict=True)])
+        return tuple(_like(part, x) for part, x in zip(parts, inputs, strict=True))
+
+    run = jax.custom_vjp(lambda *inputs: list(wide(*inputs)))
+    run.defvjp(forward, backward)
+    return run
+
+
+def _like(x: Any, like: Any) -> Any:
+    return jnp.asarray(x, like.dtype) if is_float(like) and x.dtype != jax.dtypes.float0 else x
 
 
 def linear_solve(eqn: Any) -> tuple[ClosedJaxpr, Sequence[int]] | None:

@@ -179,9 +179,17 @@ def _helps(graph: Graph, node: Vertex, expression: str) -> bool:
     return bool(made) and bool(np.any(np.asarray(made[node.inputs[0].output]) == -np.inf))
 
 
-def fused(graph: Graph, index: int) -> Iterator[tuple[int, Edit]]:
-    """Yield the functions in which an operator is one part, each with what it would replace."""
-    for pattern, expression in _FUSED.items():
+def fused(
+    graph: Graph, index: int, known: Mapping[str, str] | None = None
+) -> Iterator[tuple[int, Edit]]:
+    """Yield the functions in which an operator is one part, each with what it would replace.
+
+    Args:
+      graph: the graph.
+      index: the number of the operator.
+      known: from operators to the function; None for those that keep NaN away.
+    """
+    for pattern, expression in (_FUSED if known is None else known).items():
         tree = ast.parse(pattern, mode="eval").body
         for i, node in enumerate(graph.nodes[index:], index):
             bound: dict[str, tuple[Slot, Vertex, int]] = {}

@@ -231,10 +231,7 @@ def _check(record: Record, changes: Mapping[Place, Change]) -> None:
             "the operator by its place there"
         )
     if not record.runs:
-        raise ValueError(
-            f"{record.function} was read from a file, and its operators cannot run again: record "
-            "the call here"
-        )
+        raise ValueError(f"{record.function} was read from a file, and cannot run: record it here")
     for place in changes:
         if not place or not 0 <= place[0] < len(record.nodes):
             raise ValueError(f"no operator stands at {place}: there are {len(record.nodes)} nodes")
@@ -279,7 +276,8 @@ def in_dtype(node: Vertex, dtype: Any) -> Operator:
         return _jax.function(node.equation)
     rule = _jax.custom_rule(node.equation)
     if rule is not None:
-        return _body(rule, node, {}, None, dtype)
+        body = _body(rule, node, {}, None, dtype)
+        return _jax.with_rule(body, node.equation) if isinstance(dtype, _jax.Into) else body
     if node.op in _OPENED:
         return _OPENED[node.op](node, {}, None, dtype)
     solver = _jax.linear_solve(node.equation)

@@ -47,6 +47,7 @@ globalThis.cards = (() => {
     else cell(main?.gradient, "gradient", main);
     for (const text of about.births) row(text, "birth");
     if (about.dies) row("gradient dies", "death");
+    if (about.parts) row("they part here", "birth");
     return rows;
   }
 

@@ -51,6 +51,8 @@ globalThis.draw = (() => {
     if (box.about.result) classes.push("result");
     if (box.about.births.size) classes.push("born");
     else if (box.about.dies) classes.push("died");
+    if (box.about.heat) classes.push(`heat${box.about.heat}`);
+    if (box.about.parts) classes.push("parts");
     if (state.selected === box.id) classes.push("selected");
     if (known.current !== null && of[known.current] === box.id) classes.push("current");
     if (found) classes.push(found.has(box.id) ? "found" : "dim");

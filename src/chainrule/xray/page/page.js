@@ -313,6 +313,7 @@
       n.within ? make("p", "line", `inside ${n.within}`) : null,
       ...n.births.map((b) => birth(b.text)),
       ...n.deaths.map((text) => birth(text)),
+      ...(n.errors ?? []).map((text) => birth(text)),
       n.forward ? make("p", "equation", n.forward) : null,
       ...n.backward.map((text) => make("p", "equation gradient", text)),
       inputs.length ? from : null,
@@ -328,6 +329,7 @@
     const list = (title, kind, rows) =>
       rows.length ? [make("h3", kind, title), ...rows.map((row) => paragraph(row, kind))] : [];
     return [
+      ...list("two executions", "bad", data.errors ?? []),
       ...list("not finite", "bad", data.nonfinite), ...list("write instead", "good", data.cures),
       ...list("where the gradient dies", "died", data.deaths),
     ];

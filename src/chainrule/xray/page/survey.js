@@ -10,9 +10,9 @@ globalThis.survey = (() => {
     for (const { id, parent } of data.groups) chains.push(parent === null ? [id] : [...chains[parent], id]);
     const around = data.nodes.map((node) => (node.group === null ? [] : chains[node.group]));
     const groups = data.groups.map(() =>
-      ({ operators: 0, parameters: 0, out: null, births: new Set(), dies: false, result: false }));
-    const ones = data.nodes.map(({ births, deaths, result }) =>
-      ({ births: new Set(births.map((b) => `${b.kind} born ${b.phase}`)), dies: deaths.length > 0, result }));
+      ({ operators: 0, parameters: 0, out: null, births: new Set(), dies: false, result: false, heat: 0, parts: false }));
+    const ones = data.nodes.map(({ births, deaths, result, heat = 0, parts = false }) =>
+      ({ births: new Set(births.map((b) => `${b.kind} born ${b.phase}`)), dies: deaths.length > 0, result, heat, parts }));
     for (const { id, kind } of data.nodes)
       for (const g of around[id]) {
         const all = groups[g], one = ones[id];
@@ -20,6 +20,8 @@ globalThis.survey = (() => {
         if (kind === "parameter") all.parameters += 1;
         for (const text of one.births) all.births.add(text);
         all.dies ||= one.dies;
+        all.heat = Math.max(all.heat, one.heat);
+        all.parts ||= one.parts;
         all.result ||= one.result;
       }
     const uses = data.nodes.map(() => []);

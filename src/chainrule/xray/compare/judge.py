@@ -1,0 +1,307 @@
+"""From two records to rows: which errors an operator makes itself, and which of them are errors."""
+
+import contextlib
+import dataclasses
+import functools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+
+from chainrule.xray.bodies import ClosedError
+from chainrule.xray.compare.back import shares
+from chainrule.xray.compare.errors import Error, between
+from chainrule.xray.compare.keys import transparent
+from chainrule.xray.compare.pairing import pair
+from chainrule.xray.compare.rows import Row
+from chainrule.xray.compare.sweep import Made, Pairing, Sweep
+from chainrule.xray.compare.tolerance import first_step, length, same_arguments, terms, told
+from chainrule.xray.compare.ways import Way
+from chainrule.xray.graph import Slot
+from chainrule.xray.inside import can_enter, enter, enter_backward
+from chainrule.xray.record import Entry, Record
+
+__all__ = ["Judge"]
+__dir__ = __all__.copy
+
+_UNITS = 8.0  # in the last place: what another library, or another order, may differ by
+
+
+@dataclasses.dataclass
+class _Own:
+    """What one operator does by itself, in one direction."""
+
+    error: float = 0.0
+    rest: float = 0.0
+    out: float = 0.0  # of its results in the second run
+    tolerance: float = 0.0
+    parts: bool = False
+    step: int | None = None
+    note: str = ""
+
+
+class Judge:
+    """The errors of a second execution against a first.
+
+    Args:
+      first: the record that counts as true.
+      second: the other.
+      pairing: what of them belongs together.
+      ways: how each of them ran.
+      mixed: whether they compute in two dtypes on purpose, so that the coarser one counts.
+      whole: whether they are no insides of loops, whose arguments inherit what came before.
+    """
+
+    def __init__(
+        self,
+        first: Record,
+        second: Record,
+        pairing: Pairing,
+        ways: tuple[Way, Way],
+        mixed: bool,
+        whole: bool = True,
+    ) -> None:
+        self.first, self.second, self.pairing = first, second, pairing
+        self.ways, self.mixed = ways, mixed
+        self.whole = whole
+        self.sweep = Sweep(first, second, pairing, ways[1])
+        self._total: dict[Slot, Error] = {}
+
+    @property
+    def eps(self) -> float:
+        """One unit in the last place of the results, relative."""
+        ends = {slot.node for slot in self.second.outputs}
+        return max((self._eps(self.second.nodes[k], False) for k in ends), default=0.0)
+
+    def rows(self) -> list[Row]:
+        """Return one row an operator, forward, then backward from the end."""
+        found: dict[tuple[bool, int], _Own] = {}
+        for made in self.sweep.run():
+            own = found.setdefault((made.backward, made.node), _Own())
+            self._add(own, made)
+        forward, backward = (
+            [
+                self._opened(self._row(b, k, own), k, own)
+                for (b, k), own in found.items()
+                if b == back
+            ]
+            for back in (False, True)
+        )
+        backward += shares(self.sweep, self.eps, _UNITS)
+        forward += self._loops.values()
+        forward += self._arguments() if self.whole else ()
+        return [*sorted(forward, key=lambda r: r.node), *sorted(backward, key=lambda r: -r.node)]
+
+    def total(self, slot: Slot) -> Error:
+        """Return the error of an array of the second run."""
+        if slot not in self._total:
+            node = self.second.nodes[slot.node]
+            known = slot in self.pairing.slots and bool(node.values)
+            self._total[slot] = (
+                between(self.sweep.true(slot), node.values[slot.output]) if known else Error()
+            )
+        return self._total[slot]
+
+    def _of(self, node: Entry) -> Entry | None:
+        given = self.pairing.slots.get(Slot(node.index, 0))
+        return None if given is None else self.first.nodes[given.slot.node]
+
+    def _eps(self, node: Entry, backward: bool) -> float:
+        """Return one unit in the last place, relative, of what an operator makes."""
+        other = self._of(node) or node
+        floats = [k for k, a in enumerate(node.avals) if jnp.issubdtype(a.dtype, jnp.inexact)]
+        pairs = [
+            (self.ways[0].eps(other, k), self.ways[1].eps(node, k))
+            for k in floats
+            if k < len(other.avals)
+        ]
+        return max(map(max if self.mixed else min, pairs), default=0.0)
+
+    def _add(self, own: _Own, made: Made) -> None:
+        node = self.second.nodes[made.node]
+        if made.backward:
+            of = self.first.nodes[self.pairing.nodes[made.node]]
+            true = of.contributions[made.number]
+            ran = node.contributions[made.number]
+        else:
+            true, ran = self.sweep.true(Slot(made.node, made.number)), node.values[made.number]
+        error = between(true, made.array)
+        ran = None if self.first is self.second else ran  # of its inside there is but one record
+        rest = Error() if ran is None else between(made.array, ran)
+        out = Error() if ran is None else between(true, ran)
+        eps = self._eps(node, made.backward)
+        allowed, parts = self._allowed(made, node, error, eps, true)
+        if parts or error.relative >= own.error:
+            own.error, own.tolerance = error.relative, allowed
+        if error.bad and not own.note:
+            own.note = told(true, made.array)
+        if parts and self.first.steps is not None and self.first.over == "steps":
+            step = first_step(true, made.array, allowed)
+            own.step = step if own.step is None else min(step, own.step)
+        own.rest = max(own.rest, rest.norm / error.scale if error.scale else rest.relative)
+        own.out = max(own.out, out.relative)
+        own.parts = own.parts or parts
+
+    def _allowed(
+        self, made: Made, node: Entry, error: Error, eps: float, true: Any
+    ) -> tuple[float, bool]:
+        """Return what the own error may be, relative, and whether it is more."""
+        if error.norm == 0 and not error.bad:
+            return _UNITS * eps, False
+        if not eps:  # numbers that are exact, and comparisons
+            return 0.0, not self.mixed
+        units = _UNITS * math.sqrt(terms(self.second, made, true))
+        plain = units * eps
+        if _within(error, plain * error.scale, plain * error.top):
+            return plain, False
+        norm, most = self.sweep.spread(made, eps)
+        norm, most = max(plain * error.scale, units * norm), max(plain * error.top, units * most)
+        parts = not _within(error, norm, most)
+        return (norm / error.scale if error.scale else math.inf), parts
+
+    def _came_in(self, node: Entry, backward: bool) -> float:
+        slots = [s for s in node.inputs if s in self.pairing.slots]
+        errors = [self.total(s).relative for s in slots]
+        if backward:
+            of = self.first.nodes[self.pairing.nodes[node.index]]
+            pairs = zip(of.cotangents, node.cotangents, strict=True)
+            errors += [between(x, y).relative for x, y in pairs if x is not None and y is not None]
+        return max(errors, default=0.0)
+
+    def _row(self, backward: bool, index: int, own: _Own) -> Row:
+        node = self.second.nodes[index]
+        other = self._of(node)
+        came, out = self._came_in(node, backward), min(own.out, 1.0)
+        eps = self._eps(node, backward)
+        amplified = (
+            math.log2(own.out / came)
+            if 0 < came < math.inf and 0 < own.out < math.inf
+            else math.nan
+        )
+        kept = transparent(node) or node.known.part  # its elements lost nothing here
+        lost = math.log2(out / max(min(came, 1.0), eps)) if out and eps and not kept else 0.0
+        region = [] if backward else self.sweep.region(index)
+        if own.parts and not backward and any(k in self._loops for k in region):
+            own.parts = False  # it is made there
+        named = self._named(index, region) if own.parts and len(region) > 1 else node
+        return Row(
+            node=named.index,
+            label=named.label,
+            op=named.op,
+            line=named.line,
+            other="" if other is None else other.label,
+            other_line="" if other is None else other.line,
+            phase="backward" if backward else "forward",
+            own=own.error,
+            inherited=own.rest,
+            tolerance=own.tolerance,
+            amplified=amplified,
+            lost=max(lost, 0.0),
+            parts=own.parts,
+            between=tuple(self.second.nodes[k].label for k in region if k != named.index),
+            step=own.step,
+            sure=index not in self.pairing.weak,
+            note=own.note,
+        )
+
+    def _opened(self, row: Row, index: int, own: _Own) -> Row:
+        """Return the row of what parts first inside a loop, a branch or a function with a rule."""
+        node, other = self.second.nodes[index], self._of(self.second.nodes[index])
+        if not own.parts or other is None or not (can_enter(node) and can_enter(other)):
+            return row
+        if node.op != other.op:
+            return row
+        adds_up = dataclasses.replace(row, parts=row.own > row.tolerance * length(node))
+        if self.first.steps is not None:
+            return adds_up
+        try:
+            found = self._inside(node, other, row.phase)
+        except ClosedError as error:
+            return dataclasses.replace(adds_up, note=str(error))
+        if found is None:  # what rounding adds up to, step by step
+            return dataclasses.replace(row, parts=False, tolerance=max(row.tolerance, row.own))
+        return dataclasses.replace(found, lost=row.lost, sure=row.sure and found.sure)
+
+    def _inside(self, node: Entry, other: Entry, phase: str) -> Row | None:
+        """Return the row of what parts first inside two nodes, None where nothing does."""
+        rule = node.custom and phase == "backward"  # what that computes is there going forward
+        look, phase = (enter_backward, "forward") if rule else (enter, phase)
+        one = look(self.first, other)
+        two = one if node.equation is other.equation else look(self.second, node)
+        arguments = None if one is two or rule else same_arguments(self.pairing, other, node)
+        judge = Judge(one, two, pair(one, two, arguments), self.ways, self.mixed, False)
+        rows = [row for row in judge.rows() if row.parts and row.phase == phase]
+        found = next((row for row in rows if row.sure), rows[0] if rows else None)
+        return found and dataclasses.replace(
+            found,
+            node=node.index,
+            label=f"{found.label} in {node.label}",
+            line=found.line or node.line,
+            other=f"{found.other} in {other.label}",
+            other_line=found.other_line or other.line,
+            inherited=math.nan,
+            phase="backward" if rule else found.phase,
+        )
+
+    @functools.cached_property
+    def _loops(self) -> dict[int, Row]:
+        """What parts in loops that take the same as others, but hand on other arrays."""
+        found: dict[int, Row] = {}
+        for k, i in self.pairing.loops.items() if self.whole else ():
+            with contextlib.suppress(ClosedError):
+                row = self._inside(self.second.nodes[k], self.first.nodes[i], "forward")
+                found |= {} if row is None else {k: row}
+        return found
+
+    def _named(self, index: int, region: Sequence[int]) -> Entry:
+        """Return which of several operators without counterparts is to blame, if that is known.
+
+        One that narrows the type; the first one, if the last does nothing wrong on what its
+        counterpart takes, or that is not known; else the last.
+        """
+        node = self.second.nodes[index]
+        other = self._of(node)
+        if other is not None and not self.first.runs and not other.inputs:  # arrays by name
+            ones = (self.second.nodes[k] for k in region)
+            return next((one for one in ones if not transparent(one)), node)
+        for k in region:
+            one = self.second.nodes[k]
+            if one.op == "convert_element_type" and one.inputs[0] in self.pairing.slots:
+                before = self.second.nodes[one.inputs[0].node].avals[one.inputs[0].output].dtype
+                if jnp.dtype(one.avals[0].dtype).itemsize < jnp.dtype(before).itemsize:
+                    return one
+        made = self.sweep.alone(index)
+        if made is not None:
+            error = between(self.sweep.true(Slot(index, 0)), made)
+            allowed = _UNITS * self._eps(node, False)
+            if _within(error, allowed * error.scale, allowed * error.top):
+                return self.second.nodes[region[0]]
+        return node
+
+    def _arguments(self) -> Iterator[Row]:
+        for node in self.second.nodes:
+            if not node.is_argument or (slot := Slot(node.index, 0)) not in self.pairing.slots:
+                continue
+            error = self.total(slot)
+            allowed = _UNITS * self._eps(node, False)
+            if error.relative > 0:
+                other = self.first.nodes[self.pairing.slots[slot].slot.node]
+                yield Row(
+                    node=node.index,
+                    label=node.label,
+                    op=node.op,
+                    line="",
+                    other=other.label,
+                    other_line="",
+                    phase="forward",
+                    own=error.relative,
+                    inherited=0.0,
+                    tolerance=allowed,
+                    parts=error.relative > allowed,
+                    note="the two were called with other numbers",
+                )
+
+
+def _within(error: Error, norm: float, most: float) -> bool:
+    return not error.bad and error.norm <= norm and error.most <= most

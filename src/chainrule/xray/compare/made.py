@@ -1,0 +1,46 @@
+"""What a second program makes of a first's arrays, operator by operator, while both are matched."""
+
+from typing import Any
+
+from chainrule.xray.compare.sweep import Given, Pairing, Sweep
+from chainrule.xray.compare.ways import Way
+from chainrule.xray.graph import Slot
+from chainrule.xray.record import Record
+
+__all__ = ["Made"]
+__dir__ = __all__.copy
+
+
+class Made:
+    """What the second program's operators make of the first's arrays, one by one.
+
+    Args:
+      first: the first record.
+      second: the second.
+      slots: what is matched by now; it grows.
+    """
+
+    def __init__(self, first: Record, second: Record, slots: dict[Slot, Given]) -> None:
+        self.second = second
+        self.sweep = Sweep(first, second, Pairing(slots, {}), Way("op by op", compiled=False))
+        self.known: dict[Slot, Any] = {}
+
+    def forget(self, after: int) -> None:
+        """Forget what was made behind an operator that got a counterpart."""
+        self.known = {slot: x for slot, x in self.known.items() if slot.node < after}
+
+    def of(self, slot: Slot) -> Any:
+        """Return what is made, None where that is not known."""
+        if not self.second.runs:
+            return self.second.value(slot)
+        for i in self.sweep.region(slot.node):
+            if Slot(i, 0) not in self.known:
+                node = self.second.nodes[i]
+                values = {s: self.known[s] for s in node.inputs if s in self.known}
+                try:
+                    values |= self.sweep.gather([i], values)
+                    made = self.sweep.way.whole(self.sweep.operate)(i, values, {})[0]
+                except (TypeError, ValueError, KeyError):  # the shapes are others
+                    made = [None] * len(node.avals)
+                self.known |= {Slot(i, k): x for k, x in enumerate(made)}
+        return self.known.get(slot)

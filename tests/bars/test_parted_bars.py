@@ -1,0 +1,85 @@
+"""How often the first operator is named where two programs part, and never where they do not."""
+
+import itertools
+import pathlib
+import re
+
+import jax
+import pytest
+
+from chainrule import xray
+from tests.bars import nan_truth, parted_programs
+
+# What was reached, not what is hoped for: of faults where both are spelled alike, a share.
+FAULTS, NAMED, ALIKE = 40, 20, 0.8
+HONEST, DIGITS, DIGITS_NAMED = 20, 31, 29
+_LINE = re.compile(r"([\w.-]+\.py):(\d+)")
+
+
+def named(found, file, lines):
+    """Tell whether the first row stands on one of these lines of the file."""
+    match = None if found.first is None else _LINE.search(found.first.line)
+    return match is not None and match[1] == file and int(match[2]) in lines
+
+
+def report(what, count, missed):
+    print(f"\n{what}: {count - len(missed)} of {count}", *missed, sep="\n  ")
+
+
+@pytest.mark.bars
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("seed", [1, 3])
+def test_of_planted_faults_the_first_operator_is_named(seed, tmp_path):
+    missed, alike, alike_missed = [], 0, 0
+    for fault in parted_programs.faults(seed, FAULTS, tmp_path):
+        jax.clear_caches()
+        with nan_truth.plain_jax(False):
+            found = xray.diff(fault.a, fault.b, *fault.args)
+        good = named(found, fault.file, fault.line)
+        missed += [] if good else [f"{fault.name}: {found.first}"]
+        alike += not fault.options["port"]
+        alike_missed += not fault.options["port"] and not good
+    report(f"faults of seed {seed}", FAULTS, missed)
+    assert FAULTS - len(missed) >= NAMED
+    assert alike - alike_missed >= ALIKE * alike
+
+
+@pytest.mark.bars
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("seed", [2])
+def test_of_honest_pairs_none_raises_an_alarm(seed, tmp_path):
+    alarms = []
+    for pair in parted_programs.honest(seed, HONEST, tmp_path):
+        jax.clear_caches()
+        others = () if pair.options["how"] == "mode" else (pair.b,)
+        with nan_truth.plain_jax(False):
+            found = xray.diff(pair.a, *others, *pair.args)
+        alarms += [] if found.first is None else [f"{pair.name}: {found.first}"]
+    report(f"honest pairs of seed {seed}", HONEST, alarms)
+    assert not alarms
+
+
+@pytest.mark.bars
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("seed", [2])
+def test_where_digits_die_is_named(seed, tmp_path):
+    missed, stable = [], 0
+    for program in parted_programs.cancellations(seed, DIGITS, tmp_path):
+        jax.clear_caches()
+        with nan_truth.plain_jax(False):
+            found = xray.diff(program.f, *program.args, a="float32", b="float64")
+        file = pathlib.Path(program.f.__code__.co_filename).name
+        good = named(found, file, (program.line,))
+        missed += [] if good else [f"{program.name}: {found.first}"]
+        stable += any(one.text for one in found.digits)
+    report(f"cancellations of seed {seed}, {stable} with a stable form", DIGITS, missed)
+    assert DIGITS - len(missed) >= DIGITS_NAMED
+
+
+@pytest.mark.bars
+def test_one_planted_fault_is_named(tmp_path):
+    faults = parted_programs.faults(1, 8, tmp_path)
+    fault = next(one for one in itertools.islice(faults, 3, None) if one.network == "siamese")
+    with nan_truth.plain_jax(False):
+        found = xray.diff(fault.a, fault.b, *fault.args)
+    assert named(found, fault.file, fault.line)
