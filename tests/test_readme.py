@@ -23,9 +23,11 @@ def programs(page):
     ]
 
 
+ELSEWHERE = {"from_pytorch", "flight"}
+"""Pages whose blocks are one program, which a test of its own runs."""
 PAGES = [
     HERE / "README.md",
-    *(page for page in sorted(HERE.glob("notebooks/*.md")) if page.stem != "from_pytorch"),
+    *(page for page in sorted(HERE.glob("notebooks/*.md")) if page.stem not in ELSEWHERE),
 ]
 PROGRAMS = [
     pytest.param(code, text, id=f"{page.stem}-{number}")
