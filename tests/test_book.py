@@ -150,7 +150,8 @@ def test_the_pictures_page_names_every_drawing_function_and_where_it_is_called()
         scripts = [*re.findall(r"\w+\.py", places), *re.findall(r"\d", places)]
         for place in scripts:
             found = BOOK.parent / "experiments" / place
-            paths = [found] if found.suffix else list(BOOK.glob(f"0{place}*_*.py"))
+            jobs = pathlib.Path(chainrule.__path__[0], "_jobs").glob("*.py")  # and what they run
+            paths = [found, *jobs] if found.suffix else list(BOOK.glob(f"0{place}*_*.py"))
             call = rf"\b(draw_)?{name.rpartition('.')[2]}\("
             assert any(re.search(call, p.read_text(encoding="utf-8")) for p in paths), (name, place)
 
