@@ -1,5 +1,6 @@
 """Where two executions part: the operator that makes the first error, or none."""
 
+import dataclasses
 import functools
 import pathlib
 
@@ -469,3 +470,17 @@ def test_the_fill_of_a_mask_hides_no_error():
     found = xray.diff(f, lambda x: f(x, 0.6), x)
     assert found.first.op == "mul"
     assert found.differ
+
+
+def test_where_operators_have_no_counterpart_the_first_is_called_a_lead(tmp_path):
+    found = xray.diff(network, transposed, *arguments())
+    assert found.certain
+    lead = dataclasses.replace(found, unmatched=(("exp_3",), ()))
+    assert not lead.certain
+    assert "of the operators that could be matched the first to part is" in str(lead)
+    assert "the difference may begin elsewhere" in str(lead)
+    text = lead.save(tmp_path / "lead.html").read_text(encoding="utf-8")
+    assert "of the operators that could be matched, first at" in text
+    assert not dataclasses.replace(
+        found, first=dataclasses.replace(found.first, sure=False)
+    ).certain

@@ -68,7 +68,10 @@ def _told(row: Row) -> str:
 def _paragraphs(diff: Diff) -> list[Paragraph]:
     start = "the results differ, and where that begins is not known"
     if diff.first is not None:
-        start = f"they part at\n{_place(diff.first)}"
+        lead = (
+            "they part at" if diff.certain else "of the operators that could be matched, first at"
+        )
+        start = f"{lead}\n{_place(diff.first)}"
     elif not diff.differ:
         start = "nothing parts"
     found: list[Paragraph] = [

@@ -95,7 +95,8 @@ class Diff:
       results: the error of each result, by its number, and of each argument's gradient by its path.
       first: where they part: the first row whose own error passes its tolerance; between two
         dtypes also one that loses more than 10 bits of what came in, if the results suffer. None
-        where nothing parts.
+        where nothing parts. Between programs that are written differently it is a lead: see
+        ``certain``.
       unmatched: operators without a counterpart, of the first program and of the second, as text.
       notes: what was done so that the two could be compared, and what is not known.
       digits: where digits die between two dtypes, and the stable forms that were tried.
@@ -112,6 +113,16 @@ class Diff:
     digits: tuple[Any, ...] = ()
     differ: bool = False
     record: Record = dataclasses.field(kw_only=True, repr=False, compare=False)
+
+    @property
+    def certain(self) -> bool:
+        """Whether ``first`` is known to be where they part.
+
+        That is so for one program in two ways, and for two in which every operator has a
+        counterpart that is known by what it takes or makes. Elsewhere ``first`` is a lead: a
+        counterpart that is wrong, or missing, hides where the difference begins.
+        """
+        return self.first is None or (self.first.sure and not any(self.unmatched))
 
     @property
     def worst(self) -> tuple[Row, ...]:
@@ -142,6 +153,12 @@ class Diff:
         if self.first is None:
             unknown = "the results differ, and where that begins is not known"
             start = unknown if self.differ else "nothing parts"
+        elif not self.certain:
+            start = (
+                f"of the operators that could be matched the first to part is {self.first}\n"
+                "the programs are written differently, and not every operator has a counterpart: "
+                "look there first, but the difference may begin elsewhere"
+            )
         text = [f"{head}: {start}", _ends(self.results)]
         text += [str(one) for one in self.digits]
         if shown := self.worst[:_SHOWN]:
