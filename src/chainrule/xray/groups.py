@@ -67,12 +67,13 @@ def tree(record: Record) -> tuple[Group, dict[int, str]]:
     Example:
       >>> import jax, jax.numpy as jnp
       >>> from chainrule import xray
+      >>> from chainrule.xray.groups import tree
       >>> def f(x):
       ...     with jax.named_scope("layer"):
       ...         y = jnp.tanh(2 * x)
       ...     return y + 1
       >>> tree(xray.xray(f, 0.5).record)[0].children[2]
-      Group(name='layer', kind='scope', children=(1, 2, 3))
+      Group(name='layer', kind='scope', children=(1, 2, 3), times=0)
     """
     operators = [node for node in record.nodes if node.kind == "operator"]
     alone: dict[int, str] = {}

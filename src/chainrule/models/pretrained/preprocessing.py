@@ -68,6 +68,7 @@ def preprocess(
         of channels, or are smaller than the crop.
 
     Example:
+      >>> import numpy as np
       >>> black = np.zeros((1, 300, 400, 3), np.uint8)
       >>> inputs = preprocess(black, IMAGENET)
       >>> inputs.shape, [round(float(x), 3) for x in inputs[0, 0, 0]]

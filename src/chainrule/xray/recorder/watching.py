@@ -37,7 +37,7 @@ class Recorder:
       keep: how many steps are held. With 2 a step is judged before the second one after it.
 
     Example:
-      >>> import jax.numpy as jnp, tempfile
+      >>> import jax, jax.numpy as jnp, tempfile
       >>> @jax.jit
       ... def train_step(w, batch):
       ...     loss, grad = jax.value_and_grad(lambda w: jnp.mean(jnp.sqrt(batch @ w)))(w)
