@@ -91,8 +91,8 @@ def diff(
       and a program that should compute them.
 
     Args:
-      first: what counts as true: a function, a `Report`, a `chainrule.xray.Record`, a dict of arrays, or a path of
-        an ``.xray``, ``.safetensors`` or ``.npz`` file.
+      first: what counts as true: a function, a `Report`, a `chainrule.xray.Record`, a dict
+        of arrays, or a path of an ``.xray``, ``.safetensors`` or ``.npz`` file.
       *rest: the second function or report, if there is one, and the arguments of both. What is
         callable but holds arrays, as a module does, is an argument.
       a: how the first runs; "compiled" if nothing is said.
