@@ -81,9 +81,10 @@ def test_what_is_reported_breaks_in_plain_jax_within_the_range(name):
     assert jnp.isfinite(f(*args))
     found = xray.audit(f, *args)
     trap = found.traps[0]
-    assert trap.op == op
+    assert trap.op in (op, op.removesuffix("2"))  # an older JAX writes log2 as log over log 2
     assert trap.reached == "arguments"
-    assert f"test_traps.py:{inspect.getsourcelines(f)[1]}"[:-1] in trap.line
+    first = inspect.getsourcelines(f)[1]
+    assert first <= int(re.search(r"test_traps\.py:(\d+)", trap.line)[1]) <= first + 6
     assert breaks(f, args, trap)
     assert in_range([jnp.asarray(x) for x in args], trap, f)
     assert trap.how in str(found)

@@ -1,6 +1,7 @@
 import functools
 import inspect
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -208,7 +209,7 @@ def test_arguments_that_are_gone_are_said_to_be(tmp_path):
     batches = [jnp.ones(2), jnp.array([1.0, 0.0]), jnp.ones(2)]
     error, _ = failing(Recorder(tmp_path), step, jnp.ones(2), batches)
     assert (error.step, error.samples, error.births) == (1, (), ())
-    assert "the step could not run again: Array has been deleted" in str(error)
+    assert re.search(r"the step could not run again: .*deleted", str(error))
     assert "did not fail" not in str(error)
 
 
