@@ -8,6 +8,8 @@ import pytest
 from chainrule import xray
 from tests.bars import latent_programs, nan_truth
 
+pytest.importorskip("equinox", reason="programs of other libraries: make zoo")
+
 COUNT, MISSES = 60, 3
 HEALTHY, ALARMS = 40, 2
 

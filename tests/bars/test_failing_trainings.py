@@ -8,6 +8,8 @@ import pytest
 from tests.bars import failing_trainings, training_faults, training_truth
 from tests.bars.nan_truth import plain_jax
 
+pytest.importorskip("equinox", reason="programs of other libraries: make zoo")
+
 
 def texts(folder):
     return {path.name: path.read_text() for path in folder.glob("*.py")}

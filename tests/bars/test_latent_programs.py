@@ -6,6 +6,8 @@ import pytest
 
 from tests.bars import latent_programs, latent_rules, latent_traps, latent_truth, nan_truth
 
+pytest.importorskip("equinox", reason="programs of other libraries: make zoo")
+
 
 @pytest.fixture(autouse=True)
 def as_people_run_it():

@@ -10,6 +10,8 @@ import pytest
 from chainrule import xray
 from tests.bars import nan_truth, parted_programs
 
+pytest.importorskip("equinox", reason="programs of other libraries: make zoo")
+
 # What was reached, not what is hoped for: of faults where both are spelled alike, a share.
 FAULTS, NAMED, ALIKE = 40, 20, 0.8
 HONEST, DIGITS, DIGITS_NAMED = 20, 31, 29

@@ -7,6 +7,8 @@ import pytest
 
 from tests.bars import nan_truth, parted_networks, parted_programs
 
+pytest.importorskip("equinox", reason="programs of other libraries: make zoo")
+
 pytestmark = pytest.mark.bars
 
 NAMES = [network.name for network in parted_networks.NETWORKS]

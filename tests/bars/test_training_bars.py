@@ -8,6 +8,8 @@ import pytest
 from tests.bars import failing_trainings
 from tests.bars.training_judge import BARS, judge, recorded, told
 
+pytest.importorskip("equinox", reason="programs of other libraries: make zoo")
+
 COUNT, CLEAN = 100, 20
 SEEDS = (1, 2)
 
