@@ -23,7 +23,7 @@ def programs(page):
     ]
 
 
-ELSEWHERE = {"from_pytorch", "flight"}
+ELSEWHERE = {"from_pytorch", "flight", "port"}
 """Pages whose blocks are one program, which a test of its own runs."""
 PAGES = [
     HERE / "README.md",
