@@ -154,11 +154,7 @@ def conv_backward(
       ValueError: as for `conv`, or g has not the shape or the dtype of the outputs.
     """
     window = _place("conv_backward", inputs, kernel, bias, stride, padding, dilation, groups)
-    _require.incoming(g, (inputs.shape[0], *window.outputs, kernel.shape[-1]))
-    if g.dtype != inputs.dtype:
-        raise ValueError(
-            f"conv_backward: g {g.dtype} for inputs {inputs.dtype}: cast them to one dtype"
-        )
+    _incoming("conv_backward", g, inputs, window.outputs, kernel.shape[-1])
     gradients = (
         _by_inputs(g, kernel, window, groups),
         _by_kernel(g, inputs, kernel, window, groups),
@@ -251,9 +247,7 @@ def conv_transpose_backward(
     window = _place_transposed(
         name, inputs, kernel, bias, stride, padding, dilation, groups, output_padding
     )
-    _require.incoming(g, (inputs.shape[0], *window.inputs, kernel.shape[-2] * groups))
-    if g.dtype != inputs.dtype:
-        raise ValueError(f"{name}: g {g.dtype} for inputs {inputs.dtype}: cast them to one dtype")
+    _incoming(name, g, inputs, window.inputs, kernel.shape[-2] * groups)
     exactly = window._replace(padding=tuple(window.reach))  # no position more than there are inputs
     gradients = (
         _convolution_cpu.plain(jnp.asarray(g), jnp.asarray(kernel), exactly, groups),
@@ -274,14 +268,7 @@ def _place_transposed(
     output_padding: SupportsIndex | Sequence[SupportsIndex],
 ) -> Window:
     """Return the window of the convolution whose transpose is meant: its inputs are our outputs."""
-    space = windows.space(name, inputs)
-    _require.arrays(kernel=kernel, **({} if bias is None else {"bias": bias}))
-    groups = _require.count(f"{name}: groups", groups)
-    if kernel.ndim != inputs.ndim:
-        raise ValueError(
-            f"{name}: kernel {kernel.shape} for inputs {inputs.shape}: it must have {inputs.ndim} "
-            "axes, those of the window, the channels and the features"
-        )
+    space, groups = _axes(name, inputs, kernel, bias, groups)
     per_group, features = kernel.shape[-2:]
     if features != inputs.shape[-1] or features % groups:
         raise ValueError(
@@ -289,8 +276,7 @@ def _place_transposed(
             f"inputs must have the {features} features of the kernel, and these divide into the "
             "groups"
         )
-    _check_bias(name, kernel, bias, per_group * groups)
-    _check_dtypes(name, inputs, kernel, bias)
+    _fit(name, inputs, kernel, bias, per_group * groups)
     return windows.place_transposed(
         name,
         space,
@@ -302,20 +288,43 @@ def _place_transposed(
     )
 
 
-def _check_bias(name: str, kernel: AnyArray, bias: AnyArray | None, outputs: int) -> None:
+def _axes(
+    name: str, inputs: AnyArray, kernel: AnyArray, bias: AnyArray | None, groups: int
+) -> tuple[tuple[int, ...], int]:
+    """Return the space of the inputs and the groups, of arrays that have the axes they need."""
+    space = windows.space(name, inputs)
+    _require.arrays(kernel=kernel, **({} if bias is None else {"bias": bias}))
+    groups = _require.count(f"{name}: groups", groups)
+    if kernel.ndim != inputs.ndim:
+        raise ValueError(
+            f"{name}: kernel {kernel.shape} for inputs {inputs.shape}: it must have {inputs.ndim} "
+            "axes, those of the window, the channels and the features"
+        )
+    return space, groups
+
+
+def _fit(
+    name: str, inputs: AnyArray, kernel: AnyArray, bias: AnyArray | None, outputs: int
+) -> None:
+    """Check the bias of so many output channels, and that all arrays have one dtype."""
     if bias is not None and bias.shape != (outputs,):
         raise ValueError(
             f"{name}: bias {bias.shape} for kernel {kernel.shape}: it must be ({outputs},), one "
             "number for each channel of the outputs"
         )
-
-
-def _check_dtypes(name: str, inputs: AnyArray, kernel: AnyArray, bias: AnyArray | None) -> None:
     if {kernel.dtype, *([] if bias is None else [bias.dtype])} != {inputs.dtype}:
         also = "" if bias is None else f" and bias {bias.dtype}"
         raise ValueError(
             f"{name}: inputs {inputs.dtype}, kernel {kernel.dtype}{also}: cast them to one dtype"
         )
+
+
+def _incoming(
+    name: str, g: AnyArray, inputs: AnyArray, space: tuple[int, ...], channels: int
+) -> None:
+    _require.incoming(g, (inputs.shape[0], *space, channels))
+    if g.dtype != inputs.dtype:
+        raise ValueError(f"{name}: g {g.dtype} for inputs {inputs.dtype}: cast them to one dtype")
 
 
 def _place(
@@ -328,14 +337,7 @@ def _place(
     dilation: PerAxis,
     groups: int,
 ) -> Window:
-    space = windows.space(name, inputs)
-    _require.arrays(kernel=kernel, **({} if bias is None else {"bias": bias}))
-    groups = _require.count(f"{name}: groups", groups)
-    if kernel.ndim != inputs.ndim:
-        raise ValueError(
-            f"{name}: kernel {kernel.shape} for inputs {inputs.shape}: it must have {inputs.ndim} "
-            "axes, those of the window, the channels and the features"
-        )
+    space, groups = _axes(name, inputs, kernel, bias, groups)
     channels, (per_group, features) = inputs.shape[-1], kernel.shape[-2:]
     if per_group * groups != channels or features % groups:
         raise ValueError(
@@ -343,8 +345,7 @@ def _place(
             f"{channels} channels and the {features} features must divide into the groups, and the "
             f"kernel have as many channels as a group, not {per_group}"
         )
-    _check_bias(name, kernel, bias, features)
-    _check_dtypes(name, inputs, kernel, bias)
+    _fit(name, inputs, kernel, bias, features)
     return windows.place(
         name, space, kernel.shape[:-2], stride=stride, padding=padding, dilation=dilation
     )
