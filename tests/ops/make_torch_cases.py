@@ -42,6 +42,23 @@ def pick(rng, low, high, axes):
     return tuple(int(n) for n in rng.integers(low, high + 1, axes))
 
 
+def convolved(rng, settings, inputs, kernel, bias, outputs):
+    """Go backward from a gradient that is drawn, and return all arrays of a convolution."""
+    g = leaf(rng, *outputs.shape)
+    outputs.backward(g)
+    return {
+        "settings": settings,
+        "inputs": last(inputs),
+        "kernel": kernel_last(kernel),
+        "bias": bias.detach().numpy(),
+        "outputs": last(outputs),
+        "g": last(g),
+        "by_inputs": last(inputs.grad),
+        "by_kernel": kernel_last(kernel.grad),
+        "by_bias": bias.grad.numpy(),
+    }
+
+
 def conv_case(rng, axes):
     groups = int(rng.choice([1, 1, 1, 2, 3]))
     size, dilation = pick(rng, 1, 3, axes), pick(rng, 1, 2, axes)
@@ -58,19 +75,8 @@ def conv_case(rng, axes):
     kernel = leaf(rng, features, channels // groups, *size)
     bias = leaf(rng, features)
     outputs = CONVS[axes](inputs, kernel, bias, **settings)
-    g = leaf(rng, *outputs.shape)
-    outputs.backward(g)
-    return {
-        "settings": {"operator": "conv", **settings},
-        "inputs": last(inputs),
-        "kernel": kernel_last(kernel),
-        "bias": bias.detach().numpy(),
-        "outputs": last(outputs),
-        "g": last(g),
-        "by_inputs": last(inputs.grad),
-        "by_kernel": kernel_last(kernel.grad),
-        "by_bias": bias.grad.numpy(),
-    }
+    settings = {"operator": "conv", **settings}
+    return convolved(rng, settings, inputs, kernel, bias, outputs)
 
 
 def conv_transpose_case(rng, axes):
@@ -90,19 +96,8 @@ def conv_transpose_case(rng, axes):
     kernel = leaf(rng, features, channels // groups, *pick(rng, 2, 3, axes))
     bias = leaf(rng, channels)
     outputs = TRANSPOSED[axes](inputs, kernel, bias, **settings)
-    g = leaf(rng, *outputs.shape)
-    outputs.backward(g)
-    return {
-        "settings": {"operator": "conv_transpose", **settings},
-        "inputs": last(inputs),
-        "kernel": kernel_last(kernel),
-        "bias": bias.detach().numpy(),
-        "outputs": last(outputs),
-        "g": last(g),
-        "by_inputs": last(inputs.grad),
-        "by_kernel": kernel_last(kernel.grad),
-        "by_bias": bias.grad.numpy(),
-    }
+    settings = {"operator": "conv_transpose", **settings}
+    return convolved(rng, settings, inputs, kernel, bias, outputs)
 
 
 def max_unpool_case(rng, axes):
