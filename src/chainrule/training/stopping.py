@@ -13,7 +13,7 @@ __dir__ = __all__.copy
 class NonFiniteError(recorders.NonFiniteError):
     """A step led to a NaN or an infinity, in the loss, the parameters or the state.
 
-    With a recorder it also has what `chainrule.xray.recorder.NonFiniteError` has: the births, and
+    With a recorder it also has what `chainrule.xray.NonFiniteError` has: the births, and
     the samples that did it.
 
     Attributes:
