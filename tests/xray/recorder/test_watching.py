@@ -37,7 +37,7 @@ def flown(tmp_path_factory):
     """A training whose fourth step has two pairs of equal points."""
     folder = tmp_path_factory.mktemp("flight")
     batches = [steps.batch(seed, equal=(1, 7) if seed == 3 else ()) for seed in range(9)]
-    error, calls = failing(Recorder(folder), steps.pairs, steps.start(), batches)
+    error, calls = failing(Recorder(folder, keep=2), steps.pairs, steps.start(), batches)
     return error, calls, folder, batches
 
 
@@ -73,6 +73,45 @@ def test_what_led_there_are_the_numbers_of_the_steps(flown):
     assert np.isfinite(history["grad_norm"][:3]).all()
     assert np.isnan(history["grad_norm"][3])
     np.testing.assert_array_equal(history["largest element of the state"], largest)
+
+
+@pytest.mark.parametrize("bad", [3, 5, 8, 10])
+def test_a_state_that_is_not_looked_at_after_every_step_still_names_the_first(tmp_path, bad):
+    @jax.jit
+    def step(state, x):  # the loss never sees what fails
+        unseen = jnp.where(x[0] < 0, jnp.log(x[0]), state["unseen"] + x[0])
+        return {"unseen": unseen}, jnp.sum(x)
+
+    def loader():
+        for k in range(16):
+            assert recorder.held <= 5 * (4 + 8)
+            yield jnp.ones(2).at[0].set(-1.0 if k == bad else 1.0)
+
+    recorder = Recorder(tmp_path, keep=5)
+    error, calls = failing(recorder, step, {"unseen": jnp.zeros(1)}, loader())
+    assert error.step == bad
+    assert calls <= bad + 5
+    history = error.autopsy.history
+    assert np.isnan(history["largest element of the state"][-1])
+    assert history["loss"][-2:] == (2.0, 0.0)
+    looked = history.get("largest element of the state, every 4 steps", ())
+    assert looked == ((8.0,) if bad >= 8 else ())  # every one of the first four steps is
+
+
+def test_a_state_that_is_donated_elsewhere_is_looked_at_after_every_step(tmp_path):
+    step = jax.jit(lambda w, x: (w + jnp.log(x[0]), jnp.sum(x)))
+    other = jax.jit(lambda w: w * 1.0, donate_argnums=0)
+    batches = [jnp.ones(2).at[0].set(-1.0 if k == 8 else 1.0) for k in range(12)]
+    recorder, w = Recorder(tmp_path, keep=4), jnp.zeros(1)
+    watched = recorder.watch(step)
+
+    def whole(w, x):
+        w, loss = watched(w, x)
+        return other(w), loss
+
+    w = functools.reduce(lambda w, x: whole(w, x)[0], batches[:8], w)
+    with pytest.raises(NonFiniteError, match="step 8 is not finite"):
+        functools.reduce(lambda w, x: whole(w, x)[0], batches[8:], w)
 
 
 def test_a_loader_may_write_its_next_batch_into_the_same_memory(tmp_path):

@@ -44,12 +44,33 @@ class Plan:
     numbers: dict[str, int]
     state: frozenset[Any]
 
+    @functools.cached_property
+    def losses(self) -> tuple[int, ...]:
+        """The numbers among the results of what is seen and is no state."""
+        return tuple(one.at for one in self.seen if one.before is None)
+
     def measured(self, ran: Ran) -> Any:
         """Return the largest element of the state, that of the rest, and the numbers; one row."""
         flat = ran.flat
         state = [flat[one.at] for one in self.seen if one.before is not None]
         rest = [flat[one.at] for one in self.seen if one.before is None]
         return _largest_of(state, rest, [flat[k] for k in self.numbers.values()])
+
+    def single(self, ran: Ran) -> bool:
+        """Tell whether the losses are single numbers, which are read without a reduction."""
+        return all(np.size(ran.flat[at]) == 1 for at in self.losses)
+
+    def gone(self, ran: Ran) -> bool:
+        """Tell whether something that is seen was donated to another program since."""
+        return any(_is_deleted(ran.flat[one.at]) for one in self.seen)
+
+    def read(self, ran: Ran) -> tuple[bool, dict[str, float]]:
+        """Return whether the losses are finite, and the numbers; of what is gone, nothing."""
+        flat = ran.flat
+        rest = [flat[at] for at in self.losses if not _is_deleted(flat[at])]
+        numbers = {k: flat[at] for k, at in self.numbers.items() if not _is_deleted(flat[at])}
+        finite = all(np.isfinite(np.asarray(x)).all() for x in rest)
+        return finite, {name: float(np.real(np.asarray(x))) for name, x in numbers.items()}
 
     def each(self, ran: Ran) -> Any:
         """Return the largest element of each array that is seen; one row."""
@@ -148,6 +169,10 @@ def _form(tree: Any) -> Any:
     """Return a pytree's structure and shapes; a counter may come in as a number of Python."""
     leaves, structure = jax.tree.flatten(tree)
     return structure, [np.shape(x) if is_array(x) else () for x in leaves]
+
+
+def _is_deleted(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and leaf.is_deleted()
 
 
 def counts(array: np.ndarray) -> list[str]:

@@ -6,9 +6,10 @@ import dataclasses
 import os
 import sys
 import weakref
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, ParamSpec, TypeVar
 
+import jax
 import numpy as np
 
 from chainrule import _require
@@ -24,17 +25,22 @@ __dir__ = __all__.copy
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _HISTORY = 20  # steps of which the numbers are kept
+_LARGEST = "largest element of the state"
 
 
 class Recorder:
     """Watches the steps of a training, and says of the first that fails which line and sample did.
 
-    While all is finite, one reduction on the device is added to a step, and read ``keep`` steps
-    later, so that nothing waits for it. What the steps since then were called with is held.
+    While all is finite, one reduction on the device is added to every ``keep - 1`` steps, and read
+    one step later, so that nothing waits for it. What is not finite in a state stays so: if the
+    newest is finite, so were those before it, and if it is not, the steps since the last look are
+    looked at one by one. What they were called with is held until then. A step that donates its
+    state is looked at after every call: its arrays are gone by the next.
 
     Args:
       folder: where a step that failed is written to, as ``step-<number>``; made when it is needed.
-      keep: how many steps are held. With 2 a step is judged before the second one after it.
+      keep: how many steps are held, at least 1; with 1 each step is waited for. None takes 4 on a
+        CPU, and 2 where memory is scarcer and a look costs less.
 
     Example:
       >>> import jax, jax.numpy as jnp, tempfile
@@ -53,8 +59,10 @@ class Recorder:
       1 (1,) sqrt
     """
 
-    def __init__(self, folder: str | os.PathLike[str], keep: int = 2) -> None:
+    def __init__(self, folder: str | os.PathLike[str], keep: int | None = None) -> None:
         self.folder = _require.path("folder", folder).absolute()
+        if keep is None:
+            keep = 4 if jax.default_backend() == "cpu" else 2
         self.keep = _require.count("keep", keep)
         self._watched: list[Watched] = []
 
@@ -120,7 +128,8 @@ class _Entry:
     call: Call
     plan: Plan
     rows: Rows
-    measured: Any
+    ran: Ran
+    measured: Any  # None of a step that is not looked at, unless a later one is not finite
     each: Any
 
 
@@ -153,12 +162,14 @@ class Watched:
         self._exempt: frozenset[str] = frozenset()
         self._history: dict[str, collections.deque[float]] = {}
         self._good: dict[int, Any] = {}
+        self._always, self._since = False, 0
         atexit.register(_at_exit, weakref.ref(self))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Make one step, after the one that was made ``keep`` calls ago is judged."""
-        while len(self._ring) >= self._recorder.keep:
-            self._judge(self._ring.popleft())
+        """Make one step, after those up to the last look are judged if ``keep`` are held."""
+        every = max(self._recorder.keep - 1, 1)
+        if len(self._ring) >= self._recorder.keep:
+            self._judge_oldest(every)
         given = enter(self.__wrapped__, args, kwargs)
         form = given.tree, given.kinds.on_devices  # a counter comes in as a number of Python first
         held = given.copied(self._donated.get(form))
@@ -168,7 +179,11 @@ class Watched:
             self._donated[form] = {k for k in form[1] if given.leaves[k].is_deleted()}
         known, rows = self._plan(given, held, ran)
         each = None if self._before is None else known.each(ran)
-        self._ring.append(_Entry(self._number, held, known, rows, known.measured(ran), each))
+        always = each is not None or self._always or self._donated[form] or not known.single(ran)
+        self._since += 1
+        look = always or self._since % every == 0
+        measured = known.measured(ran) if look else None
+        self._ring.append(_Entry(self._number, held, known, rows, ran, measured, each))
         self._number += 1
         return results
 
@@ -180,8 +195,36 @@ class Watched:
 
     def finish(self) -> None:
         """Judge all steps."""
-        while self._ring:
-            self._judge(self._ring.popleft())
+        if self._ring:
+            self._since = 0
+            self._judge_oldest(len(self._ring))
+
+    def _judge_oldest(self, count: int) -> None:
+        """Judge some steps: by the state after the newest, and by the losses of the others."""
+        oldest = [self._ring.popleft() for _ in range(count)]
+        newest, skipped = oldest[-1].measured, any(one.measured is None for one in oldest)
+        fine = newest is not None and bool(np.isfinite(np.asarray(newest)[:2]).all())
+        if skipped:  # what is noted has one number a step
+            self._history.pop(_LARGEST, None)
+        # Somebody donated what was not looked at: from now on every state is.
+        self._always = self._always or (skipped and oldest[0].plan.gone(oldest[0].ran))
+        for entry in oldest:
+            if entry.measured is None and fine:
+                finite, numbers = entry.plan.read(entry.ran)
+                if finite:
+                    self._note(numbers)
+                    self._good = {k: entry.call.leaves[k] for k in entry.rows.leaves}
+                    continue
+            if entry.measured is not None or not entry.plan.gone(entry.ran):
+                self._judge(entry)
+        if skipped:
+            for largest in list(self._history.pop(_LARGEST, ()))[-1:]:
+                self._note({f"{_LARGEST}, every {self._recorder.keep - 1} steps": largest})
+
+    def _note(self, numbers: Mapping[str, Any]) -> None:
+        for name, value in numbers.items():
+            row = self._history.setdefault(name, collections.deque(maxlen=_HISTORY))
+            row.append(float(value))
 
     def _plan(self, given: Call, held: Call, ran: Ran) -> tuple[Plan, Rows]:
         key = given.tree, ran.form
@@ -204,11 +247,9 @@ class Watched:
         return self._plans[key]
 
     def _judge(self, entry: _Entry) -> None:
-        state, rest, *values = np.asarray(entry.measured, np.float64)
-        numbers = dict(zip(entry.plan.numbers, values, strict=True))
-        for name, value in (numbers | {"largest element of the state": state}).items():
-            row = self._history.setdefault(name, collections.deque(maxlen=_HISTORY))
-            row.append(float(value))
+        row = entry.plan.measured(entry.ran) if entry.measured is None else entry.measured
+        state, rest, *values = np.asarray(row, np.float64)
+        self._note(dict(zip(entry.plan.numbers, values, strict=True)) | {_LARGEST: state})
         bad = not np.isfinite([state, rest]).all()
         if entry.each is not None:  # of the first steps more is known
             finite = np.isfinite(np.asarray(entry.each))
