@@ -672,7 +672,9 @@ def _xray() -> dict[str, Call]:
         },
         "xray.load": {"path": report.save("record.xray")},
         "xray.Report.to_svg": {"self": report, "open": "all", "direction": None},
-        "xray.Report.to_html": {"self": report, "open": "auto", "direction": None},
+        "xray.Report.to_html": {
+            "self": report, "open": "auto", "direction": None, "live": True,
+        },
         "xray.Report.to_dot": {"self": report},
         "xray.Report.save": {"self": report, "path": "report.html"},
         "xray.Report.node": {"self": report, "name": relu},

@@ -57,6 +57,11 @@ def layered(params, x):
     return jnp.sum(jnp.sqrt(x * 0.0)) + jnp.sum(jnp.round(x))
 
 
+def drawing(params, sheet, bias):
+    rows = jnp.sum(sheet, 0)[:3] * params["w"] + params["of"]
+    return jnp.sum(jnp.maximum(rows, bias[:3])), jax.nn.softmax(rows)
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     """The text of every kind of page."""
@@ -72,8 +77,12 @@ def pages(tmp_path_factory):
     params = {f"block{k}": jnp.full((3, 3), 0.1 * k) for k in range(1, 4)}
     report = xray.xray(layered, params, jnp.ones((2, 3)), compiled=False)
     report.deaths()
+    digit = jax.nn.relu(jnp.linspace(-1.0, 1.0, 144)).reshape(12, 12)
+    args = {"w": jnp.ones(3), "of": 2.0}, digit, jnp.ones(20)
+    drawn = xray.xray(drawing, *args, has_aux=True, compiled=False)
     return {
         "x-ray": report.to_html(),
+        "living": drawn.to_html(live=True),
         "report": (folders[0] / "report.html").read_text(),
         "compare": runs.page(runs.compare(*folders)),
         "explorer": wells(),
@@ -90,6 +99,7 @@ STATES = {
         "search": "location.hash = 'find=tanh'",
         "keys": "document.querySelector('#keys').click()",
     },
+    "living": {"start": "document.querySelector('#steps10').click()"},
     "report": {"start": ""},
     "compare": {"start": ""},
     "explorer": {"start": ""},

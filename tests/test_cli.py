@@ -324,8 +324,9 @@ def test_xray_checks_a_module_and_prints_its_table(tmp_path, capsys, monkeypatch
     assert cli.main(["xray", "pairs_to_check:loss", "--check"]) == 1
     assert "float32" not in capsys.readouterr().out
     healthy = ["xray", "pairs_to_check:loss", "[3,3]", "[2,3]", "[2,3]", "--check", "--table"]
-    assert cli.main(healthy) == 0
+    assert cli.main([*healthy, "--live"]) == 0
     printed = capsys.readouterr().out
+    assert 'id="live"' in (tmp_path / printed.split("page: ")[1].strip()).read_text()
     assert printed.startswith("every value and every gradient is finite")
     assert "kernel" in printed
     table = printed.partition("\nloss, compiled")[2]

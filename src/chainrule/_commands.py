@@ -165,6 +165,7 @@ COMMANDS: Mapping[str, Command | tuple[str, Mapping[str, Command]]] = {
                 help="exit with 1 if a NaN or an Inf reaches the result or a gradient, or was lost "
                 "on the way there",
             ),
+            _argument("--live", action="store_true", help="a page to drag: numbers follow"),
             _argument("--root", type=_Path, default=_Path("runs"), help=_ROOT),
         ),
         "xray pairs.py:loss 'float32[8,3]' --check",

@@ -140,6 +140,7 @@ def xray(
     stats: bool = False,
     table: bool = False,
     check: bool = False,
+    live: bool = False,
     root: str | os.PathLike[str] = "runs",
 ) -> int:
     """Print where NaNs of a function are born, and leave its page and pictures in a run folder.
@@ -151,6 +152,7 @@ def xray(
       stats: whether to keep statistics of each array only.
       table: whether to print every operator.
       check: whether something bad in the end is a failure.
+      live: whether the page computes; where it cannot, it says why.
       root: where run folders are kept.
 
     Returns:
@@ -164,7 +166,7 @@ def xray(
     arguments = {"spec": spec, "shapes": shapes, "compiled": made.compiled}
     # Only shapes draw numbers, and those with key 0.
     with runs.start("xray", seed=0, arguments=arguments, root=root) as run:
-        for name, text in command.files(made).items():
+        for name, text in command.files(made, live=live).items():
             run.save_text(name, text)
         run.result("births of NaN and Inf", len(made.nonfinite().births))
     print(f"\npage: {printable(run.path / 'xray.html')}")

@@ -102,11 +102,16 @@ def failed(report: Report) -> bool:
     return bool(found.reaches) or any(birth.lost for birth in found.births)
 
 
-def files(report: Report) -> dict[str, str]:
-    """Return the files that keep a report, without the folders of this machine: name to text."""
+def files(report: Report, live: bool = False) -> dict[str, str]:
+    """Return the files that keep a report, without the folders of this machine: name to text.
+
+    Args:
+      report: the report.
+      live: whether its page computes.
+    """
     parts = str(shareable(report.nonfinite())), _cures(report), _deaths(report, True), str(report)
     return {
-        "xray.html": report.to_html(),
+        "xray.html": report.to_html(live=live),
         "graph.svg": report.to_svg(),
         "graph.dot": report.to_dot(),
         "report.txt": "\n\n".join(filter(None, parts)) + "\n",

@@ -7,10 +7,13 @@ import re
 import threading
 from collections.abc import Sequence
 from html import escape as html_escape
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from chainrule import _require
+from chainrule.xray.live.equations import CannotLiveError
+from chainrule.xray.live.page import alive
 from chainrule.xray.picture import Picture
+from chainrule.xray.record import Record
 
 __all__ = ["Direction", "Open", "html", "opened", "svg"]
 __dir__ = __all__.copy
@@ -21,6 +24,9 @@ Direction = Literal["right", "down"]
 """Where the arrows point."""
 
 _DRAWING = ("dagre.min.js", "survey.js", "cards.js", "order.js", "layout.js", "draw.js")
+_LIVING = (
+    "special.js", "engine.js", "contract.js", "numbers.js", "cells.js", "live.js", "page.js",
+)  # fmt: skip
 _STACK = 2**22  # bytes; dagre walks its graphs by recursion
 
 
@@ -40,27 +46,54 @@ def svg(data: Picture, open: Open = "auto", direction: Direction | None = None) 
     return _run(json.dumps([data, state, _text("draw.css"), direction]))
 
 
-def html(data: Picture, open: Open = "auto", direction: Direction | None = None) -> str:
+def html(
+    data: Picture,
+    open: Open = "auto",
+    direction: Direction | None = None,
+    *,
+    living: Record | None = None,
+) -> str:
     """Return a picture as one page with everything in it, for any browser and without a network.
 
     Args:
       data: from `picture.picture`.
       open: as for `svg`.
       direction: as for `svg`.
+      living: the record that it is of, where the page is to compute it anew. A page that cannot is
+        of the recorded numbers, and says why.
 
     Returns:
       The text of the page.
     """
     _check_direction(direction)
+    shown: Any = data
+    kind = live = style = ""
+    scripts: tuple[str, ...] = (*_DRAWING, "page.js")
+    if living is not None:
+        try:
+            shown, program = alive(data, living)
+        except CannotLiveError as why:
+            live = (
+                f'<p id="recorded" role="note">{html_escape(f"Recorded, not living: {why}.")}</p>\n'
+            )
+            kind = ' class="recorded"'
+        else:
+            live = _text("live.html").replace("%program%", _json(program))
+            kind, style, scripts = ' class="live"', _text("live.css"), (*_DRAWING, *_LIVING)
     parts = {
         "title": html_escape(data["title"]),
-        "style": _text("draw.css") + _text("page.css"),
-        "script": "\n".join(map(_text, (*_DRAWING, "page.js"))),
-        # JSON that holds no "<" can end no script.
-        "data": json.dumps(data).replace("<", "\\u003c"),
+        "style": _text("draw.css") + _text("page.css") + style,
+        "script": "\n".join(map(_text, scripts)),
+        "data": _json(shown),
         "start": json.dumps({"open": opened(data, open), "direction": direction}),
+        "kind": kind,
+        "live": live,
     }
     return re.sub(r"%([a-z]+)%", lambda match: parts[match[1]], _text("page.html"))
+
+
+def _json(data: Any) -> str:
+    return json.dumps(data).replace("<", "\\u003c")  # what holds no "<" can end no script
 
 
 def _check_direction(direction: Direction | None) -> None:

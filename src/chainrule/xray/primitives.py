@@ -19,7 +19,7 @@ from chainrule.xray.causes import (
     second,
 )
 
-__all__ = ["FUNCTIONS", "PRIMITIVES", "Pole", "Primitive", "known"]
+__all__ = ["FUNCTIONS", "LIVE", "PRIMITIVES", "Pole", "Primitive", "known"]
 __dir__ = __all__.copy
 
 
@@ -303,3 +303,22 @@ FUNCTIONS: dict[str, Primitive] = {
 }
 """Functions of JAX that have a custom rule. One of somebody else may only have the same name."""
 # fmt: on
+
+_COMPUTED = """
+neg abs sign square sqrt rsqrt one_minus_square cbrt exp exp2 expm1 log log2 log1p sin cos tan asin
+acos atan sinh cosh tanh asinh acosh atanh logistic floor ceil round is_finite erf erfc erf_inv
+lgamma digamma add add_any sub mul div rem max min pow integer_pow atan2 eq ne lt le gt ge and or
+xor not shift_left shift_right_logical shift_right_arithmetic clamp select_n polynomial
+convert_element_type bitcast_convert_type reduce_precision
+
+reshape squeeze broadcast_in_dim transpose rev slice pad concatenate split stack unstack tile iota
+empty empty2 dynamic_slice dynamic_update_slice gather scatter scatter_add scatter_sub scatter_mul
+scatter_min scatter_max sort top_k
+
+reduce_sum reduce_prod reduce_max reduce_min reduce_and reduce_or reduce_xor argmax argmin cumsum
+cumprod cummax cummin cumlogsumexp dot_general conv_general_dilated reduce_window_sum
+reduce_window_max reduce_window_min select_and_scatter_add cond while scan
+"""  # element by element; the same elements, elsewhere; sums, products, windows, loops
+
+LIVE = frozenset(_COMPUTED.split())
+"""The primitives that a living page computes; a gradient is a program of the same ones."""

@@ -218,26 +218,40 @@ class Report:
         *,
         open: Literal["auto", "all", "none"] | Sequence[str] = "auto",
         direction: Literal["right", "down"] | None = None,
+        live: bool = False,
     ) -> str:
         """Return the picture as a page that zooms, opens groups, searches and goes backward.
 
         Beside it stands what `nonfinite` says; what its ``cures()`` and `deaths` found, if they
         were called.
 
+        A living page computes: its arguments can be dragged, typed and drawn on, and every value
+        and gradient follows; steps of gradient descent can be taken. It knows the primitives in
+        `chainrule.xray.primitives.LIVE`, and JAX's rules or the program's own are part of it. What
+        cannot live, with another primitive or more than 5 million numbers, is a page of the
+        recorded numbers, and says why.
+
         Args:
           open: the groups that are open at first, as for `to_svg`.
           direction: as for `to_svg`.
+          live: whether the page computes.
 
         Returns:
           The text of one file, which needs no network.
+
+        Example:
+          >>> page = xray(lambda x, y, z: (x + y) * z, -2.0, 5.0, -4.0).to_html(live=True)
+          >>> "Recorded, not living" in page, len(page) < 250_000
+          (False, True)
         """
+        _require.flag("live", live)
         data, cures = self._picture, self.nonfinite().known_cures
         data = with_layers(data, self.record, self.flow())
         if cures is not None:
             data = with_cures(data, self.record, cures)
         if "_deaths" in self.__dict__:
             data = with_deaths(data, self.deaths())
-        return draw.html(data, open, direction)
+        return draw.html(data, open, direction, living=self.record if live else None)
 
     def to_dot(self) -> str:
         """Return the picture as DOT, the language of Graphviz, with groups as clusters."""

@@ -19,11 +19,11 @@ globalThis.cards = (() => {
 
   function lines(data, box) {
     const rows = [];
-    const row = (text, kind, of) => rows.push({ text, kind, of });
+    const row = (text, kind, of, reserve = 0) => rows.push({ text, kind, of, reserve });
     const cell = (part, kind, node) => {
       if (!part) return;
       if (part.image) rows.push({ image: part, kind, of: node.id });
-      for (const text of part.text) row(text, part.bad ? `${kind} bad` : kind, node.id);
+      for (const text of part.text) row(text, part.bad ? `${kind} bad` : kind, node.id, part.reserve);
     };
     const { about } = box;
     const main = box.node ?? data.nodes[about.out];
@@ -35,6 +35,7 @@ globalThis.cards = (() => {
       const about = [main.scope, operator ? main.label : "", main.shape].filter(Boolean).join(" · ");
       if (about && main.kind !== "constant") row(about, "small");
       if (main.kind === "constant" && main.shape) row(main.shape, "small");
+      if (main.gate) row(main.gate, "small");
     } else {
       row(`▸ ${box.group.name}`, "name");
       const plural = (n, what) => (n === 0 ? [] : [`${n.toLocaleString("en")} ${what}${n === 1 ? "" : "s"}`]);
@@ -43,7 +44,7 @@ globalThis.cards = (() => {
       if (box.group.note) row(box.group.note, "small");
       if (main?.shape) row(main.shape, "small");
     }
-    if (main?.sum) row(main.sum, main.gradient.bad ? "gradient bad" : "gradient", main.id);
+    if (main?.sum) row(main.sum, main.gradient.bad ? "gradient bad" : "gradient", main.id, main.gradient.reserve && main.gradient.reserve * 2);
     else cell(main?.gradient, "gradient", main);
     for (const text of about.births) row(text, "birth");
     if (about.dies) row("gradient dies", "death");
@@ -68,7 +69,7 @@ globalThis.cards = (() => {
       } else {
         const kind = row.kind.split(" ")[0];
         row.size = SIZE[kind];
-        row.width = width(row.text, row.size, ["name", "birth", "death"].includes(kind));
+        row.width = Math.max(width(row.text, row.size, ["name", "birth", "death"].includes(kind)), row.reserve);
         row.high = row.size * LEAD;
       }
       wide = Math.max(wide, row.width);
@@ -84,5 +85,6 @@ globalThis.cards = (() => {
     return edge.part.short;
   }
 
-  return { SIZE, PAD, width, fill, contribution };
+  // reserved: how wide the label of a wire is at least; a living page has room for other numbers.
+  return { SIZE, PAD, reserved: 0, width, lines, fill, contribution };
 })();

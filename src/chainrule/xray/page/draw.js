@@ -107,22 +107,24 @@ globalThis.draw = (() => {
     for (const { points, label, edges: uses, first, last } of drawing.paths) {
       const active = uses.some((e) => e.target === known.current && e.part);
       const bad = uses.some((e) => e.part?.bad && known.edge(e));
-      const kind = `edge${active ? " active" : ""}${bad ? " bad" : ""}`;
+      const shut = uses.every((e) => e.part?.none && known.edge(e)); // no gradient comes through
+      const kind = `edge${active ? " active" : ""}${bad ? " bad" : ""}${shut ? " shut" : ""}`;
       const arrow = active // a gradient goes against the arrow of the value
         ? first ? ' marker-start="url(#against)"' : "" : last ? ' marker-end="url(#arrow)"' : "";
       edges.push(`<path class="${kind}" d="${curve(points, down)}"${arrow}/>`);
       if (label && uses.every(known.edge)) { // on a plate, or a line beside it reads as a minus
-        const wide = cards.width(label.text, cards.SIZE.label) + 6;
+        const text = uses.length === 1 ? uses[0].part.short : label.text;
+        const wide = cards.width(text, cards.SIZE.label) + 6;
         labels.push(`<rect class="plate" x="${round(label.x - wide / 2)}" y="${round(label.y - 7)}" ` +
           `width="${round(wide)}" height="14" rx="7"/>` +
           `<text class="part${bad ? " bad" : ""}" x="${round(label.x)}" y="${round(label.y + 3.5)}">` +
-          `${escape(label.text)}</text>`);
+          `${escape(text)}</text>`);
       }
     }
     const boxes = drawing.items.filter((item) => item.box).map((item) => card(item, data, state, known, drawing.of, found));
     return {
       text: [...open.map(frame), ...edges, ...open.map(title), ...boxes, ...labels].join("\n"),
-      width: drawing.width, height: drawing.height, of: drawing.of,
+      width: drawing.width, height: drawing.height, of: drawing.of, paths: drawing.paths,
       places: new Map(drawing.items.map((item) => [item.box?.id ?? `o${item.frame.id}`, item])),
     };
   }
@@ -163,5 +165,5 @@ globalThis.draw = (() => {
     return scene(data, { open, step: null, direction: "right" }).width <= 1000 ? "right" : "down";
   }
 
-  return { scene, file, direction, DEFS };
+  return { scene, file, direction, spoken: (box, data) => spoken(box, data, progress(data, null)), DEFS };
 })();

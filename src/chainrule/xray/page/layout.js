@@ -180,7 +180,7 @@ globalThis.layout = (() => {
       }
     for (const [name, { from, to, label }] of wires) {
       const size = cards.SIZE.label;
-      const room = label ? { width: cards.width(label, size) + 8, height: size * 1.5 } : {};
+      const room = label ? { width: Math.max(cards.width(label, size), cards.reserved) + 8, height: size * 1.5 } : {};
       graph.setEdge(from, to, { labelpos: "c", ...room }, name);
     }
     return graph;

@@ -3,6 +3,7 @@
 (() => {
   const $ = (id) => document.getElementById(id);
   const data = JSON.parse($("data").textContent);
+  const living = globalThis.live?.(data, { state: () => state, scene: () => scene, render: () => render(), panel: () => panel(), remember: () => remember() });
   const start = JSON.parse($("start").textContent);
   const state = {
     open: new Set(start.open), step: null, selected: null, found: null, direction: start.direction,
@@ -67,7 +68,7 @@
     const usual = [...state.open].sort().join() === [...start.open].sort().join();
     const parts = {
       open: usual ? null : [...state.open].sort((a, b) => a - b).join(), at: state.selected, step: state.step,
-      find: state.found ? $("search").value : null,
+      find: state.found ? $("search").value : null, ...living?.address(),
     };
     const rows = Object.entries(parts).filter(([, part]) => part !== null && part !== undefined);
     const text = rows.map(([name, part]) => `${name}=${encodeURIComponent(part)}`).join("&");
@@ -86,6 +87,7 @@
     state.selected = at === null ? null : `n${at}`;
     for (const g of at === null ? [] : groupsOf(node(at))) state.open.add(g);
     $("search").value = asked.get("find") ?? "";
+    living?.recall(asked);
     match();
   }
 
@@ -278,6 +280,7 @@
         ...births(), ...layers(),
         make("p", "about", `${data.nodes.length} nodes, ${data.compiled ? "run compiled" : "run operator by operator"}.`),
         make("p", "about", "Click a node for its numbers, a group to open it. → goes through the backward pass."),
+        living ? make("p", "about", "Drag a number sideways, in the picture or above, or type one: everything follows.") : null,
       ]);
       return;
     }
@@ -457,6 +460,7 @@
   };
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || $("help").open) return;
+    if (event.target.closest?.("#live")) return; // its fields and buttons have keys of their own
     if (event.target === $("search")) {
       if (event.key === "Enter") next(event.shiftKey ? -1 : 1);
       else if (event.key === "Escape") { keys.Escape(); $("search").blur(); }
