@@ -85,6 +85,30 @@ def test_a_long_program_starts_folded_and_opens_no_more_than_can_be_read(visit, 
     assert len(shown(page)) == 3
 
 
+def test_a_closed_function_is_one_step_until_it_is_opened(visit):
+    @jax.jit
+    def inner(x):
+        return jnp.tanh(jnp.sin(x) * 2.0)
+
+    page = visit(xray.xray(lambda x: jnp.sum(inner(x) * x), jnp.ones(3)).to_html())
+    assert page.inner_text("#count") == "3 steps"
+    for said in ("= 1", "reduce_sum", "mul_", "inner\n3 operators in one step"):
+        page.keyboard.press("ArrowRight")
+        assert said in page.inner_text("#equation")
+    assert page.inner_text("#count") == "3 of 3"
+    closed = page.locator("#view .box.closed.current")
+    assert closed.count() == 1
+    closed.click()
+    assert page.inner_text("#count") == "5 of 5"
+    assert page.inner_text("#equation").startswith("inner › sin_")
+    page.keyboard.press("ArrowLeft")
+    assert page.inner_text("#equation").startswith("inner › mul_")
+    page.click("#close")
+    assert page.inner_text("#count") == "3 of 3"  # the whole function, some of it still to come
+    page.keyboard.press("ArrowLeft")
+    assert page.inner_text("#count") == "2 of 3"
+
+
 def test_steps_and_hits_open_their_groups_only_wherever_they_are_folded(visit, long):
     page = visit(long.to_html())
     page.keyboard.press("ArrowRight")

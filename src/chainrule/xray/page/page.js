@@ -138,8 +138,8 @@
     }
   }
 
-  function reveal(id, follow) {
-    const up = groupsOf(node(id));
+  function reveal(id, follow, shut) {
+    const around = groupsOf(node(id)), up = shut === undefined ? around : around.slice(0, around.indexOf(shut));
     if (follow)
       for (const g of [...followed])
         if (!up.includes(g)) { followed.delete(g); state.open.delete(g); }
@@ -149,15 +149,28 @@
 
   // --- the backward pass -------------------------------------------------------------------------
 
-  function go(step) {
-    const last = data.steps.length;
-    state.step = step === null ? null : Math.max(0, Math.min(last, step));
-    if (state.step) {
-      const current = data.steps[state.step - 1];
-      reveal(current, true);
-      state.selected = `n${current}`;
+  // What it stops at: operators, and functions that are closed, whole. Of each, the number of
+  // operators that have gone backward by then.
+  function stops() {
+    const found = [];
+    data.steps.forEach((id, k) => {
+      const shut = groupsOf(node(id)).find((g) => data.groups[g].kind === "call" && !state.open.has(g));
+      if (shut !== undefined && found.at(-1)?.shut === shut) found.at(-1).step = k + 1;
+      else found.push({ shut, id, step: k + 1 });
+    });
+    return found;
+  }
+
+  function go(stop) {
+    if (stop === null) state.step = null;
+    else if (stop <= 0) state.step = 0;
+    else {
+      const all = stops(), { shut, id, step } = all[Math.min(stop, all.length) - 1];
+      state.step = step;
+      reveal(id, true, shut);
+      state.selected = shut === undefined ? `n${id}` : null;
       render();
-      center(`n${current}`);
+      center(shut === undefined ? `n${id}` : `g${shut}`);
       return;
     }
     render();
@@ -166,9 +179,9 @@
   }
 
   function steps() {
-    const last = data.steps.length;
-    const box = $("equation");
-    $("count").textContent = state.step === null ? `${last} steps` : `${state.step} of ${last}`;
+    const all = stops(), box = $("equation");
+    const at = all.findIndex(({ step }) => step >= state.step);
+    $("count").textContent = state.step === null ? `${all.length} steps` : `${state.step && at + 1} of ${all.length}`;
     box.hidden = state.step === null;
     if (state.step === null) return;
     if (state.step === 0) {
@@ -179,10 +192,18 @@
       ]);
       return;
     }
-    const current = node(data.steps[state.step - 1]);
-    const where = [...groupsOf(current).map((g) => data.groups[g].name), current.label].join(" › ");
+    const { shut, id } = all[at], current = node(id), around = groupsOf(current);
+    const names = (groups) => groups.map((g) => data.groups[g].name);
+    if (shut !== undefined) {
+      const count = survey(data).groups[shut].operators;
+      fill(box, [
+        line("where", names(around.slice(0, around.indexOf(shut) + 1)).join(" › ")),
+        line("forward", `${count} operators in one step: open it to go through them one by one`),
+      ]);
+      return;
+    }
     fill(box, [
-      line("where", where),
+      line("where", [...names(around), current.label].join(" › ")),
       line("forward", current.forward),
       ...current.backward.map((text) => line("backward", text)),
     ]);
@@ -444,10 +465,11 @@
   }, { passive: false });
 
   const middle = (factor) => { const { width, height } = room; zoom(factor, width / 2, height / 2); };
-  const forward = () => go(state.step === null ? 0 : state.step + 1);
-  const back = () => { if (state.step !== null) go(state.step === 0 ? null : state.step - 1); };
+  const reached = () => state.step && stops().findIndex(({ step }) => step >= state.step) + 1;
+  const forward = () => go(state.step === null ? 0 : reached() + 1);
+  const back = () => { if (state.step !== null) go(state.step === 0 ? null : reached() - 1); };
   const keys = {
-    ArrowRight: forward, ArrowLeft: back, Home: () => go(0), End: () => go(data.steps.length),
+    ArrowRight: forward, ArrowLeft: back, Home: () => go(0), End: () => go(Infinity),
     "+": () => middle(1.25), "=": () => middle(1.25), "-": () => middle(0.8), 0: fit, f: fit,
     "/": () => $("search").focus(), n: () => next(1), N: () => next(-1),
     o: () => setAll(true), c: () => setAll(false), t: theme, "?": () => $("help").showModal(),
