@@ -7,6 +7,7 @@ import pytest
 
 from chainrule import xray
 from tests.bars import latent_programs, nan_truth
+from tests.zoo import test_programs as zoo_programs
 
 pytest.importorskip("equinox", reason="programs of other libraries: make zoo")
 
@@ -75,6 +76,26 @@ def test_the_audit_finds_what_is_planted_and_is_quiet_where_nothing_is(name, see
     those = missed(name, seed, count, tmp_path)
     print(f"\n{name}, seed {seed}: {count - len(those)} of {count}", *those, sep="\n  ")
     assert len(those) <= most
+
+
+@pytest.mark.bars
+@pytest.mark.timeout(7200)
+@pytest.mark.filterwarnings("ignore")  # their warnings are theirs
+def test_programs_of_other_libraries_raise_few_alarms():
+    """Each alarm is printed with the input on which the program did break."""
+    alarms, count = [], 0
+    for library in zoo_programs.LIBRARIES:
+        for name, program in zoo_programs.programs(library).items():
+            jax.clear_caches()
+            loss, *args = program.build()
+            with nan_truth.plain_jax(False):
+                found = xray.audit(loss, *args)
+            count += 1
+            if not found.healthy:
+                alarms.append(f"{name}: {found}")
+    print(f"\n{len(alarms)} of {count} programs raise an alarm", *alarms, sep="\n")
+    assert count >= HEALTHY
+    assert len(alarms) <= ALARMS
 
 
 @pytest.mark.parametrize("name", BARS)
