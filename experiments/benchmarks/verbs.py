@@ -1,4 +1,4 @@
-"""Rows about what is asked of a record: shared weights, births, deaths, beside the record alone."""
+"""Rows about what is asked of a record, an audit too, beside the record alone."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from harness import Row, Scale, close
 
-from chainrule import xray
+from chainrule import losses, xray
+from chainrule.models import lenet
 
 VERBS: dict[str, tuple[Callable[[xray.Report], Any], float | None]] = {
     "shared()": (lambda report: str(report.shared()), 3.0),
@@ -47,6 +48,30 @@ def verbs(scale: Scale) -> Iterator[Row]:
                 close,
                 target,
             )
+    count = 10 if scale.quick else 100
+    loss, args = _lenet(count)
+    yield Row(
+        f"x-ray, audit(): LeNet, batch {count}",
+        lambda: xray.audit(loss, *args),
+        {"the record alone": lambda: xray.xray(loss, *args)},
+        _without_rules,
+        20.0,
+    )
+
+
+def _without_rules(ours: Any, _: Any) -> None:
+    if ours.rules:
+        raise ValueError(f"the rules of LeNet's operators are right, but: {ours}")
+
+
+def _lenet(count: int) -> tuple[Callable[..., jax.Array], tuple[Any, ...]]:
+    """Return the loss of LeNet, and its arguments."""
+
+    def loss(params: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
+        return losses.cross_entropy(lenet.apply(params, images), labels)
+
+    images = jax.random.uniform(jax.random.key(0), (count, *lenet.INPUT_SHAPE))
+    return loss, (lenet.init(jax.random.key(1)), images, jnp.arange(count) % 10)
 
 
 def _lstm(quick: bool) -> tuple[Callable[[Any], jax.Array], Any]:

@@ -76,6 +76,7 @@ def record(
         trees=Trees(tuple(map(jax.tree.structure, args)), jax.tree.structure(shapes), has_aux),
         keep=keep,
         compiled=compiled,
+        program=ready.run,
     )
 
 

@@ -21,6 +21,8 @@ __all__ = [
 ]
 __dir__ = __all__.copy
 
+_TRAP = "traps.html#the-where-trap of the book"
+
 
 class Event(NamedTuple):
     """One operator at the first element where something bad was born.
@@ -88,9 +90,9 @@ def explain(event: Event) -> Cause:
     zero = event.backward and event.nan and _is(event.g, 0)
     if zero and event.choice:
         return Cause(
-            f"the where trap (notebooks/traps.md): the branch that jnp.where at {event.choice} did "
-            f"not choose still receives the gradient 0, the derivative of {event.op} is infinite "
-            "there, and 0 * inf = NaN"
+            f"the where trap: the branch that jnp.where at {event.choice} did not choose still "
+            f"receives the gradient 0, the derivative of {event.op} is infinite there, and "
+            f"0 * inf = NaN ({_TRAP})"
         )
     if event.backward and event.g is not None and not np.isfinite(event.g):
         return Cause("0 * inf: the incoming gradient is already infinite and meets a factor 0")
@@ -99,7 +101,7 @@ def explain(event: Event) -> Cause:
         return Cause(f"{reason}, and 0 * inf = NaN")
     if event.hidden and event.choice:
         hides = f"jnp.where at {event.choice} hides it from the result but not from the gradient"
-        return Cause(f"{reason}; {hides} (the where trap, notebooks/traps.md)")
+        return Cause(f"{reason}; {hides} (the where trap: {_TRAP})")
     if event.hidden:
         return Cause(f"{reason}; it does not show in the result, but in a gradient")
     return Cause(reason)

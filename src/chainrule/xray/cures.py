@@ -93,7 +93,7 @@ class _Built:
                 nodes[place[0]] = dataclasses.replace(
                     node, inputs=(*node.inputs, *slots), contributions=parts
                 )
-        record = dataclasses.replace(record, nodes=tuple(nodes))
+        record = dataclasses.replace(record, nodes=tuple(nodes), program=None)
         changes = {place: self._change(k) for k, place in enumerate(self.there)}
         self.run = prepare(record, changes)
         self.wide = slopes.wide(record, changes)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -134,6 +134,8 @@ class Record(Graph):
       steps: inside a loop, how many steps it took, inside a shard_map how many devices: every array
         but a constant leads with that axis; else None.
       over: whether that axis is of steps or of devices.
+      program: what computed it, from arguments and starts, both flat, to `Numbers`; None where that
+        is not at hand.
     """
 
     function: str
@@ -145,6 +147,7 @@ class Record(Graph):
     compiled: bool
     steps: int | None = None
     over: Literal["steps", "devices"] = "steps"
+    program: Callable[[Sequence[Any], Sequence[Any]], Numbers] | None = None
 
     @functools.cached_property
     def runs(self) -> bool:
@@ -246,7 +249,7 @@ def measured(record: Record) -> Record:
         )
         for node in record.nodes
     )
-    return dataclasses.replace(record, nodes=nodes, keep="stats", steps=None)
+    return dataclasses.replace(record, nodes=nodes, keep="stats", steps=None, program=None)
 
 
 def _stats(x: Any) -> Stats | None:

@@ -146,7 +146,7 @@ def results(
 
 
 def replay(record: Record) -> Callable[[Mapping[int, Any]], Record]:
-    """Return the record of other arguments, given by their numbers; it compiles only once.
+    """Return the record of other arguments, given by their numbers; it compiles at most once.
 
     Args:
       record: the record; it must keep values, and not be the inside of a loop.
@@ -159,7 +159,9 @@ def replay(record: Record) -> Callable[[Mapping[int, Any]], Record]:
     def numbers(arguments: Sequence[Any], starts: Sequence[Any]) -> Numbers:
         return of_operators(record, run(record, arguments, starts, record.wanted, notes))
 
-    whole = _jax.compile_whole(numbers) if record.compiled else _jax.quiet(numbers)
+    whole = record.program
+    if whole is None:
+        whole = _jax.compile_whole(numbers) if record.compiled else _jax.quiet(numbers)
 
     def again(arguments: Mapping[int, Any]) -> Record:
         given = [arguments.get(k, x) for k, x in taken.items()]

@@ -209,7 +209,7 @@ class Stops:
         slots = list(dict.fromkeys(slot for stop in self.found for slot in stop.out))
         if not slots:
             return lambda stops: [None] * len(self.wanted)
-        graph = dataclasses.replace(record, outputs=tuple(slots))
+        graph = dataclasses.replace(record, outputs=tuple(slots), program=None)
         dtypes = [record.nodes[slot.node].avals[slot.output].dtype for slot in slots]
         zeros = [np.zeros(np.shape(record.value(slot))) for slot in slots]
 
