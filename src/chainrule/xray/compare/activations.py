@@ -1,7 +1,6 @@
 """Arrays by name, from another library say, laid beside a program that should compute them."""
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -9,9 +8,10 @@ import numpy as np
 
 from chainrule._files import printable
 from chainrule.xray.compare.errors import between
+from chainrule.xray.compare.given import Given
 from chainrule.xray.compare.keys import transparent
-from chainrule.xray.compare.near import NEAR, order
-from chainrule.xray.compare.sweep import Given, Pairing
+from chainrule.xray.compare.near import NEAR, order, orders
+from chainrule.xray.compare.sweep import Pairing
 from chainrule.xray.elements import numbers
 from chainrule.xray.graph import Slot
 from chainrule.xray.record import Entry, Record, Trees
@@ -112,20 +112,9 @@ def _likely(
     for b in _operators(second):
         if not low < b.index < high or Slot(b.index, 0) in slots:
             continue
-        for axes in _orders(a.avals[0].shape, b.avals[0].shape):
+        for axes in orders(tuple(a.avals[0].shape), tuple(b.avals[0].shape)):
             x = a.value if axes is None else np.transpose(a.value, axes)
             error = between(np.reshape(x, b.avals[0].shape), b.value).relative
             if best is None or error < 0.999 * best[0]:
                 best = error, b, axes
     return None if best is None else best[1:]
-
-
-def _orders(shape: Sequence[int], wanted: Sequence[int]) -> Iterator[Any]:
-    if tuple(shape) == tuple(wanted) or [n for n in shape if n != 1] == [
-        n for n in wanted if n != 1
-    ]:
-        yield None
-    if len(shape) == len(wanted) <= 5:
-        for axes in itertools.permutations(range(len(shape))):
-            if axes != tuple(range(len(shape))) and tuple(shape[k] for k in axes) == tuple(wanted):
-                yield axes

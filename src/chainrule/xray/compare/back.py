@@ -1,7 +1,7 @@
 """Backward through what has no operator of its own in the first program: array by array."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -92,7 +92,11 @@ def _shares(sweep: Sweep, eps: float) -> Iterator[_Share]:
         for slot in made
         if slot in pairing.slots and (g := _cotangent(sweep, slot)) is not None
     }
-    if not reads or not gs or {pairing.slots[slot].slot for slot in reads} != _read(sweep):
+    if (
+        not reads
+        or not gs
+        or {s for slot in reads for s in pairing.slots[slot].slots} != _read(sweep)
+    ):
         return  # the two share out a gradient otherwise, and its parts are not the same
     rest = {slot: x for slot, x in inputs.items() if slot not in reads}
 
@@ -132,7 +136,7 @@ def _shares(sweep: Sweep, eps: float) -> Iterator[_Share]:
 
 def _read(sweep: Sweep) -> set[Slot]:
     """Return the arrays with a counterpart that the first's operators without one each read."""
-    known = {given.slot for given in sweep.pairing.slots.values()}
+    known = {slot for given in sweep.pairing.slots.values() for slot in given.slots}
     direct = set(sweep.pairing.nodes.values())
     return {
         slot
@@ -145,9 +149,11 @@ def _read(sweep: Sweep) -> set[Slot]:
 
 def _cotangent(sweep: Sweep, slot: Slot) -> Any:
     """Return the first's gradient of an array, in the layout of the second."""
-    given = sweep.pairing.slots[slot]
-    g = sweep.first.nodes[given.slot.node].cotangents[given.slot.output]
-    return g if g is None or given.axes is None else np.transpose(np.asarray(g), given.axes)
+    return sweep.pairing.slots[slot].array(_gradient(sweep), sweep.shape(slot))
+
+
+def _gradient(sweep: Sweep) -> Callable[[Slot], Any]:
+    return lambda slot: sweep.first.nodes[slot.node].cotangents[slot.output]
 
 
 def _true(sweep: Sweep, slot: Slot) -> tuple[Any, Any] | None:
@@ -157,17 +163,17 @@ def _true(sweep: Sweep, slot: Slot) -> tuple[Any, Any] | None:
     """
     first, given = sweep.first, sweep.pairing.slots[slot]
     direct = set(sweep.pairing.nodes.values())
-    whole = first.nodes[given.slot.node].cotangents[given.slot.output]
-    uses = [u for u in first.readers[given.slot] if u.node is not None and u.node not in direct]
-    shape = tuple(sweep.second.nodes[slot.node].avals[slot.output].shape)
-    if whole is None or any(first.nodes[u.node].note for u in uses if u.node is not None):
+
+    def rest(one: Slot) -> Any:
+        uses = [u for u in first.readers[one] if u.node is not None and u.node not in direct]
+        g = _gradient(sweep)(one)
+        if g is None or any(first.nodes[u.node].note for u in uses if u.node is not None):
+            return None
+        parts = [np.asarray(part) for u in uses if (part := first.contribution(u)) is not None]
+        return sum(parts, np.zeros(np.shape(g), np.asarray(g).dtype))
+
+    shape = sweep.shape(slot)
+    total, whole = given.array(rest, shape), _cotangent(sweep, slot)
+    if total is None or whole is None or np.shape(total) != shape:
         return None
-    parts = [np.asarray(part) for u in uses if (part := first.contribution(u)) is not None]
-    total = sum(parts, np.zeros(np.shape(whole), np.asarray(whole).dtype))
-    total, whole = (
-        np.asarray(x) if given.axes is None else np.transpose(np.asarray(x), given.axes)
-        for x in (total, whole)
-    )
-    if total.size != np.prod(shape, dtype=int):
-        return None
-    return total.reshape(shape), whole.reshape(shape)
+    return total, whole

@@ -13,10 +13,11 @@ from chainrule.xray.bodies import ClosedError
 from chainrule.xray.compare.back import shares
 from chainrule.xray.compare.errors import Error, between
 from chainrule.xray.compare.keys import transparent
+from chainrule.xray.compare.loops import first_step, length, same_arguments
 from chainrule.xray.compare.pairing import pair
 from chainrule.xray.compare.rows import Row
 from chainrule.xray.compare.sweep import Made, Pairing, Sweep
-from chainrule.xray.compare.tolerance import first_step, length, same_arguments, terms, told
+from chainrule.xray.compare.tolerance import terms, told
 from chainrule.xray.compare.ways import Way
 from chainrule.xray.graph import Slot
 from chainrule.xray.inside import can_enter, enter, enter_backward
@@ -104,8 +105,9 @@ class Judge:
         return self._total[slot]
 
     def _of(self, node: Entry) -> Entry | None:
-        given = self.pairing.slots.get(Slot(node.index, 0))
-        return None if given is None else self.first.nodes[given.slot.node]
+        slots = (Slot(node.index, k) for k in range(len(node.avals)))
+        found = (self.pairing.slots[slot] for slot in slots if slot in self.pairing.slots)
+        return next((self.first.nodes[given.slot.node] for given in found), None)
 
     def _eps(self, node: Entry, backward: bool) -> float:
         """Return one unit in the last place, relative, of what an operator makes."""
@@ -184,7 +186,12 @@ class Judge:
         region = [] if backward else self.sweep.region(index)
         if own.parts and not backward and any(k in self._loops for k in region):
             own.parts = False  # it is made there
-        named = self._named(index, region) if own.parts and len(region) > 1 else node
+        among = self._among(index, region) if own.parts and len(region) > 1 else [index]
+        named = self.second.nodes[among[-1]]
+        before = {s.node for k in among for s in self.second.nodes[k].inputs}
+        short = self.pairing.short if own.parts and not backward else frozenset()
+        places = sorted({*among, *(before if index in short else ())})
+        lines = tuple(dict.fromkeys(line for k in places if (line := self.second.nodes[k].line)))
         return Row(
             node=named.index,
             label=named.label,
@@ -200,9 +207,10 @@ class Judge:
             lost=max(lost, 0.0),
             parts=own.parts,
             between=tuple(self.second.nodes[k].label for k in region if k != named.index),
+            lines=lines if len(lines) > 1 else (),
             step=own.step,
-            sure=index not in self.pairing.weak,
-            note=own.note,
+            sure=index not in self.pairing.weak and len(lines) < 2,
+            note=own.note or ("the first has operators there that it has not" * (index in short)),
         )
 
     def _opened(self, row: Row, index: int, own: _Own) -> Row:
@@ -231,8 +239,8 @@ class Judge:
         two = one if node.equation is other.equation else look(self.second, node)
         arguments = None if one is two or rule else same_arguments(self.pairing, other, node)
         judge = Judge(one, two, pair(one, two, arguments), self.ways, self.mixed, False)
-        rows = [row for row in judge.rows() if row.parts and row.phase == phase]
-        found = next((row for row in rows if row.sure), rows[0] if rows else None)
+        rows = (row for row in judge.rows() if row.parts and row.phase == phase)
+        found = next(rows, None)
         return found and dataclasses.replace(
             found,
             node=node.index,
@@ -254,30 +262,21 @@ class Judge:
                 found |= {} if row is None else {k: row}
         return found
 
-    def _named(self, index: int, region: Sequence[int]) -> Entry:
-        """Return which of several operators without counterparts is to blame, if that is known.
+    def _among(self, index: int, region: Sequence[int]) -> Sequence[int]:
+        """Return which of several operators without counterparts may be to blame.
 
-        One that narrows the type; the first one, if the last does nothing wrong on what its
-        counterpart takes, or that is not known; else the last.
+        Not the last one, if it does nothing wrong on what its counterpart takes.
         """
-        node = self.second.nodes[index]
-        other = self._of(node)
+        other = self._of(self.second.nodes[index])
         if other is not None and not self.first.runs and not other.inputs:  # arrays by name
-            ones = (self.second.nodes[k] for k in region)
-            return next((one for one in ones if not transparent(one)), node)
-        for k in region:
-            one = self.second.nodes[k]
-            if one.op == "convert_element_type" and one.inputs[0] in self.pairing.slots:
-                before = self.second.nodes[one.inputs[0].node].avals[one.inputs[0].output].dtype
-                if jnp.dtype(one.avals[0].dtype).itemsize < jnp.dtype(before).itemsize:
-                    return one
+            return region[:1]
         made = self.sweep.alone(index)
         if made is not None:
             error = between(self.sweep.true(Slot(index, 0)), made)
-            allowed = _UNITS * self._eps(node, False)
+            allowed = _UNITS * self._eps(self.second.nodes[index], False)
             if _within(error, allowed * error.scale, allowed * error.top):
-                return self.second.nodes[region[0]]
-        return node
+                return region[:-1]
+        return region
 
     def _arguments(self) -> Iterator[Row]:
         for node in self.second.nodes:

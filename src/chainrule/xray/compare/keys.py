@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from chainrule.xray.elements import numbers
@@ -13,10 +14,10 @@ __all__ = [
     "index",
     "key_of",
     "root_of",
+    "rounds",
     "same",
     "seen",
     "settings",
-    "token",
     "transparent",
     "varies",
 ]
@@ -50,10 +51,12 @@ def transparent(node: Vertex) -> bool:
     )
 
 
-def token(node: Vertex, names: bool) -> _Key:
-    """Return what two operators in the same order have in common, perhaps with their scope."""
-    shapes = tuple(tuple(sorted(aval.shape)) for aval in node.avals)
-    return node.op, shapes, node.scope if names else ""
+def rounds(graph: Graph, node: Vertex) -> bool:
+    """Tell whether an operator changes nothing but the precision of floats."""
+    types = [graph.nodes[s.node].avals[s.output].dtype for s in node.inputs]
+    types += [aval.dtype for aval in node.avals]
+    floats = all(jnp.issubdtype(dtype, jnp.floating) for dtype in types)
+    return floats and node.op in ("convert_element_type", "reduce_precision")
 
 
 def seen(graph: Graph, slot: Slot) -> Slot | None:

@@ -1,8 +1,10 @@
 """What a second program makes of a first's arrays, operator by operator, while both are matched."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from chainrule.xray.compare.sweep import Given, Pairing, Sweep
+from chainrule.xray.compare.given import Given
+from chainrule.xray.compare.sweep import Pairing, Sweep
 from chainrule.xray.compare.ways import Way
 from chainrule.xray.graph import Slot
 from chainrule.xray.record import Record
@@ -27,20 +29,27 @@ class Made:
 
     def forget(self, after: int) -> None:
         """Forget what was made behind an operator that got a counterpart."""
-        self.known = {slot: x for slot, x in self.known.items() if slot.node < after}
+        self.known = {slot: x for slot, x in self.known.items() if slot.node <= after}
 
     def of(self, slot: Slot) -> Any:
         """Return what is made, None where that is not known."""
         if not self.second.runs:
             return self.second.value(slot)
-        for i in self.sweep.region(slot.node):
-            if Slot(i, 0) not in self.known:
-                node = self.second.nodes[i]
-                values = {s: self.known[s] for s in node.inputs if s in self.known}
-                try:
-                    values |= self.sweep.gather([i], values)
-                    made = self.sweep.way.whole(self.sweep.operate)(i, values, {})[0]
-                except (TypeError, ValueError, KeyError):  # the shapes are others
-                    made = [None] * len(node.avals)
-                self.known |= {Slot(i, k): x for k, x in enumerate(made)}
+        if slot not in self.known and self.second.nodes[slot.node].kind == "operator":
+            for i in self.sweep.region(slot.node):
+                if Slot(i, 0) not in self.known:
+                    self.known |= self.run(i, {})
         return self.known.get(slot)
+
+    def run(self, index: int, instead: Mapping[Slot, Any]) -> dict[Slot, Any]:
+        """Return what one operator makes, with other arrays in the place of some that it takes."""
+        node = self.second.nodes[index]
+        values = {s: x for s in node.inputs if (x := self.known.get(s)) is not None}
+        values |= {s: instead[s] for s in node.inputs if s in instead}
+        made: list[Any] = [None] * len(node.avals)
+        try:
+            values = self.sweep.gather([index], values) | values
+            made = self.sweep.way.whole(self.sweep.operate)(index, values, {})[0]
+        except (TypeError, ValueError, KeyError):  # the shapes are others
+            pass
+        return {Slot(index, k): x for k, x in enumerate(made)}

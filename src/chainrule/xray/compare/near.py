@@ -1,4 +1,4 @@
-"""Arrays that are nearly the same, in whatever order of axes."""
+"""Arrays that are nearly the same, in whatever layout."""
 
 import itertools
 import math
@@ -8,76 +8,159 @@ from typing import Any
 import numpy as np
 
 from chainrule.xray.compare.errors import between
+from chainrule.xray.compare.given import Given, Piece
 from chainrule.xray.compare.keys import transparent
 from chainrule.xray.elements import numbers
+from chainrule.xray.graph import Slot
 from chainrule.xray.record import Record
 from chainrule.xray.stats import Stats
 
-__all__ = ["NEAR", "Values", "order"]
+__all__ = ["NEAR", "Values", "order", "orders", "sizes"]
 __dir__ = __all__.copy
 
 NEAR = 1e-4
-"""The relative error of arrays that are taken to be the same."""
+"""The relative error of arrays that are taken to be the same, if little else is asked of them."""
 
-_Key = tuple[Any, ...]
+_ANY = 1e-5  # of what may be any array: ``x + 1e-5`` is not ``x``
+_COPY = 2e-7  # of an argument
+_COUNTS = (2, 3, 4)  # into how many equal parts an array may be cut
+_MOST = 2**22  # elements of an array that is cut
+
+_Print = tuple[tuple[int, ...], tuple[float, ...]]
+_Known = dict[tuple[int, ...], list[tuple[Slot, Piece | None, tuple[float, ...]]]]
 
 
 class Values:
-    """The arrays of a record, to be found by their numbers, in whatever order of axes."""
+    """The arrays of a record, to be found by their numbers, in whatever layout."""
 
     def __init__(self, record: Record) -> None:
         self.record = record
-        self._known: dict[_Key, list[tuple[int, tuple[float, ...]]]] = {}
-        for node in record.nodes:
-            if (
-                node.kind == "operator"
-                and not transparent(node)
-                and node.values
-                and (found := _print(node.value))
+        self._whole: _Known = {}
+        self._pieces: _Known | None = None
+        for slot in self._slots():
+            if (found := _print(record.value(slot))) is not None:
+                self._whole.setdefault(found[0], []).append((slot, None, found[1]))
+
+    def _slots(self) -> Iterator[Slot]:
+        for node in self.record.nodes:
+            if node.values and (
+                node.is_argument or (node.kind == "operator" and not transparent(node))
             ):
-                shape, about = found
-                self._known.setdefault(shape, []).append((node.index, about))
+                yield from (Slot(node.index, k) for k in range(len(node.values)))
 
-    def near(self, x: Any) -> Iterator[tuple[int, tuple[int, ...] | None, float]]:
-        """Yield the nodes whose value is nearly an array, the order of its axes, and the error."""
+    def find(self, x: Any) -> list[tuple[float, Given]]:
+        """Return what is nearly an array, with the error, nearest first.
+
+        That may be arrays one after the other, or a part of one, where nothing is all of it.
+        """
+        return self._near(x, self._whole) or self._several(x) or self._near(x, self._cut())
+
+    def negated(self, x: Any) -> list[tuple[float, Given]]:
+        """Return what is nearly an array with the other sign."""
+        array = None if x is None or isinstance(x, Stats) else numbers(x)
+        if array is None or array.dtype.kind != "f":
+            return []
+        found = self._near(-array, self._whole)
+        return [(error, given._replace(negative=True)) for error, given in found]
+
+    def _near(self, x: Any, known: _Known) -> list[tuple[float, Given]]:
         if (found := _print(x)) is None:
-            return
+            return []
         shape, about = found
-        for index, other in self._known.get(shape, ()):
-            close = (abs(p - q) <= 4 * NEAR * about[0] for p, q in zip(about, other, strict=True))
-            true = self.record.nodes[index].value
-            if all(close) and (axes := order(true, x)) is not False:
-                turned = np.asarray(true) if axes is None else np.transpose(np.asarray(true), axes)
-                yield index, axes, between(turned.reshape(np.shape(x)), x).relative
+        rows = []
+        for slot, piece, other in known.get(shape, ()):
+            if all(abs(p - q) <= 4 * _ANY * about[0] for p, q in zip(about, other, strict=True)):
+                true = np.asarray(numbers(self.record.value(slot)))
+                if piece is not None:
+                    true = np.split(true, piece.parts, piece.axis)[piece.number]
+                copy = self.record.nodes[slot.node].is_argument
+                if (axes := order(true, x, _COPY if copy else _ANY)) is not False:
+                    turned = true if axes is None else np.transpose(true, axes)
+                    error = between(turned.reshape(np.shape(x)), x).relative
+                    rows.append((error, Given(slot, axes, piece=piece)))
+        return sorted(rows, key=lambda row: row[0])
+
+    def _several(self, x: Any) -> list[tuple[float, Given]]:
+        """Return arrays that make this one, one after the other along an axis."""
+        array = None if x is None or isinstance(x, Stats) else numbers(x)
+        if array is None or array.dtype.kind != "f":
+            return []
+        for axis, count in _cuts(array.shape):
+            rows: list[list[tuple[float, Given]]] = []
+            for part in np.split(array, count, axis):
+                near = self._near(part, self._whole)
+                if rows:
+                    near = [one for one in near if one[1].axes == rows[0][0][1].axes]
+                if not near:
+                    break
+                rows.append(near)
+            found = [row[0] for row in rows]
+            slots = [given.slot for _, given in found]
+            if len(found) == count and len(set(slots)) == count:
+                given = Given(slots[0], found[0][1].axes, tuple(slots[1:]), axis)
+                return [(max(error for error, _ in found), given)]
+        return []
+
+    def _cut(self) -> _Known:
+        """Return the parts of all arrays."""
+        if self._pieces is None:
+            self._pieces = {}
+            for slot in self._slots():
+                x = self.record.value(slot)
+                array = None if x is None or isinstance(x, Stats) else numbers(x)
+                if array is None or array.dtype.kind != "f" or array.size > _MOST:
+                    continue
+                for axis, count in _cuts(array.shape):
+                    for k, part in enumerate(np.split(array, count, axis)):
+                        if part.size > 1 and (found := _print(part)) is not None:
+                            row = slot, Piece(axis, k, count), found[1]
+                            self._pieces.setdefault(found[0], []).append(row)
+        return self._pieces
 
 
-def _print(x: Any) -> tuple[_Key, tuple[float, ...]] | None:
+def _cuts(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    for axis, size in enumerate(shape):
+        yield from ((axis, count) for count in _COUNTS if size % count == 0 and size)
+
+
+def sizes(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return what does not depend on the order of axes, nor on axes of length 1."""
+    return tuple(sorted(n for n in shape if n != 1))
+
+
+def _print(x: Any) -> _Print | None:
     """Return what does not depend on the order of axes, None of an array that says too little."""
     array = None if x is None or isinstance(x, Stats) else numbers(x)
-    if array is None or array.dtype.kind != "f" or array.size < 2:
+    if array is None or array.dtype.kind != "f" or not array.size:
         return None
     with np.errstate(all="ignore"):
         a = array.astype(np.float64)
         size = float(np.sqrt(np.mean(a * a)))
         ends = float(a.min()), float(a.max())
-    if not math.isfinite(size) or ends[0] == ends[1]:
+    plain = ends[0] == ends[1] and (a.size > 1 or float(64 * ends[0]).is_integer())
+    if not math.isfinite(size) or plain:
         return None
-    return tuple(sorted(n for n in array.shape if n != 1)), (size, float(a.mean()), *ends)
+    return sizes(array.shape), (size, float(a.mean()), *ends)
 
 
-def order(true: Any, found: Any) -> Any:
+def order(true: Any, found: Any, near: float = NEAR) -> Any:
     """Return in which order of axes one array is nearly another: None as it is, False in none."""
     a, b = numbers(true), numbers(found)
     if a is None or b is None or a.size != b.size:
         return False
-    if a.shape == b.shape and between(a, b).relative <= NEAR:
-        return None
-    if a.ndim != b.ndim or a.ndim > 5:
-        squeezed = tuple(n for n in a.shape if n != 1) == tuple(n for n in b.shape if n != 1)
-        near = squeezed and between(a.reshape(b.shape), b).relative <= NEAR
-        return None if near else False
-    for axes in itertools.permutations(range(a.ndim)):
-        fits = tuple(a.shape[k] for k in axes) == b.shape and axes != tuple(range(a.ndim))
-        if fits and between(a.transpose(axes), b).relative <= NEAR:
+    for axes in orders(a.shape, b.shape):
+        turned = a if axes is None else a.transpose(axes)
+        if between(turned.reshape(b.shape), b).relative <= near:
             return axes
     return False
+
+
+def orders(one: tuple[int, ...], two: tuple[int, ...]) -> Iterator[tuple[int, ...] | None]:
+    """Yield the orders of axes in which an array of one shape has another: None as it is first."""
+    if one == two or [n for n in one if n != 1] == [n for n in two if n != 1]:
+        yield None
+    plain = tuple(range(len(one)))
+    if len(one) == len(two) <= 5:
+        for axes in itertools.permutations(plain):
+            if axes != plain and tuple(one[k] for k in axes) == two:
+                yield axes

@@ -68,10 +68,8 @@ def _told(row: Row) -> str:
 def _paragraphs(diff: Diff) -> list[Paragraph]:
     start = "the results differ, and where that begins is not known"
     if diff.first is not None:
-        lead = (
-            "they part at" if diff.certain else "of the operators that could be matched, first at"
-        )
-        start = f"{lead}\n{_place(diff.first)}"
+        start = f"{'they part at' if diff.certain else 'a lead is'}\n{_place(diff.first)}"
+        start += f"\n{diff.doubt}" if diff.doubt else ""
     elif not diff.differ:
         start = "nothing parts"
     found: list[Paragraph] = [
@@ -99,4 +97,6 @@ def _paragraphs(diff: Diff) -> list[Paragraph]:
 def _place(row: Row) -> str:
     other = f" [{nearby(row.other_line)}]" if row.other_line not in ("", row.line) else ""
     step = "" if row.step is None else f" at step {row.step}"
-    return f"{nearby(row.line)}{other} {row.label}{step}\n  {_told(row)}".replace("\n", "\n  ")
+    ends = [nearby(line) for line in (row.lines[0], row.lines[-1])] if row.lines else []
+    where = f"between {ends[0]} and {ends[1]}" if ends else nearby(row.line)
+    return f"{where}{other} {row.label}{step}\n  {_told(row)}".replace("\n", "\n  ")

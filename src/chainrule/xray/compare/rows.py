@@ -46,7 +46,9 @@ class Row:
       step: inside a loop the first step at which it does; else None.
       between: further operators of the second program among which the error was made, where those
         have no counterpart in the first, by their labels.
-      sure: whether the counterpart is known by what it takes or makes, and not by its order alone.
+      lines: the lines of those, in the order of execution, where they are several; () of one.
+      sure: whether that is where the two part: what it takes agrees, and on one line it makes of it
+        something else than the first makes of the same.
       note: what else is to say: another shape, overflow, other arguments.
     """
 
@@ -65,11 +67,14 @@ class Row:
     parts: bool = False
     step: int | None = None
     between: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ()
     sure: bool = True
     note: str = ""
 
     def __str__(self) -> str:
         where = below(self.line) or self.op
+        if self.lines:
+            where = f"between {below(self.lines[0])} and {below(self.lines[-1])}"
         other = f" [{below(self.other_line)}]" if self.other_line not in ("", self.line) else ""
         step = "" if self.step is None else f" at step {self.step}"
         text = f"{where}{other} {self.label}{step}: own error {_error(self.own)}, inherited "
@@ -95,8 +100,8 @@ class Diff:
       results: the error of each result, by its number, and of each argument's gradient by its path.
       first: where they part: the first row whose own error passes its tolerance; between two
         dtypes also one that loses more than 10 bits of what came in, if the results suffer. None
-        where nothing parts. Between programs that are written differently it is a lead: see
-        ``certain``.
+        where nothing parts. Between programs that are written differently it may be a lead, or
+        stand for several lines: see ``certain``.
       unmatched: operators without a counterpart, of the first program and of the second, as text.
       notes: what was done so that the two could be compared, and what is not known.
       digits: where digits die between two dtypes, and the stable forms that were tried.
@@ -118,11 +123,20 @@ class Diff:
     def certain(self) -> bool:
         """Whether ``first`` is known to be where they part.
 
-        That is so for one program in two ways, and for two in which every operator has a
-        counterpart that is known by what it takes or makes. Elsewhere ``first`` is a lead: a
-        counterpart that is wrong, or missing, hides where the difference begins.
+        That is so where all that goes into it agrees, and what it makes of the first's arrays is
+        not what the first makes of them. Elsewhere ``first`` is a lead: several lines may be to
+        blame, or its counterpart is a guess.
         """
-        return self.first is None or (self.first.sure and not any(self.unmatched))
+        return self.first is None or self.first.sure
+
+    @property
+    def doubt(self) -> str:
+        """Why ``first`` is a lead and no more, "" where it is certain."""
+        if self.first is None or self.certain:
+            return ""
+        if self.first.lines:
+            return "these lines are written differently: one of them is to blame, or several"
+        return "it takes other arrays than its counterpart does: the difference may begin before it"
 
     @property
     def worst(self) -> tuple[Row, ...]:
@@ -154,11 +168,7 @@ class Diff:
             unknown = "the results differ, and where that begins is not known"
             start = unknown if self.differ else "nothing parts"
         elif not self.certain:
-            start = (
-                f"of the operators that could be matched the first to part is {self.first}\n"
-                "the programs are written differently, and not every operator has a counterpart: "
-                "look there first, but the difference may begin elsewhere"
-            )
+            start = f"a lead is {self.first}\n{self.doubt}"
         text = [f"{head}: {start}", _ends(self.results)]
         text += [str(one) for one in self.digits]
         if shown := self.worst[:_SHOWN]:

@@ -16,11 +16,12 @@ from chainrule.data import tensors
 from chainrule.xray import call, saved
 from chainrule.xray.compare import activations, digits
 from chainrule.xray.compare.errors import DRAWS, STEPS, between, moved
+from chainrule.xray.compare.given import Given
 from chainrule.xray.compare.judge import Judge
 from chainrule.xray.compare.keys import transparent
 from chainrule.xray.compare.pairing import pair
 from chainrule.xray.compare.rows import Diff, Row
-from chainrule.xray.compare.sweep import Given, Pairing
+from chainrule.xray.compare.sweep import Pairing
 from chainrule.xray.compare.totals import totals
 from chainrule.xray.compare.ways import Way, recorded, way
 from chainrule.xray.graph import Slot
@@ -129,10 +130,7 @@ def diff(
     suffers = False
     if left.keep == "stats" or not right.runs or right.keep == "stats":
         rows, results = totals(left, right, pairing)
-        notes = (
-            "nothing could run: an operator whose inputs agree, and whose result does not, is "
-            "taken to part",
-        )
+        notes = (_UNRUN,)
         start = next((row for row in rows if row.parts), None)
     else:
         judge = Judge(left, right, pairing, two.ways, two.mixed)
@@ -298,11 +296,11 @@ def _first(rows: Sequence[Row], suffers: bool, two: _Two) -> Row | None:
     """Return the first row that is an error, or loses more than 10 bits between two dtypes."""
     alone = two.again is None and not two.mixed
     for row in rows:
-        if row.parts and row.sure and (suffers or alone):
+        if row.parts and (suffers or (alone and row.sure)):
             return row
         if two.mixed and suffers and row.lost > _LOST:
             return row
-    return next((row for row in rows if row.parts and suffers), None)
+    return None
 
 
 def _digits(two: _Two, rows: Sequence[Row]) -> tuple[digits.Death, ...]:

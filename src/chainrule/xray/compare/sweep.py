@@ -11,27 +11,16 @@ import numpy as np
 
 from chainrule.xray import _jax
 from chainrule.xray.compare.errors import DRAWS, STEPS, between, moved
+from chainrule.xray.compare.given import Given
 from chainrule.xray.compare.ways import Way
 from chainrule.xray.graph import Slot
 from chainrule.xray.record import Entry, Record
 from chainrule.xray.stats import is_number
 
-__all__ = ["Given", "Made", "Pairing", "Sweep"]
+__all__ = ["Made", "Pairing", "Sweep"]
 __dir__ = __all__.copy
 
 _CHUNK = 2**28  # bytes that are made before they are measured
-
-
-class Given(NamedTuple):
-    """The array of the first program that stands for one of the second.
-
-    Attributes:
-      slot: the array.
-      axes: its axes in the order of the second program; None as they are.
-    """
-
-    slot: Slot
-    axes: tuple[int, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,10 +31,11 @@ class Pairing:
       slots: from the second program's arrays to those of the first.
       nodes: from operators of the second to those of the first that take the same arrays in the
         same places, so that their gradients can be compared one by one.
-      weak: the numbers of the second's operators that were matched by their order alone.
+      weak: the numbers of the second's operators whose counterparts are made of other arrays.
       notes: what was done to match them.
       loops: from loops of the second to those of the first that take the same, but hand on other
         arrays.
+      short: the numbers of the second's operators in whose place the first has several.
     """
 
     slots: Mapping[Slot, Given]
@@ -53,6 +43,7 @@ class Pairing:
     weak: frozenset[int] = frozenset()
     notes: tuple[str, ...] = ()
     loops: Mapping[int, int] = dataclasses.field(default_factory=dict)
+    short: frozenset[int] = frozenset()
 
 
 class Made(NamedTuple):
@@ -89,15 +80,10 @@ class Sweep:
 
     def true(self, slot: Slot) -> Any:
         """Return the first program's array for one of the second, in the second's layout."""
-        given = self.pairing.slots[slot]
-        x = self.first.value(given.slot)
-        if given.axes is not None:
-            x = np.transpose(np.asarray(x), given.axes)
-        shape = self._shape(slot)
-        same = np.prod(np.shape(x), dtype=int) == math.prod(shape)
-        return np.reshape(x, shape) if np.shape(x) != shape and same else x
+        return self.pairing.slots[slot].array(self.first.value, self.shape(slot))
 
-    def _shape(self, slot: Slot) -> tuple[int, ...]:
+    def shape(self, slot: Slot) -> tuple[int, ...]:
+        """Return the shape of an array of the second program, inside a loop with its steps."""
         node = self.second.nodes[slot.node]
         lead = self.steps is not None and node.kind != "constant"
         shape = tuple(node.avals[slot.output].shape)
@@ -157,9 +143,9 @@ class Sweep:
         node = self.second.nodes[slot.node]
         if slot not in self.pairing.slots:  # computed from what has a counterpart
             return node.kind != "operator" or slot.node in able
-        given = self.pairing.slots[slot].slot
-        shape = self.first.nodes[given.node].avals[given.output].shape
-        return math.prod(shape) == math.prod(node.avals[slot.output].shape)
+        given = self.pairing.slots[slot]
+        shape = self.first.nodes[given.slot.node].avals[given.slot.output].shape
+        return given.size(tuple(shape)) == math.prod(node.avals[slot.output].shape)
 
     def _pulls(self, index: int) -> tuple[list[int], list[int]]:
         """Return which inputs of an operator get a gradient to compare, and from which outputs."""
@@ -169,10 +155,10 @@ class Sweep:
         wrt = [
             k
             for k, (slot, part) in enumerate(zip(node.inputs, of.contributions, strict=True))
-            if part is not None and self._shape(slot) == np.shape(part)
+            if part is not None and self.shape(slot) == np.shape(part)
         ]
         live = [k for k, g in enumerate(of.cotangents) if g is not None]
-        fits = all(np.shape(of.cotangents[k]) == self._shape(Slot(index, k)) for k in live)
+        fits = all(np.shape(of.cotangents[k]) == self.shape(Slot(index, k)) for k in live)
         return (wrt, live) if wrt and live and fits else ([], [])
 
     def _chunk(self, chunk: Sequence[int]) -> Iterator[Made]:
@@ -263,8 +249,10 @@ class Sweep:
     def alone(self, index: int) -> Any:
         """Return what an operator makes of just what its counterpart takes; None if it cannot."""
         node = self.second.nodes[index]
-        given = self.pairing.slots[Slot(index, 0)].slot
-        of = self.first.nodes[given.node]
+        given = self.pairing.slots.get(Slot(index, 0))
+        if given is None or not given.whole:
+            return None
+        of = self.first.nodes[given.slot.node]
         if len(of.inputs) != len(node.inputs) or self.steps is not None:
             return None
         inputs = []

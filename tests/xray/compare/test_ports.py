@@ -1,0 +1,135 @@
+"""Two programs that are laid out otherwise: the line that is wrong, or the lines that may be."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from chainrule import xray
+
+DRAW = np.random.default_rng(0)
+W, V = (DRAW.normal(size=(5, 5)).astype(np.float32) for _ in range(2))
+X, Y = (DRAW.normal(size=(3, 5)).astype(np.float32) for _ in range(2))
+
+
+def encode(w, v, x, slope=1.0):
+    return jnp.tanh(x @ w * slope) @ v
+
+
+def twice(w, v, x, y, slope=1.0):
+    one, two = encode(w, v, x, slope), encode(w, v, y, slope)
+    return jnp.sum((one - two) ** 2)
+
+
+def together(w, v, x, y, slope=1.0):
+    both = jnp.tanh(jnp.concatenate([x, y]) @ w * slope) @ v
+    gap = both[: len(x)] - both[len(x) :]
+    return jnp.sum(gap * gap)
+
+
+@pytest.mark.parametrize(("right", "wrong"), [(twice, together), (together, twice)])
+def test_what_one_program_does_at_once_and_the_other_twice(right, wrong):
+    def slower(*args):
+        return wrong(*args, 0.9)
+
+    assert xray.diff(right, wrong, W, V, X, Y).first is None
+    found = xray.diff(right, slower, W, V, X, Y)
+    assert (found.first.op, found.certain) == ("mul", True)
+    assert found.first.own == pytest.approx(0.1, rel=1e-4)
+    code = encode if wrong is twice else together
+    assert f"({code.__name__})" in found.first.line
+
+
+def pair_of_states(w, v, xs):
+    def step(carry, x):
+        h, trace = carry
+        h = jnp.tanh(x @ w + h @ v)
+        return (h, 0.5 * trace + 0.5 * h), h
+
+    start = jnp.zeros(5), jnp.zeros(5)
+    (_, trace), hs = jax.lax.scan(step, start, xs)
+    return jnp.sum(trace * hs[-1])
+
+
+def one_state(w, v, xs, keep=0.5):
+    def step(carry, x):
+        h = jnp.tanh(x @ w + carry[0] @ v)
+        trace = keep * carry[1] + 0.5 * h
+        return jnp.stack([h, trace]), h
+
+    last, hs = jax.lax.scan(step, jnp.zeros((2, 5)), xs)
+    return jnp.sum(last[1] * hs[-1])
+
+
+def test_the_state_of_a_loop_that_is_laid_out_otherwise():
+    assert xray.diff(pair_of_states, one_state, W, V, X).first is None
+    found = xray.diff(pair_of_states, lambda *args: one_state(*args, 0.6), W, V, X)
+    line = one_state.__code__.co_firstlineno + 3
+    assert f"test_ports.py:{line} (one_state.step)" in found.first.line
+    assert (found.first.op, found.first.step) == ("mul", 1)  # at first the trace is 0
+    assert "scan" in found.first.label
+
+
+def likelihood(w, x, y):
+    gap = x @ w - y
+    return -jnp.sum(jnp.log(jnp.cosh(gap)) * jnp.abs(y))
+
+
+def other_sign(w, x, y):
+    gap = y - x @ w
+    cost = -jnp.log(jnp.cosh(gap))
+    return jnp.sum(cost * jnp.abs(x))
+
+
+def swapped(w, x, y):
+    gap = y - x @ w
+    return -jnp.sum(jnp.log1p(jnp.exp(gap)) * jnp.abs(y))
+
+
+def kept(w, x, y):
+    gap = x @ w - y
+    return -jnp.sum(jnp.log1p(jnp.exp(gap)) * jnp.abs(y))
+
+
+def test_another_sign_is_meant_or_is_the_mistake():
+    meant = xray.diff(likelihood, other_sign, W, X, Y).first  # `gap` is right, the weights are not
+    assert f":{other_sign.__code__.co_firstlineno + 3} (other_sign)" in meant.line
+    found = xray.diff(kept, swapped, W, X, Y)
+    assert f":{swapped.__code__.co_firstlineno + 1} (swapped)" in found.first.line
+    assert found.certain
+
+
+def gate(w, x):
+    h = x @ w
+    return jnp.sum(1 / (1 + jnp.exp(-h)) * x)
+
+
+def respelled(w, x):
+    h = jnp.dot(x, w)
+    half = jnp.tanh(0.5 * h)
+    gate = 0.5 * (1.01 + half)
+    return jnp.sum(gate * x)
+
+
+def test_of_lines_that_are_all_written_otherwise_none_is_called_the_first():
+    found = xray.diff(gate, respelled, W, X)
+    first = respelled.__code__.co_firstlineno
+    lines = [int(line.partition(".py:")[2].partition(" ")[0]) for line in found.first.lines]
+    assert lines == [first + 2, first + 3]
+    assert not found.certain
+    assert f"a lead is between tests/xray/compare/test_ports.py:{first + 2} (respelled) and" in str(
+        found
+    )
+    assert "one of them is to blame" in str(found)
+
+
+def test_where_an_operator_is_missing_two_lines_may_be_to_blame():
+    def without(w, v, x):
+        h = x @ w
+        return jnp.sum(h @ v)
+
+    found = xray.diff(lambda *args: jnp.sum(encode(*args)), without, W, V, X)
+    assert len(found.first.lines) == 2
+    assert found.first.op == "dot_general"
+    assert "the first has operators there that it has not" in str(found.first)
+    assert not found.certain
