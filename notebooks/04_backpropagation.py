@@ -34,7 +34,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from chainrule import data, descent, losses
+from chainrule import data, descent, losses, xray
 from chainrule.check import check_gradients
 from chainrule.models import mlp
 from chainrule.ops import activations as functions
@@ -73,6 +73,14 @@ print(f"df/dq = {g_q:g}, df/dx = {g_x:g}, df/dy = {g_y:g}, df/dz = {g_z:g}")
 print([float(slope) for slope in jax.grad(lambda x, y, z: (x + y) * z, argnums=(0, 1, 2))(x, y, z)])
 
 # %% [markdown]
+# The same as a picture: above each name its value, in blue; below it the gradient, in vermillion. It lives: drag $x$, $y$
+# or $z$ sideways, or type another number, and watch what addition and multiplication hand back. (Where a notebook is
+# only shown and not run, it may be missing; [the book](play.md) has it.)
+
+# %%
+xray.xray(lambda x, y, z: (x + y) * z, x, y, z).show(live=True)
+
+# %% [markdown]
 # ## A rule for each operator
 #
 # In this package the rule of an operator `f` stands right below it and is called `f_backward`
@@ -103,6 +111,14 @@ print(f"s = {s:.2f}, f = {sigmoid(s):.2f}, df/ds = {g_s:.2f}")
 for name, gates in (("w0, x0", (w0, x0)), ("w1, x1", (w1, x1))):
     print(f"df by {name}:", " ".join(f"{slope:.2f}" for slope in multiply_backward(g_s, *gates)))
 print(f"df by w2: {g_s:.2f}")
+
+
+# %%
+def neuron(w0, x0, w1, x1, w2):
+    return jax.nn.sigmoid(w0 * x0 + w1 * x1 + w2)
+
+
+xray.xray(neuron, w0, x0, w1, x1, w2).show(live=True)
 
 # %% tags=["check"]
 # The numbers of the text: where one no longer holds, the notebook stops.

@@ -52,15 +52,18 @@ for node in report.nodes:
 # `print(report)` gives a table, with the line of source of each. The same as a picture: above the name of
 # every node stands its value, in blue; below it the gradient of the result with respect to that value, in vermillion. Read
 # the blue numbers from left to right and the vermillion ones from right to left: addition hands its gradient
-# on to both inputs, multiplication switches them.
+# on to both inputs, multiplication switches them. The picture lives: drag $x$, $y$ or $z$ sideways, or type another
+# number, and every value and gradient follows. `step` goes down the gradient. (Where a notebook is only shown and not
+# run, the picture may be missing; [the book](play.md) has it.)
 
 # %%
-SVG(report.to_svg())
+report.show(live=True)
 
 # %% [markdown]
-# A report that ends a cell is a page to play with: it zooms, and the arrow keys → and ← go through the
-# backward pass one operator at a time, with the equation that is applied and its numbers. `/` searches,
-# `?` lists the keys. (Where a notebook is only shown and not run, the page may be missing.)
+# It is a page: it zooms, and the arrow keys → and ← go through the backward pass one operator at a time, with the
+# equation that is applied and its numbers. `/` searches, `?` lists the keys. `report.save("page.html")` keeps a page of
+# the recorded numbers, `report.to_html(live=True)` returns one that lives. The sigmoid neuron of the course, its gates
+# one by one:
 
 
 # %%
@@ -69,14 +72,11 @@ def neuron(w, x):
 
 
 report = xray.xray(neuron, [2.0, -3.0, -3.0], [-1.0, -2.0])
-report
+report.show(live=True)
 
 # %% [markdown]
-# And as a picture. The gates of the sigmoid neuron, one by one: the gradient that arrives at the sum,
-# 0.1966, is what the closed form $\sigma (1 - \sigma)$ of the whole sigmoid says, too.
-
-# %%
-SVG(report.to_svg())
+# The gradient that arrives at the sum, 0.1966, is what the closed form $\sigma (1 - \sigma)$ of the whole sigmoid says,
+# too. Drag a weight until the neuron is sure, and the gradient of all of them goes to 0.
 
 # %%
 result = report.output
@@ -94,7 +94,24 @@ assert abs(report.grads[0][2] - 0.1966) < 1e-4 and abs(result * (1 - result) - 0
 
 # %%
 W, x = jnp.array([[0.1, 0.5], [-0.3, 0.8]]), jnp.array([0.2, 0.4])
-SVG(xray.xray(lambda W, x: jnp.sum(jnp.square(W @ x)), W, x).to_svg())
+xray.xray(lambda W, x: jnp.sum(jnp.square(W @ x)), W, x).show(live=True)
+
+# %% [markdown]
+# ## Your own pass backward, graded
+#
+# The pass backward of this norm in your own lines: `report.grade` checks it gradient by gradient, and names the first
+# that is wrong. Here somebody forgot to transpose:
+
+
+# %%
+def mine(values):
+    q = values["dot_general_2"]  # W x
+    g_q = 2 * q
+    return {"dot_general_2": g_q, "W": np.outer(g_q, values["x"]), "x": values["W"] @ g_q}
+
+
+report = xray.xray(lambda W, x: jnp.sum(jnp.square(W @ x)), W, x)
+print(report.grade(mine))
 
 # %% [markdown]
 # ## A value that is used twice

@@ -1,13 +1,15 @@
 """The book: this folder's notebooks and pages, and the API from the docstrings (``make book``).
 
-Nothing is executed and nothing is fetched: notebooks show the outputs that are stored in them, and
-all else that is shown is run by the tests. A name in single backticks is a link; where it leads
+Nothing is fetched, and nothing is executed but ``play.py``, which makes the pages to play with:
+notebooks show the outputs that are stored in them, and all else that is shown is run by the tests.
+A name in single backticks is a link; where it leads
 nowhere, here or in an installed package, the build fails.
 """
 
 import functools
 import importlib
 import inspect
+import pathlib
 import re
 import sys
 
@@ -146,6 +148,15 @@ def _elsewhere(app: Sphinx, env, node: nodes.Element, content: nodes.Element):
     return nodes.reference("", "", content, internal=True, refuri=f"{uri}#{entry.node_id}")
 
 
+def _play(app: Sphinx, error: Exception | None) -> None:
+    """Write the pages of ``play.md`` beside it."""
+    if error is None and app.builder.name == "html":
+        sys.path.insert(0, str(pathlib.Path(__file__).parent))
+        import play
+
+        play.write(pathlib.Path(app.outdir) / "play_pages")
+
+
 def setup(app: Sphinx) -> None:
     """Connect the above."""
     app.add_html_math_renderer(
@@ -160,3 +171,4 @@ def setup(app: Sphinx) -> None:
     app.connect("doctree-read", _types)
     app.connect("doctree-read", _fold)
     app.connect("missing-reference", _elsewhere)
+    app.connect("build-finished", _play)

@@ -675,6 +675,7 @@ def _xray() -> dict[str, Call]:
         "xray.Report.to_html": {
             "self": report, "open": "auto", "direction": None, "live": True,
         },
+        "xray.Report.grade": {"self": report, "rule": lambda values: {}},
         "xray.Report.to_dot": {"self": report},
         "xray.Report.save": {"self": report, "path": "report.html"},
         "xray.Report.node": {"self": report, "name": relu},

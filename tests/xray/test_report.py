@@ -115,12 +115,14 @@ def test_in_a_notebook_the_page_stands_below_the_cell(report, monkeypatch):
     shown = []
     notebook = types.SimpleNamespace(
         get_ipython=lambda: types.SimpleNamespace(kernel=object()),
-        display=types.SimpleNamespace(display=shown.append),
+        display=types.SimpleNamespace(display=lambda x, raw=False: shown.append(x)),
     )
     monkeypatch.setitem(sys.modules, "IPython", notebook)
     monkeypatch.setattr("webbrowser.open", None)
     assert report.show() is None
-    assert shown == [report]
+    assert report.show(live=True) is None
+    assert shown[0] is report
+    assert "the living x-ray of" in shown[1]["text/html"]
 
 
 def test_in_ipythons_terminal_there_is_no_cell_to_stand_below(report, monkeypatch):

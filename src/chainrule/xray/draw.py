@@ -83,7 +83,7 @@ def html(
     parts = {
         "title": html_escape(data["title"]),
         "style": _text("draw.css") + _text("page.css") + style,
-        "script": "\n".join(map(_text, scripts)),
+        "script": "".join(map(_packed, scripts)),
         "data": _json(shown),
         "start": json.dumps({"open": opened(data, open), "direction": direction}),
         "kind": kind,
@@ -154,6 +154,12 @@ _FILE = """function file(text) {
   state.direction = direction ?? draw.direction(data, state.open);
   return JSON.stringify(draw.file(data, state, style));  // the engine's joined strings stay inside
 }"""
+
+
+def _packed(name: str) -> str:
+    """Return a script without its comments and its indentation: no line of it needs them."""
+    lines = (line.strip() for line in _text(name).splitlines())
+    return "".join(f"{line}\n" for line in lines if line and not line.startswith("//"))
 
 
 @functools.cache

@@ -6,18 +6,30 @@ import pathlib
 import sys
 import tempfile
 import webbrowser
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any, Literal
 
 from rich.console import Console, ConsoleOptions
 
 from chainrule import _files, _require
-from chainrule.xray import call, deaths, draw, flow, inside, nonfinite, saved, shared, table
+from chainrule.xray import (
+    call,
+    deaths,
+    draw,
+    flow,
+    grading,
+    inside,
+    nonfinite,
+    saved,
+    shared,
+    table,
+)  # fmt: skip
 from chainrule.xray.births import Nonfinite
 from chainrule.xray.deaths import Deaths
 from chainrule.xray.dot import dot
 from chainrule.xray.flow import Flow
+from chainrule.xray.grading import Grade
 from chainrule.xray.graph import Slot
 from chainrule.xray.picture import Picture, picture, with_cures, with_deaths, with_layers
 from chainrule.xray.record import Edge, Entry, Record
@@ -253,6 +265,33 @@ class Report:
             data = with_deaths(data, self.deaths())
         return draw.html(data, open, direction, living=self.record if live else None)
 
+    def grade(self, rule: Callable[[dict[str, Any]], Mapping[str, Any]]) -> Grade:
+        """Check a pass backward that one wrote oneself, intermediate by intermediate.
+
+        Args:
+          rule: takes the value of every node by its name, those of ``nodes``, and returns the
+            gradient of the result with respect to as many of them as it likes, by their names.
+
+        Returns:
+          What is right, from the result to the arguments, and the first that is not, with both
+          numbers; printed, it says where to look.
+
+        Raises:
+          ValueError: the report holds no arrays or no gradients, the rule returns no dictionary, or
+            a gradient of what is no node or no array of numbers.
+
+        Example:
+          >>> def rule(values):
+          ...     g = {"mul_4": 1.0}
+          ...     g["add_3"] = g["mul_4"] * values["z"]
+          ...     g["z"] = g["mul_4"] * values["z"]  # should be that of the other factor
+          ...     return g | {"x": g["add_3"], "y": g["add_3"]}
+          >>> print(xray(lambda x, y, z: (x + y) * z, -2.0, 5.0, -4.0).grade(rule))
+          4 of 5 gradients are right
+          the first that is not: ∂z is −4, and should be 3: look at mul_4
+        """
+        return grading.grade(self.record, rule)
+
     def to_dot(self) -> str:
         """Return the picture as DOT, the language of Graphviz, with groups as clusters."""
         return dot(self._picture)
@@ -290,27 +329,39 @@ class Report:
         _files.write(path, texts[path.suffix]())
         return path
 
-    def show(self) -> pathlib.Path | None:
+    def show(self, *, live: bool = False) -> pathlib.Path | None:
         """Show the page: below the cell of a notebook, else in the browser.
+
+        Args:
+          live: whether the page computes; see `to_html`.
 
         Returns:
           The file that the browser opens, in a new temporary folder; None in a notebook. Where no
           browser is found, its path is printed.
         """
+        _require.flag("live", live)
         ipython = sys.modules.get("IPython")
         shell = None if ipython is None else ipython.get_ipython()
         if hasattr(shell, "kernel"):
-            ipython.display.display(self)  # type: ignore[union-attr]
+            display = ipython.display.display  # type: ignore[union-attr]
+            if live:
+                display({"text/html": self._frame(live), "text/plain": repr(self)}, raw=True)
+            else:
+                display(self)
             return None
-        path = self.save(pathlib.Path(tempfile.mkdtemp(prefix="xray-")) / "report.html")
+        path = pathlib.Path(tempfile.mkdtemp(prefix="xray-")) / "report.html"
+        _files.write(path, self.to_html(live=live))
         if not webbrowser.open(path.as_uri()):
             print(f"no browser was found: open {path}")
         return path
 
     def _repr_html_(self) -> str:
-        page = escape(self.to_html())
-        title = escape(f"the x-ray of {self.function}")
-        style = "width: 100%; height: 480px; border: 0"
+        return self._frame(live=False)
+
+    def _frame(self, live: bool) -> str:
+        page = escape(self.to_html(live=live))
+        title = escape(f"the {'living ' if live else ''}x-ray of {self.function}")
+        style = f"width: 100%; height: {640 if live else 480}px; border: 0"
         return f'<iframe title="{title}" srcdoc="{page}" style="{style}"></iframe>'
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:

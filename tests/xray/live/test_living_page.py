@@ -124,7 +124,7 @@ def test_steps_of_descent_are_those_of_jax(visit):
     shown = page.locator("fieldset input[role=spinbutton]").evaluate_all(
         "list => list.slice(0, 6).map((box) => Number(box.value.replace('−', '-')))"
     )
-    np.testing.assert_allclose(shown, [*params["b"], *params["w"].ravel()], rtol=1e-5)
+    np.testing.assert_allclose(shown, [*params["b"], *params["w"].ravel()], rtol=1e-4)
     points = page.get_attribute("#trace polyline", "points").split()
     heights = np.array([float(point.split(",")[1]) for point in points])
     falls = (heights - heights.min()) / np.ptp(heights)
@@ -255,6 +255,7 @@ def test_what_is_typed_is_read_by_a_parser_of_its_own():
         assert parsed(text) == "null", text
     folder = pathlib.Path(draw.__file__).parent / "page"
     scripts = "".join((folder / name).read_text("utf-8") for name in draw._LIVING)
+    assert [line for line in scripts.splitlines() if line.count("`") % 2] == [], "indentation goes"
     assert not re.search(r"\beval\s*\(|\bFunction\s*\(|setTimeout\s*\(\s*[\"'`]", scripts)
 
 

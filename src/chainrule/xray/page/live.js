@@ -207,6 +207,8 @@ globalThis.live = (data, page) => {
       if (x.data.length === 1) box.querySelector("output").textContent = cells.cell(x).text[0];
       else if (x.data.length <= 20)
         box.querySelectorAll("meter").forEach((meter, i) => {
+          if (x.data[i] < meter.min) meter.min = x.data[i];
+          if (x.data[i] > meter.max) meter.max = x.data[i];
           meter.value = x.data[i];
           meter.nextElementSibling.textContent = numbers.written(x.data[i], 3);
         });
@@ -248,7 +250,7 @@ globalThis.live = (data, page) => {
     const round = (x, by) => (whole ? Math.round(x) : Number((Math.round(x / by) * by).toPrecision(12)));
     const show = () => {
       const x = array.data[i], full = document.activeElement === box;
-      if (!box.dataset.typing) box.value = full ? numbers.exact(x, array.dtype).replace("-", "−") : numbers.written(x, small ? 3 : 6, whole);
+      if (!box.dataset.typing) box.value = full ? numbers.exact(x, array.dtype).replace("-", "−") : numbers.written(x, small ? 3 : 5, whole);
       box.setAttribute("aria-valuenow", array.data[i]);
     };
     const enter = () => {
