@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from chainrule import explorer, runs, xray
+from chainrule import descent, explorer, runs, xray
 from chainrule.plots import trajectory
 
 SIZES = [(1440, 900), (390, 844)]
@@ -87,6 +87,7 @@ def pages(tmp_path_factory):
         "compare": runs.page(runs.compare(*folders)),
         "explorer": wells(),
         "two wells": played(),
+        "evidence": descent.choose(jnp.square, jnp.float32(1.0), None, 16).to_html(),
     }
 
 
@@ -104,6 +105,7 @@ STATES = {
     "compare": {"start": ""},
     "explorer": {"start": ""},
     "two wells": {"start": ""},
+    "evidence": {"start": ""},
 }
 
 

@@ -104,10 +104,10 @@ def test_a_lane_of_batches_counts_by_the_mean_of_its_last_part():
 
 
 def test_the_page_shows_every_rate_and_needs_nothing_beside_it(chosen):
-    page = evidence.page(chosen, title="a < b")
+    page = chosen.to_html(title="a < b")
     assert "<title>a &lt; b</title>" in page
     assert page.count("<circle") == len(chosen.rates)
-    assert f"The rate {chosen.rate:.4g};" in page
+    assert f"Chosen: {chosen.rate:.4g}." in page
     assert "the rates on either side of it end alike; the edge at the start is 0.5." in page
     rows = re.findall(r"<tr><th scope=\"row\">([^<]+)</th>", page)
     assert rows == [f"{rate:.4g}" for rate in chosen.rates]

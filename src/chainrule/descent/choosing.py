@@ -62,6 +62,12 @@ class Choice(NamedTuple):
     verdicts: tuple[Verdict, ...]
     cost: float
 
+    def to_html(self, *, title: str = "A learning rate and its evidence") -> str:
+        """Return a page of every rate that was tried; see `chainrule.descent.evidence.page`."""
+        from chainrule.descent import evidence  # it builds on what stands here
+
+        return evidence.page(self, title=title)
+
 
 def choose(
     loss: Loss,

@@ -11,7 +11,7 @@ from chainrule.descent.choosing import Choice
 __all__ = ["page"]
 __dir__ = __all__.copy
 
-_WIDE, _HIGH, _LEFT, _ROOM = 720, 340, 70, 40
+_WIDE, _HIGH, _LEFT, _ROOM = 720, 360, 70, 40
 
 _SURE = {
     "flat": "the rates on either side of it end alike",
@@ -54,9 +54,9 @@ def page(choice: Choice, *, title: str = "A learning rate and its evidence") -> 
         element("h1", title),
         element(
             "p",
-            f"The rate {choice.rate:.4g}; what was run to the end from {choice.low:.4g} to "
-            f"{choice.high:.4g} is as low within 2 % of what it won. It is {choice.sure}: "
-            f"{_SURE[choice.sure]}; {edge}. All this cost {choice.cost:.1%} of 200 whole descents.",
+            f"Chosen: {choice.rate:.4g}. From {choice.low:.4g} to {choice.high:.4g} the descents "
+            f"end within 2 % of what it won. It is {choice.sure}: {_SURE[choice.sure]}; {edge}. "
+            f"All this cost {choice.cost:.1%} of 200 whole descents.",
         ),
         _chart(choice, ends),
         table(
@@ -73,47 +73,60 @@ def _chart(choice: Choice, ends: np.ndarray) -> Element:
         return element("p", "No loss is positive and finite: nothing is drawn.")
     start = float(np.asarray(choice.trace.loss)[0, 0])
     floor, top = float(ends[good].min()), max(start, float(ends[good].min())) * 3
-    span = [math.log(float(x)) for x in (choice.rates[0], choice.rates[-1])]
+    low, high = float(choice.rates[0]), float(choice.rates[-1])
 
     def across(rate: float) -> float:
-        return _LEFT + (math.log(rate) - span[0]) / (span[1] - span[0]) * (_WIDE - _LEFT - _ROOM)
+        return _LEFT + math.log(rate / low) / math.log(high / low) * (_WIDE - _LEFT - _ROOM)
 
     def down(loss: float) -> float:
         share = math.log(min(loss, top) / floor) / math.log(top / floor)
         return _HIGH - _ROOM - share * (_HIGH - 2 * _ROOM)
 
-    marks = []
+    marks = [_text("last loss", 0, _ROOM - 20, "start")]
+    for loss in _decades(floor, top):
+        marks.append(_line(f"M{_LEFT} {down(loss):.1f}H{_WIDE - _ROOM}", "var(--rule)"))
+        marks.append(_text(f"{loss:g}", _LEFT - 10, down(loss) + 4, "end"))
+    for rate in _decades(low, high):
+        marks.append(_line(f"M{across(rate):.1f} {_ROOM}V{_HIGH - _ROOM}", "var(--rule)"))
+        marks.append(_text(f"{rate:g}", across(rate), _HIGH - _ROOM + 20, "middle"))
+    marks.append(_text("learning rate", _WIDE - _ROOM, _HIGH - 2, "end"))
+    named = [("chosen", choice.rate, "0")]
+    if low < choice.edge < high:
+        named.append(("edge", choice.edge, "5 4"))
+    named.sort(key=lambda one: one[1])
+    for side, (name, rate, dash) in zip(("end", "start"), named, strict=False):
+        x = across(rate)
+        marks.append(_line(f"M{x:.1f} {_ROOM - 14}V{_HIGH - _ROOM}", "var(--ink)", dash))
+        off = -6 if side == "end" else 6
+        marks.append(_text(f"{name} {rate:.3g}", x + off, _ROOM - 6, side, "var(--ink)"))
     whole = int(choice.ran.max())
     for rate, end, ran in zip(choice.rates, ends, choice.ran, strict=True):
         loss = float(end) if math.isfinite(end) and end > 0 else top
-        done = ran == whole
         tip = element("title", f"{rate:.4g}: {end:.5g} after {ran} steps")
         place = {"cx": f"{across(rate):.1f}", "cy": f"{down(loss):.1f}", "r": "5"}
-        fill = "var(--a)" if done else "var(--paper)"
+        fill = "var(--a)" if ran == whole else "var(--paper)"
         marks.append(element("circle", tip, **place, fill=fill, stroke="var(--a)"))
-    lines = [(choice.rate, "chosen", "0")]
-    if choice.rates[0] < choice.edge < choice.rates[-1]:
-        lines.append((choice.edge, "edge", "5 4"))
-    for k, (rate, name, dash) in enumerate(lines):
-        x = f"{across(rate):.1f}"
-        way = f"M{x} {_ROOM}V{_HIGH - _ROOM}"
-        marks.append(element("path", d=way, stroke="var(--ink)", stroke_dasharray=dash))
-        words = {
-            "x": x,
-            "y": str(_ROOM - 8 - 16 * k),
-            "text_anchor": "middle",
-            "fill": "var(--ink)",
-        }
-        marks.append(element("text", f"{name} {rate:.3g}", **words))
-    axis = {"fill": "var(--soft)", "y": str(_HIGH - 12)}
-    marks.append(element("text", f"{choice.rates[0]:.2g}", x=str(_LEFT), **axis))
-    right = {"x": str(_WIDE - _ROOM), "text_anchor": "end"}
-    marks.append(element("text", f"{choice.rates[-1]:.2g}", **right, **axis))
-    for loss in (start, floor):
-        place = {"x": str(_LEFT - 8), "y": f"{down(loss):.0f}", "text_anchor": "end"}
-        marks.append(element("text", f"{loss:.2g}", fill="var(--soft)", **place))
-    return element(
-        "svg", *marks, viewBox=f"0 0 {_WIDE} {_HIGH}", role="img",
-        style="max-width: 45rem; font-size: 0.8rem",
+    chart = element(
+        "svg", *marks, viewBox=f"0 0 {_WIDE} {_HIGH}", role="img", width=str(_WIDE),
+        height=str(_HIGH), style="font-size: 13px; max-width: none",
         aria_label="the last loss of every rate that was tried, open marks before the end",
     )  # fmt: skip
+    about = (
+        "Filled: run to the end. Open: given up before it. At the top: above three times the start."
+    )
+    scrolled = {"class_": "scroll", "tabindex": "0", "role": "group", "aria_label": "chart"}
+    return element("div", element("div", chart, **scrolled), element("p", about))
+
+
+def _decades(low: float, high: float) -> list[float]:
+    """Return powers of ten between two numbers, at most six, in equal steps."""
+    first, last = math.ceil(math.log10(low)), math.floor(math.log10(high))
+    return [10.0**k for k in range(first, last + 1, max(1, math.ceil((last - first) / 5)))]
+
+
+def _line(path: str, stroke: str, dash: str = "0") -> Element:
+    return element("path", d=path, stroke=stroke, stroke_dasharray=dash)
+
+
+def _text(text: str, x: float, y: float, anchor: str, fill: str = "var(--soft)") -> Element:
+    return element("text", text, x=f"{x:.1f}", y=f"{y:.1f}", text_anchor=anchor, fill=fill)
