@@ -87,7 +87,7 @@ def pages(tmp_path_factory):
         "compare": runs.page(runs.compare(*folders)),
         "explorer": wells(),
         "two wells": played(),
-        "evidence": descent.choose(jnp.square, jnp.float32(1.0), None, 16).to_html(),
+        "evidence": descent.choose(lambda w: w**2, jnp.array(1.0), None, 16).to_html(),
     }
 
 

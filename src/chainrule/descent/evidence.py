@@ -82,14 +82,14 @@ def _chart(choice: Choice, ends: np.ndarray) -> Element:
         share = math.log(min(loss, top) / floor) / math.log(top / floor)
         return _HIGH - _ROOM - share * (_HIGH - 2 * _ROOM)
 
-    marks = [_text("last loss", 0, _ROOM - 20, "start")]
+    marks = [_text("last loss", 0.0, float(_ROOM - 20), "start")]
     for loss in _decades(floor, top):
         marks.append(_line(f"M{_LEFT} {down(loss):.1f}H{_WIDE - _ROOM}", "var(--rule)"))
-        marks.append(_text(f"{loss:g}", _LEFT - 10, down(loss) + 4, "end"))
+        marks.append(_text(f"{loss:g}", float(_LEFT - 10), down(loss) + 4, "end"))
     for rate in _decades(low, high):
         marks.append(_line(f"M{across(rate):.1f} {_ROOM}V{_HIGH - _ROOM}", "var(--rule)"))
-        marks.append(_text(f"{rate:g}", across(rate), _HIGH - _ROOM + 20, "middle"))
-    marks.append(_text("learning rate", _WIDE - _ROOM, _HIGH - 2, "end"))
+        marks.append(_text(f"{rate:g}", across(rate), float(_HIGH - _ROOM + 20), "middle"))
+    marks.append(_text("learning rate", float(_WIDE - _ROOM), float(_HIGH - 2), "end"))
     named = [("chosen", choice.rate, "0")]
     if low < choice.edge < high:
         named.append(("edge", choice.edge, "5 4"))
@@ -98,7 +98,7 @@ def _chart(choice: Choice, ends: np.ndarray) -> Element:
         x = across(rate)
         marks.append(_line(f"M{x:.1f} {_ROOM - 14}V{_HIGH - _ROOM}", "var(--ink)", dash))
         off = -6 if side == "end" else 6
-        marks.append(_text(f"{name} {rate:.3g}", x + off, _ROOM - 6, side, "var(--ink)"))
+        marks.append(_text(f"{name} {rate:.3g}", x + off, float(_ROOM - 6), side, "var(--ink)"))
     whole = int(choice.ran.max())
     for rate, end, ran in zip(choice.rates, ends, choice.ran, strict=True):
         loss = float(end) if math.isfinite(end) and end > 0 else top
