@@ -85,6 +85,25 @@ def test_a_long_program_starts_folded_and_opens_no_more_than_can_be_read(visit, 
     assert len(shown(page)) == 3
 
 
+def test_the_first_box_of_a_wide_graph_is_in_sight_of_a_telephone(visit):
+    def wide(params, sheet, bias):
+        rows = jnp.sum(sheet, 0)[:3] * params["w"] + params["of"]
+        return jnp.sum(jnp.maximum(rows, bias[:3])), jax.nn.softmax(rows)
+
+    args = {"w": jnp.ones(3), "of": 2.0}, jnp.ones((12, 12)), jnp.ones(20)
+    page = visit(xray.xray(wide, *args, has_aux=True).to_html(direction="down"))
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.click("#fit")
+    boxes = page.evaluate(
+        "[...document.querySelectorAll('#view .box')].map((b) => b.getBoundingClientRect())"
+        ".map(({ left, right, top }) => ({ left, right, top }))"
+    )
+    assert max(box["right"] for box in boxes) - min(box["left"] for box in boxes) > 390
+    first = min(boxes, key=lambda box: box["top"])
+    assert first["left"] >= 0
+    assert first["right"] <= 390
+
+
 def test_a_closed_function_is_one_step_until_it_is_opened(visit):
     @jax.jit
     def inner(x):

@@ -97,7 +97,12 @@
     view.scale = Math.max(1, fits); // text stays large enough to read; of a large graph, its beginning
     view.x = (width - scene.width * view.scale) / 2;
     view.y = Math.max(20, (height - scene.height * view.scale) / 2);
-    if (scene.width * view.scale > width) view.x = 20;
+    if (scene.width * view.scale > width) { // its first box is in sight, whatever stands beside it
+      const boxes = [...scene.places.values()].filter(({ box }) => box);
+      const first = boxes.reduce((a, b) => (state.direction === "down" ? b.y < a.y : b.x < a.x) ? b : a, boxes[0]);
+      const middle = width / 2 - (first.x + first.width / 2) * view.scale;
+      view.x = Math.min(20, Math.max(width - scene.width * view.scale - 20, middle));
+    }
     place();
   }
 
