@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
 from chainrule import plots, training, xray
 from chainrule.data.batches import Batches
@@ -253,3 +254,9 @@ def test_layers_under_one_scope_are_named_by_their_parameters():
     found = xray.xray(f, params, jnp.ones((3, 2))).flow()
     assert [layer.name for layer in found.layers] == ["in", "out"]
     assert [scope.name for scope in found.scopes] == ["Linear"]
+
+
+def test_a_module_alone_is_a_layer_with_the_name_of_the_argument():
+    layer = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
+    flow = xray.xray(lambda model, x: jnp.sum(model(x)), layer, jnp.ones((4, 3))).flow()
+    assert [row.name for row in flow.layers] == ["model"]

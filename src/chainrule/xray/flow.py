@@ -273,10 +273,15 @@ def _norm(parts: Sequence[Stats | None]) -> float | None:
 
 
 def _parent(path: str) -> str:
-    """Return where a parameter belongs: ``params['layer1']['kernel']`` to ``layer1``."""
+    """Return where a parameter belongs: ``params['layer1']['kernel']`` to ``layer1``.
+
+    That of a module without a name belongs to the argument: ``model.kernel`` to ``model``.
+    """
     keys = re.findall(r"\['?([^\]']+)'?\]|\.(\w+)", path)
     names = [first or second for first, second in keys]
     names = names[:-1] if names[-1:] == ["value"] else names  # of nnx, inside every parameter
+    if len(names) == 1 and keys[0][1]:
+        return path[: path.index(".")]
     return "/".join(names[:-1] or [name for name in names if not name.isdigit()]) or path
 
 
