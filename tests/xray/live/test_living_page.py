@@ -111,9 +111,14 @@ def test_steps_of_descent_are_those_of_jax(visit):
     x = jnp.asarray([[1.0, 2.0], [-1.0, 0.5], [0.25, -0.75]])
     page = visit(xray.xray(squares, params, x, compiled=False).to_html(live=True))
     assert page.is_checked("[aria-label=\"descend along params['w']\"]")
-    page.fill("#eta", "0.05")
-    page.click("#step")
-    page.click("#steps10")
+    page.set_viewport_size({"width": 390, "height": 844})  # a telephone, and no mouse
+    page.focus("#step")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("0.05")
+    for key in ("Shift+Tab", "Shift+Tab", "Enter", "Tab", "Enter"):  # a step, and ten
+        page.keyboard.press(key)
     losses = [squares(params, x)]
     for _ in range(11):
         grads = jax.grad(squares)(params, x)
@@ -130,7 +135,7 @@ def test_steps_of_descent_are_those_of_jax(visit):
     falls = (heights - heights.min()) / np.ptp(heights)
     expected = (losses[0] - np.array(losses)) / (losses[0] - losses[-1])
     np.testing.assert_allclose(falls, expected, atol=0.01)
-    page.click("#undo")
+    page.keyboard.press("Control+z")
     assert page.inner_text("#steps").startswith("1 step: ")
 
 

@@ -298,11 +298,11 @@ def _plain(value: Any) -> Any:
         return {key: _plain(one) for key, one in value._asdict().items()}
     if isinstance(value, tuple | list):
         return [_plain(one) for one in value]
-    if hasattr(value, "name"):  # a mode of gathering, a primitive
-        mode = str(value.name).lower()
-        return {"fill_or_drop": "fill"}.get(mode, mode)
     if value is None or isinstance(value, bool | str):
         return value
+    if hasattr(value, "name") and not isinstance(value, int):  # a mode of gathering, a primitive
+        mode = str(value.name).lower()
+        return {"fill_or_drop": "fill"}.get(mode, mode)
     x = float(value)
     if not math.isfinite(x):  # as a text, which JavaScript reads and JSON can hold
         return "NaN" if math.isnan(x) else "Infinity" if x > 0 else "-Infinity"

@@ -5,7 +5,7 @@ globalThis.live = (data, page) => {
   const { program: text, given, values, gradients, parts, wanted, results } = JSON.parse($("program").textContent);
   const program = engine.load(text);
   const nodes = data.nodes.filter(({ kind }) => kind === "parameter" || kind === "input");
-  const MOST = 1000, FEW = 12; // numbers of an argument that can be changed; of one that has sliders
+  const MOST = 1000, FEW = 12, SMALL = 8; // numbers of an argument to change, with sliders, shown though it is fixed
   cards.reserved = cells.RESERVE.scalar;
 
   // --- the arguments, and what was done to them ----------------------------------------------------------
@@ -301,7 +301,7 @@ globalThis.live = (data, page) => {
     const x = array.data[i], far = Math.max(1, 2 * Math.abs(Number.isFinite(x) ? x : 1));
     const whole = array.dtype[0] !== "f", bar = make("input", {
       type: "range", "aria-label": `${node.label}${index(i, array.shape)}, slider`, step: whole ? 1 : "any",
-      min: whole ? Math.floor(-far) : -far, max: whole ? Math.ceil(far) : far,
+      min: whole && x >= 0 ? 0 : -far, max: whole ? Math.max(9, far) : far,
     });
     bar.addEventListener("input", () => put(k, i, Number(bar.value)));
     bar.addEventListener("change", settle);
@@ -428,11 +428,12 @@ globalThis.live = (data, page) => {
   picture.addEventListener("pointermove", (event) => { if (held) event.stopImmediatePropagation(); });
   for (const end of ["pointerup", "pointercancel"]) picture.addEventListener(end, () => { held = false; });
 
-  // What the gradient is with respect to comes first; the rest is folded away.
-  const moved = inputs.filter(({ gradient }) => gradient), fixed = inputs.filter(({ gradient }) => !gradient);
-  $("given").append(...(moved.length ? moved : fixed).map(fields));
+  // What the gradient is with respect to comes first, then what is small; the rest is folded away.
+  const moved = inputs.filter(({ gradient }) => gradient), others = inputs.filter(({ gradient }) => !gradient);
+  const fixed = others.filter(({ node, array }) => moved.length && (node.kind === "parameter" || array.data.length > SMALL));
+  $("given").append(...[...moved, ...others.filter((input) => !fixed.includes(input))].map(fields));
   if (moved.some(drawable)) $("results").before($("given"));
-  if (moved.length && fixed.length) {
+  if (fixed.length) {
     const some = `${fixed.length} argument${fixed.length === 1 ? "" : "s"} without a gradient`;
     $("given").append(make("details", {}, make("summary", {}, some), ...fixed.map(fields)));
   }
