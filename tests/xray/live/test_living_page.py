@@ -188,6 +188,27 @@ def test_a_digit_is_drawn_and_the_gradient_follows(visit):
     np.testing.assert_allclose(shown, 1 / 3, rtol=1e-5)
 
 
+def test_whole_numbers_truths_and_a_pass_without_gradients(visit):
+    def f(x, which, yes):
+        return jnp.where(yes, x[which], -x[which])
+
+    x = jnp.asarray([1.0, 2.0, 4.0])
+    report = xray.xray(f, x, jnp.int32(1), jnp.array(True), gradients=False, compiled=False)
+    page = visit(report.to_html(live=True))
+    for key in ("ArrowRight", "ArrowRight", "Escape"):  # there is nothing to go through
+        page.keyboard.press(key)
+    assert page.is_disabled("#step")
+    for name, text, result in (("which", "2", "4"), ("yes", "0", "−4"), ("yes", "7", "4")):
+        page.get_by_role("spinbutton", name=name).fill(text)
+        page.get_by_role("spinbutton", name=name).press("Enter")
+        assert page.inner_text("#results output") == result
+    assert page.get_by_role("spinbutton", name="yes").input_value() == "1"
+    page.get_by_role("slider", name="which, slider").focus()
+    page.keyboard.press("Home")
+    settled(page)
+    assert page.inner_text("#results output") == "1"
+
+
 def test_the_backward_pass_goes_on_with_the_new_numbers(visit, living_page):
     page = visit(living_page)
     page.evaluate("location.hash = 'set=2:0=6'")

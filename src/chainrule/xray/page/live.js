@@ -180,7 +180,7 @@ globalThis.live = (data, page) => {
   }
   function put(k, i, x) {
     edit(k);
-    inputs[k].array.data[i] = x;
+    inputs[k].array.data[i] = inputs[k].array.dtype === "bool" ? (x ? 1 : 0) : x;
     change(k);
   }
 

@@ -168,7 +168,7 @@
 
   function go(stop) {
     if (stop === null) state.step = null;
-    else if (stop <= 0) state.step = 0;
+    else if (stop <= 0 || !data.steps.length) state.step = 0;
     else {
       const all = stops(), { shut, id, step } = all[Math.min(stop, all.length) - 1];
       state.step = step;
