@@ -29,8 +29,18 @@ def context():
     return made
 
 
+def primitives(program):
+    """Return the names of the primitives in a program, and in those within it."""
+    found = set()
+    for name, _, _, settings in program["equations"]:
+        found.add(name)
+        inner = [settings.get(key) for key in ("body", "condition")] + settings.get("branches", [])
+        found |= set().union(*(primitives(one) for one in inner if one))
+    return found
+
+
 def results(record):
-    """Return value and gradient of every node, and the part of every edge, as the page has them."""
+    """Return value and gradient of every node, the part of every edge, and the primitives of it."""
     made = living(record)
     texts = json.loads(context().get("run")(json.dumps(made)))
 
@@ -51,4 +61,4 @@ def results(record):
     parts = [
         array(k, nodes[e.source].avals[e.output]) for k, e in zip(made["parts"], edges, strict=True)
     ]
-    return values, gradients, parts
+    return values, gradients, parts, primitives(made["program"])
