@@ -128,9 +128,14 @@ class Small(NamedTuple):
     logits: Any
 
 
-def make_small(config: Config, train: data.Digits) -> Small:
-    """Return the small network for these digits."""
-    preprocessing = preprocessing_of(train.images)
+def make_small(
+    config: Config, train: data.Digits, preprocessing: torchvision.Preprocessing | None = None
+) -> Small:
+    """Return the small network for these digits, standardised by their own statistics if not
+    otherwise.
+    """
+    if preprocessing is None:
+        preprocessing = preprocessing_of(train.images)
 
     def loss(params, state, batch, key):
         inputs = torchvision.preprocess(batch["images"], preprocessing)

@@ -35,13 +35,22 @@ def test_no_file_of_the_package_is_left_out(wheel):
 def test_all_licences_are_stated_and_enclosed(wheel):
     (metadata,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
     text = wheel.read(metadata).decode()
-    assert "License-Expression: Apache-2.0 AND CC-BY-SA-3.0 AND MIT\n" in text
+    assert "License-Expression: Apache-2.0 AND CC-BY-SA-3.0 AND MIT AND BSD-3-Clause\n" in text
     folder = metadata.removesuffix("METADATA") + "licenses/"
     assert b"Apache License" in wheel.read(folder + "LICENSE")
     assert b"Chris Pettitt" in wheel.read(folder + "src/chainrule/xray/page/LICENSE.dagre")
     notice = wheel.read(folder + "src/chainrule/data/digits/embedded/LICENSE").decode()
     for needed in ("Yann LeCun and Corinna Cortes", "by-sa/3.0", "first 6,000", "NIST"):
         assert needed in notice
+    pretrained = folder + "src/chainrule/models/pretrained/"
+    assert b"CC BY-SA 3.0" in wheel.read(pretrained + "digits/LICENSE")
+    assert b"Soumith Chintala" in wheel.read(pretrained + "imagenet/LICENSE")
+
+
+def test_the_weights_in_the_wheel_are_at_most_a_megabyte(wheel):
+    weights = [one for one in wheel.infolist() if one.filename.endswith(".safetensors")]
+    assert len(weights) == 2
+    assert sum(one.file_size for one in weights) <= 1_000_000
 
 
 def test_the_wheel_works_elsewhere(wheel, tmp_path):

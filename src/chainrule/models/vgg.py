@@ -23,13 +23,18 @@ To describe VGG16 takes no memory:
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from chainrule import _require
 from chainrule._arrays import AnyArray
 from chainrule.models import stack
+from chainrule.models.pretrained import names as _names
+from chainrule.models.pretrained import shipped
 from chainrule.models.stack import Conv, Dense, Dropout, Norm, Pool, Row, Tree, init_state
 from chainrule.ops.activations import relu
 
@@ -38,11 +43,14 @@ __all__ = [
     "MOST",
     "Blocks",
     "apply",
+    "embed",
     "features",
     "init",
     "init_state",
+    "pretrained",
     "probabilities",
     "rows",
+    "top",
 ]
 __dir__ = __all__.copy
 
@@ -263,6 +271,136 @@ def probabilities(
       Array([[0.25, 0.25, 0.25, 0.25]], dtype=float32)
     """
     return jax.nn.softmax(stack.apply(params, inputs, rows_of(params), state=state))
+
+
+def embed(
+    params: Tree,
+    images: Float[AnyArray, "batch height width channels"],
+    *,
+    block: int = 5,
+    pool: Literal["average", "max"] | None = "average",
+    state: Tree | None = None,
+) -> Float[Array, "batch features"] | Float[Array, "batch rows columns features"]:
+    """Return what a block makes of images: features for another classifier.
+
+    The dense layers are not run, so that images may be of another size than the parameters were
+    drawn for, as long as the pools leave something of them.
+
+    Args:
+      params: as `init` draws them.
+      images: the inputs of the network: standardised as its weights need.
+      block: up to which block the network is run, its pool included; 1 for the first.
+      pool: what becomes of the positions: their mean, their largest value, or with None nothing.
+      state: the running statistics, with batch normalisation.
+
+    Returns:
+      ``[batch, features]``, or ``[batch, rows, columns, features]`` without a pool; VGG16's fifth
+      block has 512 features, at 7 x 7 positions of 224 x 224 pixels.
+
+    Raises:
+      ValueError: there is no such block, an unknown pool, or images that do not fit.
+
+    Example:
+      >>> params = init(jax.random.key(0), ((4,), (6,)), image_size=8, classes=3, hidden=())
+      >>> embed(params, jnp.ones((2, 16, 16, 3)), block=2).shape
+      (2, 6)
+      >>> embed(params, jnp.ones((2, 16, 16, 3)), block=1, pool=None).shape
+      (2, 8, 8, 4)
+    """
+    table = rows_of(params)
+    pools = [index for index, row in enumerate(table) if isinstance(row, Pool)]
+    _require.count("block", block, most=len(pools), why=f"there are {len(pools)} blocks")
+    if pool is not None:
+        _require.one_of("pool", pool, ("average", "max"))
+    maps = stack.apply(params, images, table[: pools[block - 1] + 1], state=state)
+    if pool is None:
+        return maps
+    return jnp.mean(maps, axis=(1, 2)) if pool == "average" else jnp.max(maps, axis=(1, 2))
+
+
+def top(
+    probabilities: Float[AnyArray, "batch classes"],
+    k: int = 5,
+    *,
+    names: Sequence[str] | None = None,
+) -> list[list[tuple[str, float]]]:
+    """Return the likeliest classes of every image, the likeliest first.
+
+    Args:
+      probabilities: as `probabilities` returns them; values, not traced.
+      k: how many classes, from 1 to as many as there are.
+      names: of the classes; those of ImageNet where there are 1,000 and none are given.
+
+    Returns:
+      For every image ``k`` pairs ``(name, probability)``; of two that are equally likely the one
+      with the lower index comes first.
+
+    Raises:
+      ValueError: no names for another number of classes than 1,000, another number of names,
+        ``k`` out of range, or probabilities that are not ``[batch, classes]`` or not from 0 to 1.
+
+    Example:
+      >>> top(np.array([[0.2, 0.5, 0.3]]), 2, names=("cat", "dog", "owl"))
+      [[('dog', 0.5), ('owl', 0.3)]]
+      >>> top(np.eye(1000)[[281]], 1)
+      [[('tabby', 1.0)]]
+    """
+    _require.floats(probabilities=probabilities)
+    if probabilities.ndim != 2:
+        raise ValueError(
+            f"probabilities {probabilities.shape}: they must be [batch, classes]; those of one "
+            "image are probabilities[None]"
+        )
+    classes = probabilities.shape[1]
+    if names is None and classes != 1000:
+        raise ValueError(
+            f"probabilities of {classes} classes and no names: give names, a list of {classes}"
+        )
+    names = _require.several("names", _names.imagenet() if names is None else names, str, "names")
+    if len(names) != classes:
+        raise ValueError(f"probabilities of {classes} classes and {len(names)} names")
+    _require.count("k", k, most=classes, why=f"there are {classes} classes")
+    if not _require.is_concrete(probabilities):
+        raise ValueError("probabilities are being traced by JAX: call top outside of jax.jit")
+    _require.within("probabilities", probabilities, least=0, most=1)
+    values = np.asarray(probabilities)
+    order = np.argsort(-values, axis=1, kind="stable")[:, :k]
+    return [
+        [(names[index], float(row[index])) for index in best]
+        for row, best in zip(values, order, strict=True)
+    ]
+
+
+def pretrained(name: Literal["digits"] = "digits") -> tuple[Tree, Tree]:
+    """Return the weights that live in the package: 9,968 of 10,000 test digits are right.
+
+    The blocks are ``((16,), (32, 32), (64, 64))``, with batch normalisation and no hidden dense
+    layer. ``experiments/make_pretrained.py`` trained them on 55,000 digits of MNIST, moved at
+    random by up to two pixels; the number of epochs was fixed before. Digits are light on a dark
+    ground, ``[batch, 28, 28, 1]``, and standardised by
+    `chainrule.models.pretrained.preprocessing.DIGITS`. Weights for photographs are not shipped:
+    `chainrule.models.pretrained.torchvision` reads them.
+
+    Args:
+      name: what they were trained on, ``"digits"``.
+
+    Returns:
+      Parameters and running statistics, float32.
+
+    Raises:
+      ValueError: another name.
+
+    Example:
+      >>> from chainrule import data
+      >>> from chainrule.models.pretrained.preprocessing import DIGITS, preprocess
+      >>> digits = data.mnist("test", source="embedded").images[:5, ..., None]
+      >>> params, state = pretrained("digits")
+      >>> found = jax.jit(probabilities)(params, preprocess(digits, DIGITS), state=state)
+      >>> [best[0][0] for best in top(found, 1, names=tuple("0123456789"))]
+      ['7', '2', '1', '0', '4']
+    """
+    _require.one_of("name", name, ("digits",))
+    return shipped.read("vgg")
 
 
 def rows_of(params: Tree, *, dropout: float = 0.5) -> tuple[Row, ...]:

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, UInt8
 from chainrule import _require
 from chainrule._arrays import AnyArray
 
-__all__ = ["IMAGENET", "Preprocessing", "preprocess"]
+__all__ = ["DIGITS", "IMAGENET", "Preprocessing", "preprocess"]
 __dir__ = __all__.copy
 
 
@@ -45,6 +45,11 @@ class Preprocessing:
 
 IMAGENET = Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), resize=256, crop=224)
 """What torchvision's weights need."""
+
+DIGITS = Preprocessing((0.1307,), (0.3081,))
+"""What the shipped weights for digits need: mean and deviation of all pixels of MNIST's 60,000
+training digits.
+"""
 
 
 def preprocess(
