@@ -7,10 +7,11 @@ are refused, under any file name. With PyTorch, convert them first:
 
 import hashlib
 import json
+import math
 import os
 import pathlib
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
 import ml_dtypes
@@ -20,13 +21,17 @@ import safetensors.numpy
 
 from chainrule import _files, _require
 
-__all__ = ["Tensors", "read", "write"]
+__all__ = ["Looked", "Stored", "Tensors", "look", "pieces", "read", "write"]
 __dir__ = __all__.copy
 
 _ENDINGS = (".safetensors", ".npz", ".xray")  # a record of the x-ray is safetensors, too
 _METADATA = "__metadata__"
 """The member of an ``.npz`` with the metadata as JSON; ``.safetensors`` has a field for it."""
 _SHA256 = "sha256"
+_CONVERT = """; with PyTorch, two lines convert the weights in it:
+  weights = torch.load({old!r}, weights_only=True)
+  safetensors.torch.save_file(weights, {new!r})"""
+_PIECE = 2**24  # bytes read at a time
 _DTYPES = {
     "BOOL": np.bool_,
     **{
@@ -54,6 +59,52 @@ class Tensors(NamedTuple):
     """
 
     arrays: dict[str, np.ndarray]
+    metadata: dict[str, str]
+
+
+class Stored(NamedTuple):
+    """An array that is still in its file.
+
+    Attributes:
+      path: of the file, a ``.safetensors``.
+      dtype: NumPy's.
+      shape: of the array.
+      offset: where its bytes begin.
+    """
+
+    path: pathlib.Path
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    offset: int
+
+    def read(self, first: int = 0, last: int | None = None) -> np.ndarray:
+        """Return the array, or its rows from ``first`` up to ``last``, without that one.
+
+        Raises:
+          ValueError: the file ends before them: it changed meanwhile.
+        """
+        rows = self.shape[0] if self.shape else 1
+        last = rows if last is None else last
+        row = int(np.prod(self.shape[1:], dtype=np.int64))
+        with _files.open_regular(self.path) as file:
+            file.seek(self.offset + first * row * self.dtype.itemsize)
+            content = np.fromfile(file, np.uint8, (last - first) * row * self.dtype.itemsize)
+        shape = (last - first, *self.shape[1:]) if self.shape else ()
+        try:
+            return content.view(self.dtype).reshape(shape)
+        except ValueError as error:
+            raise ValueError(f"{self.path} changed while it was read: {error}") from error
+
+
+class Looked(NamedTuple):
+    """The content of a file, most of it still there.
+
+    Attributes:
+      arrays: by name.
+      metadata: text by name.
+    """
+
+    arrays: dict[str, Stored | np.ndarray]
     metadata: dict[str, str]
 
 
@@ -119,26 +170,84 @@ def read(path: str | os.PathLike[str]) -> Tensors:
       ValueError: the path has another ending, or the file is damaged, of another kind, a pickle, or
         larger than the memory.
     """
+    return Tensors(*_verified(path, whole=True))
+
+
+def look(path: str | os.PathLike[str]) -> Looked:
+    """Return what `read` does, but the arrays of a ``.safetensors`` still in their file.
+
+    Its names, dtypes and shapes are there, and each array can be read when it is needed, by rows
+    too: weights of half a gigabyte can be rearranged without holding them twice. A checksum is
+    compared here, piece by piece.
+
+    Args:
+      path: as for `read`; the arrays of an ``.npz`` are read at once.
+
+    Returns:
+      `Stored` by name, or the arrays of an ``.npz``, and the metadata.
+
+    Raises:
+      FileNotFoundError: as for `read`, and so is ValueError.
+
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     write(f"{folder}/a.safetensors", {"kernel": np.ones((4, 3))})
+      ...     kernel = look(f"{folder}/a.safetensors").arrays["kernel"]
+      ...     kernel.shape, kernel.read(1, 3).shape
+      ((4, 3), (2, 3))
+    """
+    return Looked(*_verified(path, whole=False))
+
+
+def _verified(
+    path: str | os.PathLike[str], *, whole: bool
+) -> tuple[dict[str, Any], dict[str, str]]:
     path = _checked(path)
     if not path.exists():
         raise FileNotFoundError(f"no file {path}")
+    arrays: dict[str, Any]
     try:
         with _files.open_regular(path) as file:
-            arrays, words = _read_npz(file) if path.suffix == ".npz" else _read_safetensors(file)
+            if path.suffix == ".npz":
+                arrays, words = _read_npz(file)
+            else:
+                arrays, words = _look_safetensors(file)
+        if whole:
+            arrays = {n: a.read() if isinstance(a, Stored) else a for n, a in arrays.items()}
     except Exception as error:  # zip, zlib, json, NumPy and safetensors raise their own
         raise ValueError(f"{path} cannot be read as {path.suffix}: {error}") from error
     expected = words.pop(_SHA256, None)
     if expected is not None and expected != (found := _digest(arrays, words)):
         raise ValueError(f"{path} is damaged: its content has the SHA-256 {found}, not {expected}")
-    return Tensors(arrays, words)
+    return arrays, words
+
+
+def pieces(array: Any) -> Iterator[np.ndarray]:
+    """Yield the rows of an array, or of a `Stored` one, about 16 MiB of them at a time.
+
+    Example:
+      >>> [part.shape for part in pieces(np.zeros((3000, 4096), np.float32))]
+      [(1024, 4096), (1024, 4096), (952, 4096)]
+    """
+    rows = array.shape[0] if array.shape else 0
+    size = math.prod(array.shape) * array.dtype.itemsize
+    step = max(1, rows * _PIECE // size) if size > _PIECE else max(1, rows)
+    for first in range(0, rows, step):
+        last = min(first + step, rows)
+        yield array.read(first, last) if isinstance(array, Stored) else array[first:last]
+    if not array.shape:
+        yield array.read() if isinstance(array, Stored) else array
 
 
 def _checked(path: str | os.PathLike[str]) -> pathlib.Path:
     path = _require.path("path", path)
     if path.suffix not in _ENDINGS:
+        pickled = path.suffix in (".pt", ".pth", ".pkl", ".bin")
         raise ValueError(
             f"{path} ends in {path.suffix!r}: arrays are kept in .safetensors or .npz files, and "
             "no pickle (.pt, .pth, .pkl) is ever opened, because opening one runs it"
+            + (_CONVERT.format(old=path.name, new=f"{path.stem}.safetensors") if pickled else "")
         )
     return path
 
@@ -162,7 +271,7 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _read_safetensors(file: BinaryIO) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def _look_safetensors(file: BinaryIO) -> tuple[dict[str, Stored], dict[str, str]]:
     if file.read(4) == b"PK\x03\x04":
         raise ValueError("it is an archive, as of pickles")
     with safetensors.safe_open(file.name, framework="np") as checked:  # all sizes and offsets
@@ -175,10 +284,9 @@ def _read_safetensors(file: BinaryIO) -> tuple[dict[str, np.ndarray], dict[str, 
         if name != _METADATA:
             if entry["dtype"] not in _DTYPES:
                 raise ValueError(f"{name!r} is {entry['dtype']}, which NumPy does not have")
-            begin, end = entry["data_offsets"]
-            file.seek(start + begin)
-            content = np.fromfile(file, np.uint8, end - begin)
-            arrays[name] = content.view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
+            dtype, begin = np.dtype(_DTYPES[entry["dtype"]]), entry["data_offsets"][0]
+            path, shape = pathlib.Path(file.name), tuple(entry["shape"])
+            arrays[name] = Stored(path, dtype, shape, start + begin)
     return arrays, words
 
 
@@ -220,12 +328,13 @@ def _host(name: str, array: Any) -> np.ndarray:
     return found.astype(found.dtype.newbyteorder("="), copy=False)
 
 
-def _digest(arrays: Mapping[str, np.ndarray], words: Mapping[str, str]) -> str:
+def _digest(arrays: Mapping[str, Any], words: Mapping[str, str]) -> str:
     """Return the checksum of the metadata and of names, dtypes, shapes and bytes, by name."""
     digest = hashlib.sha256(json.dumps(dict(words), sort_keys=True).encode())
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(json.dumps([name, array.dtype.name, array.shape]).encode())
-        # As bytes: an extension dtype has no buffer.
-        digest.update(np.atleast_1d(array).view(np.uint8).data)
+        for part in pieces(array):
+            # As bytes: an extension dtype has no buffer.
+            digest.update(np.atleast_1d(part).view(np.uint8).data)
     return digest.hexdigest()

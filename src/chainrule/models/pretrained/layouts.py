@@ -5,14 +5,18 @@ PyTorch has the channels first: convolutions ``[D, C, *window]``, linear maps ``
 channels.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import Array
 
 from chainrule import _require
+from chainrule.data.tensors import Stored, pieces
 from chainrule.models import stack
 from chainrule.models.stack import Conv, Norm, Row, Tree
 
@@ -21,6 +25,7 @@ __dir__ = __all__.copy
 
 _LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias"}
 _STATISTICS = {"mean": "running_mean", "var": "running_var"}
+_ALIGNED = 64  # bytes
 _COUNTER = ".num_batches_tracked"  # PyTorch counts the batches, we do not
 
 
@@ -51,7 +56,8 @@ def from_torch(
     """Return the parameters and the running statistics that are stored in PyTorch's layout.
 
     Args:
-      tensors: name to array, as a ``state_dict()`` has them.
+      tensors: name to array, as a ``state_dict()`` has them, or to `chainrule.data.tensors.Stored`
+        arrays, of which a few rows are read at a time.
       names: from the name of each row that has parameters to the name of its tensors, without
         ``.weight`` and ``.bias``.
       rows: the architecture.
@@ -68,14 +74,19 @@ def from_torch(
     if strangers := [name for name in tensors if not isinstance(name, str)]:
         raise ValueError(f"tensors holds {strangers}: names must be text")
     expected = _tensors(names, rows, input_shape)
-    arrays = {name: np.asarray(a) for name, a in tensors.items() if not name.endswith(_COUNTER)}
+    arrays = {
+        name: a if isinstance(a, Stored) else np.asarray(a)
+        for name, a in tensors.items()
+        if not name.endswith(_COUNTER)
+    }
     wrong = [f"{name} is missing" for name in expected if name not in arrays]
     wrong += [f"{name} is not expected" for name in arrays if name not in expected]
     for name, array in arrays.items():
         if name not in expected:
             continue
-        *_, shape, _ = expected[name]
-        if array.shape != shape:
+        *_, shape, grid = expected[name]
+        # timm writes a linear map as a convolution that has one position.
+        if array.shape not in (shape, grid or shape, (*shape, 1, 1) if grid else shape):
             wrong.append(f"{name} is {array.shape}, expected {shape}")
         if not jnp.issubdtype(array.dtype, jnp.floating):
             wrong.append(f"{name} is {array.dtype}, expected floating-point numbers")
@@ -85,12 +96,28 @@ def from_torch(
         )
     flat: tuple[Tree, Tree] = ({}, {})
     for name, (path, running, ours, _, grid) in expected.items():
-        array = arrays[name]
-        if grid:
-            array = np.moveaxis(array.reshape(grid), (0, 1), (-1, -2))
-        flat[running][path] = jnp.asarray(array.reshape(ours), jnp.float32)
+        flat[running][path] = _moved(arrays[name], ours, grid)
     params, state = (unflatten_dict(leaves, sep="/") for leaves in flat)
     return params, state
+
+
+def _moved(array: Any, ours: tuple[int, ...], grid: tuple[int, ...]) -> Array:
+    """Return an array in our layout and in float32; beside the result it takes little memory."""
+    # JAX takes memory that begins at such a multiple as it is, on a CPU.
+    raw = np.empty(4 * math.prod(ours) + _ALIGNED, np.uint8)
+    start = -raw.ctypes.data % _ALIGNED
+    result = raw[start : start + 4 * math.prod(ours)].view(np.float32).reshape(ours)
+    target = result.reshape(*grid[2:], grid[1], grid[0]) if grid else result.reshape(ours or (1,))
+    first = 0
+    for part in pieces(array):
+        last = first + (part.shape[0] if part.shape else 1)
+        if grid:
+            moved = np.moveaxis(part.reshape(-1, *grid[1:]), (0, 1), (-1, -2))
+            target[..., first:last] = moved
+        else:
+            target[first:last] = part
+        first = last
+    return jax.device_put(result)
 
 
 def to_torch(

@@ -1,28 +1,34 @@
 """VGG's weights in the names and the layout of torchvision, read from a file and written to one.
 
-Files are ``.safetensors`` or ``.npz``, see `chainrule.data.tensors`. Beside the weights a file
-keeps the `Preprocessing` that their images need. Published files do not have it; those of
-torchvision's ``IMAGENET1K_V1`` need `IMAGENET`:
+Files are ``.safetensors`` or ``.npz``, see `chainrule.data.tensors`; those in timm's layout
+(``vgg16.tv_in1k``) are read, too. Beside the weights a file keeps the `Preprocessing` that their
+images need. Published files do not have it; those of torchvision's ``IMAGENET1K_V1`` need
+`IMAGENET`:
 
 .. code-block:: python
 
-  weights = torchvision.load("vgg16-397923af.safetensors", "D", preprocessing=torchvision.IMAGENET)
+  weights = torchvision.load("vgg16.safetensors", "D", preprocessing=torchvision.IMAGENET)
   inputs = torchvision.preprocess(images, weights.preprocessing)
   vgg.probabilities(weights.params, inputs, state=weights.state)
 
-(PyTorch writes the first with ``safetensors.torch.save_file(state_dict, path)``.)
+A ``.pth`` is a pickle, and is never opened; with PyTorch two lines convert it:
+
+.. code-block:: python
+
+  weights = torch.load("vgg16.pth", weights_only=True)
+  safetensors.torch.save_file(weights, "vgg16.safetensors")
 """
 
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from chainrule import _require
 from chainrule.data import tensors
 from chainrule.models import vgg
-from chainrule.models.pretrained import layouts
+from chainrule.models.pretrained import layouts, recognition
 from chainrule.models.pretrained.preprocessing import IMAGENET, Preprocessing, preprocess
 from chainrule.models.stack import Conv, Dense, Norm, Row, Tree
 from chainrule.models.stack.rows import checked
@@ -75,7 +81,7 @@ def names(rows: Sequence[Row]) -> dict[str, str]:
 
 def load(
     path: str | os.PathLike[str],
-    config: str | vgg.Blocks = "D",
+    config: str | vgg.Blocks | None = "D",
     image_size: int = 224,
     channels: int = 3,
     classes: int = 1000,
@@ -86,9 +92,12 @@ def load(
 ) -> Weights:
     """Read the weights of a VGG.
 
+    Of a ``.safetensors`` a few rows are read at a time: beside the weights it takes little memory.
+
     Args:
-      path: a file in torchvision's layout, ending in ``.safetensors`` or ``.npz``.
-      config: as for `chainrule.models.vgg.init`, and so are the others.
+      path: a file in torchvision's layout or timm's, ending in ``.safetensors`` or ``.npz``.
+      config: as for `chainrule.models.vgg.init`, and so are the others; with None all of them are
+        read off the file, see `chainrule.models.pretrained.recognition`.
       image_size: height and width of the images.
       channels: of the images.
       classes: how many outputs.
@@ -105,16 +114,20 @@ def load(
         error lists all that are missing, unexpected or of another shape); or it has another
         preprocessing.
     """
-    rows = vgg.rows(config, classes=classes, hidden=hidden, batch_norm=batch_norm)
+    if config is not None:  # before anything is read
+        vgg.rows(config, classes=classes, hidden=hidden, batch_norm=batch_norm)
     _require.count("image_size", image_size, most=vgg.MOST)
     _require.count("channels", channels, most=vgg.MOST)
     _require.instance("preprocessing", preprocessing, (Preprocessing, type(None)), _WANTED)
-    arrays, metadata = tensors.read(path)
+    arrays, metadata = tensors.look(path)
     try:
         said = _parse(metadata[_FIELD]) if _FIELD in metadata else preprocessing
-        params, state = layouts.from_torch(
-            arrays, names(rows), rows, (image_size, image_size, channels)
-        )
+        if config is None:
+            found = recognition.recognise({name: array.shape for name, array in arrays.items()})
+            config, image_size, channels, classes, batch_norm, hidden = found.values()
+        rows = vgg.rows(config, classes=classes, hidden=hidden, batch_norm=batch_norm)
+        theirs = _timm(names(rows)) if "head.fc.weight" in arrays else names(rows)
+        params, state = layouts.from_torch(arrays, theirs, rows, (image_size, image_size, channels))
     except ValueError as error:
         raise ValueError(f"{path}: {error}\n(config {config!r}, {image_size} pixels)") from error
     if preprocessing not in (None, said):
@@ -165,6 +178,14 @@ def save(
         raise ValueError(f"image_size {image_size}: {error}") from error
     words = {} if preprocessing is None else {_FIELD: json.dumps(dataclasses.asdict(preprocessing))}
     tensors.write(path, arrays, words)
+
+
+def _timm(theirs: Mapping[str, str]) -> dict[str, str]:
+    """Return timm's names of the rows: its dense layers have names of their own."""
+    ours = {torchvision: timm for timm, torchvision in recognition.TIMM.items()}
+    dense = [row for row, name in theirs.items() if name.startswith("classifier")]
+    last = {dense[-1]: "head.fc"}
+    return {row: ours.get(name, name) for row, name in theirs.items()} | last
 
 
 def _parse(text: str) -> Preprocessing:
