@@ -16,6 +16,7 @@ from chainrule.plots import (
     layers,
     network,
     perceptron,
+    photographs,
     rate_colors,
     sliding,
     style,
@@ -124,6 +125,26 @@ def mistakes():
 
 def mistakes_in_a_row():
     return classification.mistakes(wave(1, 4, 4), np.array([1]), np.array([7]), np.array([0.5]))
+
+
+def answers():
+    images = [high(8, 9, 3) / 1.1, np.arange(64, dtype=np.uint8).reshape(8, 8, 1), high(4, 4, 3)]
+    names = [["tabby", "tiger cat"], ["7", "2"], ["a name that goes on and on"]]
+    shares = [np.array([0.8, 0.1]), np.array([0.999, 0.001]), np.array([0.4])]
+    return photographs.answers(images, names, shares, titles=["a.jpg", "b" * 40, "c.png"])
+
+
+def answers_alone():
+    return photographs.answers([high(5, 5, 1)], [["cat", "dog"]], [np.array([0.6, 0.4])])
+
+
+def reasons():
+    maps = {
+        "signed": wave(6, 6),
+        "nothing": np.zeros((6, 6)),
+        "a point": np.eye(36)[7].reshape(6, 6),
+    }
+    return photographs.reasons(high(6, 6, 3), maps, title="tabby, 87 %")
 
 
 def filtered():

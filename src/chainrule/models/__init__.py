@@ -9,6 +9,7 @@ __all__ = [
     "mlp",
     "perceptron",
     "pretrained",
+    "reasons",
     "siamese",
     "stack",
     "threshold",
