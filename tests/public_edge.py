@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from PIL import Image
 
 from chainrule import descent, losses, runs, training, verification, xray
 from chainrule.data import Digits, Provenance, batches, pairs
@@ -56,6 +57,7 @@ LEFT_OUT = {
     "chainrule.models.stack.rows.window": "a part of stack",
     "chainrule.models.stack.network.steps": "a part of stack",
     "chainrule.ops.windows": "a part of convolution and pooling",
+    "chainrule.data.tensors.pieces": "a part of tensors and layouts",
     "chainrule.data.labelled_images.labelled": "reads files, its own tests spoil them",
     "chainrule.plots.descent.draw_edges": "a part of plots.descent",
     "chainrule.plots.descent.draw_points": "a part of plots.descent",
@@ -169,6 +171,9 @@ def _data() -> dict[str, Call]:
             "path": "w.npz", "arrays": {"a": np.ones(2)}, "metadata": {"b": "c"},
         },
         "data.tensors.read": {"path": "weights.npz"},
+        "data.tensors.look": {"path": "weights.npz"},
+        "data.photos.read": {"path": "photo.png", "channels": 1, "shorter": 8, "crop": 6},
+        "data.photos.find": {"paths": ["photo.png"]},
     }  # fmt: skip
 
 
@@ -369,6 +374,10 @@ _ROWS = (
 
 
 @functools.cache
+def _squares(images: Any) -> Any:
+    return jnp.stack([jnp.sum(images**power, axis=(1, 2, 3)) for power in (2, 3)], axis=1)
+
+
 def _vgg() -> Any:
     return vgg.init(KEY(), ((2,),), image_size=4, classes=3, channels=1, hidden=())
 
@@ -490,6 +499,31 @@ def _models() -> dict[str, Call]:
         "models.vgg.features": {"params": _vgg(), "inputs": image, "state": None},
         "models.vgg.probabilities": {"params": _vgg(), "inputs": image, "state": None},
         "models.vgg.rows_of": {"params": _vgg(), "dropout": 0.5},
+        "models.vgg.embed": {
+            "params": _vgg(), "images": image, "block": 1, "pool": "max", "state": None,
+        },
+        "models.vgg.top": {
+            "probabilities": np.full((2, 3), 1 / 3), "k": 2, "names": ("a", "b", "c"),
+        },
+        "models.vgg.pretrained": {"name": "digits"},
+        "models.lenet.pretrained": {},
+        "models.reasons.gradient": {
+            "logits": _squares, "images": image, "classes": np.array([1, 0]),
+        },
+        "models.reasons.smoothed": {
+            "logits": _squares, "images": image, "classes": np.array([1, 0]), "key": KEY(),
+            "noise": 0.1, "samples": 2,
+        },
+        "models.reasons.input_times_gradient": {
+            "logits": _squares, "images": image, "classes": np.array([1, 0]),
+        },
+        "models.reasons.grad_cam": {
+            "head": _squares, "maps": image, "classes": np.array([1, 0]),
+        },
+        "models.reasons.halves": {
+            "params": _vgg(), "rows": vgg.rows_of(_vgg()), "layer": "block1/pool", "state": None,
+        },
+        "models.reasons.enlarge": {"maps": jnp.ones((1, 2, 2)), "height": 4, "width": 4},
     }  # fmt: skip
 
 
@@ -511,6 +545,14 @@ def _pretrained() -> dict[str, Call]:
         },
         "models.pretrained.preprocessing.preprocess": {
             "images": np.zeros((1, 4, 4, 1), np.uint8), "preprocessing": ready,
+        },
+        "models.pretrained.shipped.read": {"name": "lenet"},
+        "models.pretrained.shipped.metadata": {"name": "lenet"},
+        "models.pretrained.names.read": {"path": "names.txt"},
+        "models.pretrained.recognition.recognise": {
+            "shapes": {name: a.shape for name, a in layouts.to_torch(
+                _vgg(), {}, torchvision.names(vgg.rows_of(_vgg())), vgg.rows_of(_vgg()), (4, 4, 1)
+            ).items()},
         },
         "models.pretrained.torchvision.names": {"rows": vgg.rows("A")},
         "models.pretrained.torchvision.save": {
@@ -545,6 +587,10 @@ def _training() -> dict[str, Call]:
             "epochs": 1, "augment": None, "evaluate": lambda state: {}, "report": lambda r: None,
             "tick": lambda step, steps: None, "accumulate": 1, "skip_nonfinite": 0,
             "checkpoints": None, "mesh": None, "recorder": None,
+        },
+        "training.transfer.last_layer": {
+            "features": _floats(6, 3), "labels": np.arange(6) % 2, "classes": 2, "decay": 0.1,
+            "steps": 3,
         },
         "training.evaluation.predict": {
             "apply_fn": lambda params, x: x * params, "params": jnp.array(2.0),
@@ -716,6 +762,13 @@ def _plots() -> dict[str, Call]:
         "plots.classification.learning": {
             "epochs": np.array([1, 2, 3]), "errors": one, "colors": red, "targets": {"t": 0.1},
         },
+        "plots.photographs.answers": {
+            "images": [np.zeros((4, 4, 3), np.uint8)], "names": [["cat", "dog"]],
+            "probabilities": [np.array([0.75, 0.25])], "titles": ["a.jpg"],
+        },
+        "plots.photographs.reasons": {
+            "image": np.zeros((4, 4, 1)), "maps": {"gradient": np.eye(4)}, "title": "cat",
+        },
         "plots.classification.confusion": {"counts": np.eye(2, dtype=int), "names": ["a", "b"]},
         "plots.classification.mistakes": {
             "images": _np(1, 4, 4), "labels": np.array([1]), "predictions": np.array([2]),
@@ -808,6 +861,8 @@ def furnish(folder: pathlib.Path) -> None:
     """Write the files that the calls read."""
     (folder / "metrics.jsonl").write_text('{"step": 1, "loss": 0.5}\\n')
     training.save_weights(folder / "weights.npz", {"w": jnp.ones(2)})
+    (folder / "names.txt").write_text("cat\ndog\n")
+    Image.new("L", (12, 9)).save(folder / "photo.png")
     torchvision.save(folder / "small.npz", _vgg(), image_size=4)
     export.save(folder / "double.export", lambda x: 2 * x, jnp.ones((2, 3)), platforms=("cpu",))
     for seed in (1, 2):

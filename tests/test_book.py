@@ -147,7 +147,7 @@ def test_the_pictures_page_names_every_drawing_function_and_where_it_is_called()
     }
     assert {name for name, _ in rows} == drawing
     for name, places in rows:
-        scripts = [*re.findall(r"\w+\.py", places), *re.findall(r"\d", places)]
+        scripts = [*re.findall(r"\w+\.py", places), *re.findall(r"\b\d\b", places)]
         for place in scripts:
             found = BOOK.parent / "experiments" / place
             jobs = pathlib.Path(chainrule.__path__[0], "_jobs").glob("*.py")  # and what they run

@@ -67,32 +67,59 @@ _DIFF = Command(
     "diff model.py:loss --a float32 --b float64",
 )  # fmt: skip
 
+_COMPARE = Command(
+    "compare two runs of one experiment",
+    "chainrule.runs.command:compare",
+    (_argument("a", nargs="?", metavar="RUN_A", help="a run folder, or its number in 'runs'"),
+     _argument("b", nargs="?", metavar="RUN_B", help="another one (default: the last two)"),
+     _argument("--root", type=_Path, default=_Path("runs"), help=_ROOT),
+     _argument("--tolerance", type=float, default=1e-6,
+               help="values differ where they do by more, relative to the larger (default 1e-6)"),
+     _argument("--series",
+               help="show the series with this in their name, '' for all (default: the losses)"),
+     _argument("--out", type=_Path,
+               help="the overlay picture (default RUN_B/compare-<RUN_A>.png)")),
+    "compare 1 2",
+)  # fmt: skip
+
+_LAUNCH = Command(
+    "run a script in several processes, supervised",
+    "chainrule.training.launch:launch",
+    (_argument("--processes", type=int, default=2, help="how many (default 2)"),
+     _argument("--port", type=int, help="of rank 0, on 127.0.0.1 (default: a free one)"),
+     _argument("--timeout", type=float, default=86_400.0,
+               help="end all after so many seconds (default: a day)"),
+     _argument("--linger", type=float, default=60.0,
+               help="end all so many seconds after the first one has ended (default 60)"),
+     _argument("--join", type=int, default=30, help="seconds to wait for all to join (default 30)"),
+     _argument("script", type=_Path, help="a Python file"),
+     _argument("arguments", nargs=argparse.REMAINDER, help="its command line")),
+    "launch --processes 2 train.py --epochs 3",
+)  # fmt: skip
+
+_CLASSIFY = Command(
+    "the likeliest classes of photographs by a VGG, or of digits by the one in the package",
+    "chainrule._jobs.classify:run",
+    (_argument("images", type=_Path, nargs="+", metavar="IMAGE",
+               help="a JPEG or PNG of at most 64 million pixels, or a folder of them"),
+     _argument("--weights", type=_Path, metavar="FILE",
+               help="a .safetensors or .npz in torchvision's layout or timm's (default: the "
+               "weights for digits in the package)"),
+     _argument("--names", type=_Path, metavar="FILE",
+               help="the names of its classes, one a line (default: ImageNet's, if it has 1,000)"),
+     _argument("--size", type=int, metavar="PIXELS",
+               help="side of what it sees (default: what the file says, or the least that fits)"),
+     _argument("--top", type=int, default=5, help="how many classes (default 5)"),
+     _argument("--batch", type=int, default=8, help="images at a time (default 8)"),
+     _argument("--json", action="store_true", help="print an object with all numbers"),
+     _argument("--picture", type=_Path, metavar="FILE.png", help="draw the first 12 images"),
+     _argument("--why", type=_Path, metavar="FOLDER",
+               help="draw for each image which pixels speak for its first class")),
+    "classify photos/ --weights vgg16.safetensors --picture classes.png",
+)  # fmt: skip
+
 COMMANDS: Mapping[str, Command | tuple[str, Mapping[str, Command]]] = {
-    "compare": Command(
-        "compare two runs of one experiment",
-        "chainrule.runs.command:compare",
-        (
-            _argument(
-                "a", nargs="?", metavar="RUN_A", help="a run folder, or its number in 'runs'"
-            ),
-            _argument("b", nargs="?", metavar="RUN_B", help="another one (default: the last two)"),
-            _argument("--root", type=_Path, default=_Path("runs"), help=_ROOT),
-            _argument(
-                "--tolerance",
-                type=float,
-                default=1e-6,
-                help="values differ where they do by more, relative to the larger (default 1e-6)",
-            ),
-            _argument(
-                "--series",
-                help="show the series with this in their name, '' for all (default: the losses)",
-            ),
-            _argument(
-                "--out", type=_Path, help="the overlay picture (default RUN_B/compare-<RUN_A>.png)"
-            ),
-        ),
-        "compare 1 2",
-    ),
+    "compare": _COMPARE,
     "runs": Command(
         "list the runs below a folder",
         "chainrule.runs.command:listing",
@@ -257,31 +284,7 @@ COMMANDS: Mapping[str, Command | tuple[str, Mapping[str, Command]]] = {
         ),
         "explore wells.py:loss --start=-1.5 --start=2",
     ),
-    "launch": Command(
-        "run a script in several processes, supervised",
-        "chainrule.training.launch:launch",
-        (
-            _argument("--processes", type=int, default=2, help="how many (default 2)"),
-            _argument("--port", type=int, help="of rank 0, on 127.0.0.1 (default: a free one)"),
-            _argument(
-                "--timeout",
-                type=float,
-                default=86_400.0,
-                help="end all after so many seconds (default: a day)",
-            ),
-            _argument(
-                "--linger",
-                type=float,
-                default=60.0,
-                help="end all so many seconds after the first one has ended (default 60)",
-            ),
-            _argument(
-                "--join", type=int, default=30, help="seconds to wait for all to join (default 30)"
-            ),
-            _argument("script", type=_Path, help="a Python file"),
-            _argument("arguments", nargs=argparse.REMAINDER, help="its command line"),
-        ),
-        "launch --processes 2 train.py --epochs 3",
-    ),
+    "classify": _CLASSIFY,
+    "launch": _LAUNCH,
 }
 """Name to command, or to a line of help and verbs with a command each."""
