@@ -373,11 +373,11 @@ _ROWS = (
 )
 
 
-@functools.cache
 def _squares(images: Any) -> Any:
     return jnp.stack([jnp.sum(images**power, axis=(1, 2, 3)) for power in (2, 3)], axis=1)
 
 
+@functools.cache
 def _vgg() -> Any:
     return vgg.init(KEY(), ((2,),), image_size=4, classes=3, channels=1, hidden=())
 

@@ -136,7 +136,10 @@ BAD = {
         "  safetensors.torch.save_file(weights, 'vgg",
     ),
     "a pickle by another name": (["0.png", "--weights", "p.safetensors"], "cannot be read as"),
-    "another network": (["0.png", "--weights", "other.npz"], "these are no weights of a VGG"),
+    "another network": (
+        ["0.png", "--weights", "other.npz"],
+        "the shapes are of no weights of a VGG",
+    ),
     "a layer missing": (["0.png", "--weights", "less.npz"], "features.0.bias is missing"),
     "weights of NaN": (["0.png", "--weights", "nan.npz"], "the probabilities are not finite"),
     "another size": (

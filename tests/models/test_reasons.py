@@ -180,7 +180,7 @@ def test_what_has_no_reasons_is_refused(arguments, message):
 
 @pytest.mark.usefixtures("unchecked")
 def test_settings_out_of_range_are_refused():
-    with pytest.raises(ValueError, match="noise must be a finite number of at least 0, not -1"):
+    with pytest.raises(ValueError, match=r"noise must be a finite number .* not -1"):
         reasons.smoothed(corner, IMAGES, key=KEY, noise=-1.0)
     with pytest.raises(ValueError, match="samples must be an int from 1 to 65536, not 0"):
         reasons.smoothed(corner, IMAGES, key=KEY, samples=0)

@@ -63,7 +63,7 @@ def read(
       (224, 224, 3)
     """
     path = _require.path("path", path)
-    if channels not in (1, 3) or isinstance(channels, bool):
+    if not isinstance(channels, int) or isinstance(channels, bool) or channels not in (1, 3):
         raise ValueError(f"channels must be 1 for grey or 3 for colours, not {channels!r}")
     for name, side in (("shorter", shorter), ("crop", crop)):
         if side is not None:
@@ -114,7 +114,7 @@ def find(paths: Iterable[str | os.PathLike[str]]) -> list[pathlib.Path]:
     found = []
     for path in (_require.path("paths[...]", one) for one in _listed(paths)):
         if not path.exists():
-            raise FileNotFoundError(f"no file or folder {path}")
+            raise FileNotFoundError(f"no file or folder {path} of these paths")
         if not path.is_dir():
             found.append(path)
             continue

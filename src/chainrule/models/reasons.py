@@ -22,6 +22,7 @@ from chainrule import _require
 from chainrule._arrays import AnyArray
 from chainrule.models import stack
 from chainrule.models.stack import Row, Tree
+from chainrule.models.stack.rows import checked
 
 __all__ = ["enlarge", "grad_cam", "gradient", "halves", "input_times_gradient", "smoothed"]
 __dir__ = __all__.copy
@@ -106,7 +107,7 @@ def smoothed(
       Array([2., 2.], dtype=float32)
     """
     _require.one_key(key)
-    _require.real("noise", noise, least=0)
+    noise = _require.real("noise", noise, least=0, most=1e6)
     samples = _require.count("samples", samples, most=_MOST_SAMPLES)
     inputs, chosen = _checked(logits, images, classes)
     axes = (1, 2, 3)
@@ -184,7 +185,7 @@ def grad_cam(
       >>> grad_cam(average, maps)[0, :, 0]  # of class 1
       Array([2., 0.], dtype=float32)
     """
-    inputs, chosen = _checked(head, maps, classes, name="maps")
+    inputs, chosen = _checked(head, maps, classes, names=("head", "maps"))
     weights = jnp.mean(_gradient(head, inputs, chosen), axis=(1, 2), keepdims=True)
     return jax.nn.relu(jnp.sum(weights * inputs, axis=-1))
 
@@ -213,7 +214,7 @@ def halves(
       >>> body(images).shape, bool(jnp.array_equal(head(body(images)), lenet.apply(params, images)))
       ((1, 4, 4, 64), True)
     """
-    table = list(rows)
+    table = checked(rows)
     names = [row.name for row in table]
     _require.one_of("layer", layer, names)
     at = names.index(layer) + 1
@@ -267,9 +268,13 @@ def _gradient(logits: Logits, inputs: Array, classes: Array) -> Array:
 
 
 def _checked(
-    logits: Logits, images: AnyArray, classes: AnyArray | None, name: str = "images"
+    logits: Logits,
+    images: AnyArray,
+    classes: AnyArray | None,
+    names: tuple[str, str] = ("logits", "images"),
 ) -> tuple[Array, Array]:
-    _require.function("logits", logits, f"from {name} to logits")
+    function, name = names
+    _require.function(function, logits, f"from {name} to logits")
     _require.floats(**{name: images})
     if images.ndim != 4 or 0 in images.shape:
         raise ValueError(
@@ -283,7 +288,7 @@ def _checked(
     right = len(shape) == 2 and shape[0] == batch and shape[1] > 0
     if not right or not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(
-            f"logits must return [{batch}, classes] floating-point numbers for {name} of "
+            f"{function} must return [{batch}, classes] floating-point numbers for {name} of "
             f"{images.shape}, not {dtype}{shape}"
         )
     if classes is None:

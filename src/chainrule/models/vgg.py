@@ -312,6 +312,9 @@ def embed(
     _require.count("block", block, most=len(pools), why=f"there are {len(pools)} blocks")
     if pool is not None:
         _require.one_of("pool", pool, ("average", "max"))
+    _require.floats(images=images)
+    if images.ndim != 4:
+        raise ValueError(f"images {images.shape}: they must be [batch, height, width, channels]")
     maps = stack.apply(params, images, table[: pools[block - 1] + 1], state=state)
     if pool is None:
         return maps

@@ -58,9 +58,9 @@ def recognise(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
     convolutions = _numbered(known, r"features\.(\d+)\.weight", axes=4)
     dense = _dense(known)
     if not convolutions or not dense:
-        first = ", ".join(printable(name) for name in list(known)[:3])
+        first = ", ".join(printable(name) for name in list(known)[:3]) or "none"
         raise ValueError(
-            "these are no weights of a VGG: expected tensors features.0.weight, "
+            "the shapes are of no weights of a VGG: expected tensors features.0.weight, "
             f"classifier.0.weight, ... as in torchvision, or head.fc.weight as in timm, not {first}"
         )
     batch_norm = f"features.{convolutions[0][0] + 1}.running_mean" in known
