@@ -36,6 +36,7 @@ def test_the_same_seed_gives_the_same_programs(name, tmp_path):
         assert all(map(np.array_equal, leaves, again))
 
 
+@pytest.mark.bars
 def test_wrong_rules_are_wrong_on_a_line_of_theirs(tmp_path):
     made = list(latent_programs.wrong_rules(5, 8, tmp_path))
     assert len({program.kind for program in made}) == 8
@@ -44,6 +45,7 @@ def test_wrong_rules_are_wrong_on_a_line_of_theirs(tmp_path):
         assert latent_truth.rule_error(program.f, program.args) > 1e-4, program.name
 
 
+@pytest.mark.bars
 def test_rules_without_a_fault_are_right(tmp_path):
     for program in latent_programs.right_rules(5, 8, tmp_path):
         assert latent_truth.finite(program.f, program.args)
@@ -51,6 +53,7 @@ def test_rules_without_a_fault_are_right(tmp_path):
             assert latent_truth.rule_error(program.f, program.args) < 1e-6, program.name
 
 
+@pytest.mark.bars
 def test_traps_snap_where_they_are_provoked_and_not_today(tmp_path):
     for program in latent_programs.traps(5, 8, tmp_path):
         assert program.line == program.lines[0]
@@ -59,6 +62,7 @@ def test_traps_snap_where_they_are_provoked_and_not_today(tmp_path):
         assert latent_truth.snaps(program), program.name
 
 
+@pytest.mark.bars
 def test_healthy_programs_stay_finite(tmp_path):
     for program in latent_programs.healthy(5, 6, tmp_path):
         assert latent_truth.stays_finite(program.f, program.args, draws=5000), program.name

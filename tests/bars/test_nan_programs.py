@@ -37,6 +37,7 @@ def test_the_same_seed_gives_the_same_programs():
     assert len({one.name for one in drawn()}) > 45
 
 
+@pytest.mark.bars
 def test_programs_are_files_with_one_marked_line_and_a_fifth_of_them_healthy(tmp_path):
     made = list(nan_programs.programs(11, 5, tmp_path))
     assert sum(program.truth.fate == "clean" for program in made) == 1
