@@ -1,3 +1,4 @@
+import contextlib
 import os
 import pathlib
 import subprocess
@@ -10,6 +11,8 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from chainrule import compiling, runs
+from chainrule.models import lenet, vgg
+from chainrule.ops.convolution import conv
 
 SETTINGS = (
     "jax_compilation_cache_dir",
@@ -144,6 +147,8 @@ def test_the_folder_is_where_caches_are_expected(tmp_path, monkeypatch, fresh, n
 SCRIPT = """
 import jax, jax.numpy as jnp
 from chainrule import compiling, runs
+from chainrule.models import lenet, vgg
+from chainrule.ops.convolution import conv
 
 hits = []
 jax.monitoring.register_event_listener(lambda name, **_: hits.append(name))
@@ -173,3 +178,90 @@ def test_a_run_that_keeps_its_programs_finds_those_of_the_last_one_and_others_ke
 def test_a_run_in_somebody_elses_program_changes_no_setting(tmp_path, fresh):
     with runs.start("demo", seed=0, arguments={}, root=tmp_path):
         assert jax.config.jax_compilation_cache_dir is None
+
+
+KEPT = pytest.mark.filterwarnings("ignore:Error writing persistent compilation cache")
+
+
+@pytest.fixture
+def onednn():
+    """The options, where this jaxlib has them."""
+    with optimised():
+        found = compiling.options()
+    if not found:
+        pytest.skip("this jaxlib has no switch for oneDNN")
+    return found
+
+
+@contextlib.contextmanager
+def optimised():
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)
+
+
+@KEPT
+def test_a_network_agrees_with_and_without_the_other_library(onednn):
+    params = lenet.init(jax.random.key(0))
+    images = jax.random.normal(jax.random.key(1), (2, *lenet.INPUT_SHAPE))
+
+    def loss(params, images):
+        return jnp.sum(jnp.square(lenet.apply(params, images)))
+
+    with optimised():
+        plain, other = (
+            jax.jit(jax.value_and_grad(loss), compiler_options=options).lower(params, images)
+            for options in ({}, onednn)
+        )
+        plain, other = plain.compile(), other.compile()
+    assert "__onednn$" in other.as_text()
+    assert "__onednn$" not in plain.as_text()
+    for a, b in zip(*(jax.tree.leaves(f(params, images)) for f in (plain, other)), strict=True):
+        np.testing.assert_allclose(b, a, rtol=0, atol=2e-5 * float(jnp.max(jnp.abs(a))))
+
+
+@KEPT
+def test_what_is_not_finite_spreads_alike_and_an_empty_batch_stays_empty(onednn):
+    kernel = jax.random.normal(jax.random.key(0), (3, 3, 16, 16))
+    images = jax.random.normal(jax.random.key(1), (2, 8, 8, 16))
+    images = images.at[0, 2, 3, 0].set(jnp.nan).at[1, 7, 7, 5].set(jnp.inf)
+    with optimised():
+        plain, other = (jax.jit(conv, compiler_options=options) for options in ({}, onednn))
+        a, b = (np.asarray(f(images, kernel)) for f in (plain, other))
+        assert other(images[:0], kernel).shape == (0, *a.shape[1:])
+    np.testing.assert_array_equal(np.isnan(a), np.isnan(b))
+    np.testing.assert_array_equal(np.isposinf(a), np.isposinf(b))
+    assert 0 < np.isnan(a).sum() < a.size
+
+
+def test_options_that_this_jaxlib_does_not_know_are_left_out(monkeypatch):
+    monkeypatch.setattr(compiling, "_ONEDNN", {"xla_no_such_option": True})
+    assert compiling.options() == {}
+    monkeypatch.setattr(jax, "default_backend", lambda: "cuda")
+    assert compiling.options() == {}
+
+
+@KEPT
+def test_what_it_returns_may_be_changed(onednn):
+    with optimised():
+        compiling.options().clear()
+        assert compiling.options() == onednn
+
+
+def test_on_accelerators_each_convolution_of_vgg16_is_one_of_xlas_own():
+    params = jax.eval_shape(vgg.init, jax.random.key(0))
+    images = jax.ShapeDtypeStruct((2, 224, 224, 3), "float32")
+
+    def loss(params, images):
+        return jnp.sum(vgg.apply(params, images))
+
+    step = jax.jit(jax.grad(loss)).trace(params, images)
+    for platform in ("cuda", "tpu"):
+        program = step.lower(lowering_platforms=(platform,)).as_text()
+        # 13 forward, 13 with respect to kernels, 12 with respect to inputs: the images need none.
+        assert program.count("stablehlo.convolution") == 38
+        # Of the three dense layers; what is unfolded on a CPU would be products as well.
+        assert program.count("stablehlo.dot_general") <= 9

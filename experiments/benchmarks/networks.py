@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from harness import Child, Row, Scale, child, operations, pytorch
 
-from chainrule import data, losses, runs, training
+from chainrule import compiling, data, losses, runs, training
 from chainrule.data.batches import Batches
 from chainrule.data.pairs import Tuples
 from chainrule.models import lenet, torchvision, vgg
@@ -203,6 +203,30 @@ def vgg16(scale: Scale) -> Iterator[Row]:
     yield _step(params, steps, torch.bfloat16, compiled=not scale.quick)
 
 
+def onednn(scale: Scale) -> Iterator[Row]:
+    """Forward with the compiler's options for oneDNN, against the same program without them."""
+    options = compiling.options()
+    if not options:
+        return
+    params = jax.jit(vgg.init)(jax.random.key(0))
+    cases = [("bfloat16", 0.1), ("float32", 1e-3)]
+    for name, tolerance in cases[:1] if scale.quick else cases:
+        batch = 1 if scale.quick else 8
+        given = jax.tree.map(lambda x, name=name: x.astype(name), (params, _inputs(batch)))
+        yield _with_and_without(f"VGG16, batch {batch}, {name}", vgg.apply, given, tolerance)
+    given = lenet.init(jax.random.key(0)), jnp.ones((100, *lenet.INPUT_SHAPE))
+    yield _with_and_without("LeNet, batch 100, float32", lenet.apply, given, 1e-3)
+
+
+def _with_and_without(name: str, apply: Any, given: Any, tolerance: float) -> Row:
+    def work(options: Mapping[str, Any]) -> Callable[[], np.ndarray]:
+        whole = jax.jit(apply, compiler_options=dict(options))
+        return lambda: np.asarray(whole(*given), np.float32)
+
+    own, other = work({}), work(compiling.options())
+    return Row(f"oneDNN: {name}", other, {"XLA's own": own}, _within(tolerance), 1.0)
+
+
 def _inputs(batch: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(batch, *IMAGE)).astype(np.float32)
 
@@ -330,4 +354,5 @@ ROWS = {
     "LeNet: start of the process": lenet_to_99,
     "siamese": siamese_epoch,
     "VGG16": vgg16,
+    "oneDNN": onednn,
 }

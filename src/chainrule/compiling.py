@@ -1,6 +1,7 @@
-"""What this package knows of JAX's compiler: here, where compiled programs are kept."""
+"""What this package knows of JAX's compiler: its options, and where compiled programs are kept."""
 
 import contextlib
+import functools
 import os
 import pathlib
 import sys
@@ -10,13 +11,64 @@ from typing import Any
 
 from chainrule import _require
 
-__all__ = ["LOCK_SECONDS", "MAX_BYTES", "keep"]
+__all__ = ["LOCK_SECONDS", "MAX_BYTES", "keep", "options"]
 __dir__ = __all__.copy
 
 MAX_BYTES = 2**28
 """How much is kept: beyond that, the least recently used programs are removed."""
 LOCK_SECONDS = 1.0
 """How long the lock of the folder is waited for; JAX holds it for milliseconds."""
+_ONEDNN = {
+    "xla_cpu_experimental_onednn_custom_call": True,
+    "xla_cpu_experimental_ynn_fusion_type": "",  # else that library takes what oneDNN would
+}
+
+
+def options() -> dict[str, bool | str]:
+    """Return compiler options with which XLA hands convolutions and products to oneDNN on a CPU.
+
+    That library, which PyTorch uses too, is inside jaxlib, and switched off. Whether a program is
+    faster with it has to be measured: large convolutions and bfloat16 gain most, small networks can
+    lose. Numbers agree but for rounding.
+
+    JAX takes such options at the outermost ``jax.jit`` only; inside another trace it raises. What
+    is compiled with them cannot be kept (`keep`): JAX warns, and the next process compiles it anew.
+
+    Returns:
+      The options for ``jax.jit(f, compiler_options=options())``; none where this jaxlib or device
+      does not know them, which is tried once, on a small convolution.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from chainrule import compiling
+      >>> product = jax.jit(jnp.matmul, compiler_options=compiling.options())
+      >>> product(jnp.ones((2, 3)), jnp.ones((3, 2))).tolist()
+      [[3.0, 3.0], [3.0, 3.0]]
+    """
+    import jax
+
+    return dict(_ONEDNN) if _understood(jax.default_backend(), tuple(_ONEDNN.items())) else {}
+
+
+@functools.cache
+def _understood(backend: str, settings: tuple[tuple[str, bool | str], ...]) -> bool:
+    import jax
+
+    if backend != "cpu":
+        return False
+    dimensions = ("NHWC", "HWIO", "NHWC")
+    convolution = functools.partial(
+        jax.lax.conv_general_dilated,
+        window_strides=(1, 1), padding="SAME", dimension_numbers=dimensions,
+    )  # fmt: skip
+    shapes = [jax.ShapeDtypeStruct(shape, "float32") for shape in ((1, 8, 8, 16), (3, 3, 16, 16))]
+    whole = jax.jit(convolution, compiler_options=dict(settings))
+    try:
+        with warnings.catch_warnings(action="ignore"):  # it cannot be kept
+            compiled = whole.lower(*shapes).compile()
+    except jax.errors.JaxRuntimeError:  # no such option
+        return False
+    return "__onednn$" in (compiled.as_text() or "")
 
 
 @contextlib.contextmanager
