@@ -18,7 +18,7 @@ MAX_BYTES = 2**28
 """How much is kept: beyond that, the least recently used programs are removed."""
 LOCK_SECONDS = 1.0
 """How long the lock of the folder is waited for; JAX holds it for milliseconds."""
-_ONEDNN = {
+_ONEDNN: dict[str, bool | str] = {
     "xla_cpu_experimental_onednn_custom_call": True,
     "xla_cpu_experimental_ynn_fusion_type": "",  # else that library takes what oneDNN would
 }
