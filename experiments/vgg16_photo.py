@@ -16,7 +16,6 @@ nothing, and only seconds and memory do.
 
 import dataclasses
 import pathlib
-import resource
 import time
 
 import jax
@@ -89,7 +88,7 @@ def _photographs(config: Config, run, console: Console) -> None:
         seconds.append(time.perf_counter() - clock)
     run.result("seconds a photograph, median", np.median(seconds))
     if config.weights is not None:  # to draw them takes more than to read them
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+        peak = classifier.peak_memory() / 1e9
         run.result("memory until then, GB", peak, runs.AtMost(GIGABYTES))
     best = vgg.top(np.stack(found), min(5, len(network.names)), names=network.names)
     _answers(run, console, images, best, [path.name for path in paths])

@@ -3,6 +3,8 @@
 import dataclasses
 import math
 import os
+import resource
+import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -105,6 +107,18 @@ def make_reasons(network: Classifier, samples: int) -> Callable[..., dict[str, n
         return {name: np.asarray(values) for name, values in zip(REASONS, made, strict=True)}
 
     return named
+
+
+def peak_memory() -> int:
+    """Return the most bytes of memory that this process has held."""
+    try:
+        with open("/proc/self/status", encoding="ascii") as file:
+            held = next(line for line in file if line.startswith("VmHWM:"))
+        return int(held.split()[1]) * 1024
+    except (OSError, StopIteration):  # no Linux
+        # On Linux this would count what the process held that started this one.
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def digits() -> Classifier:

@@ -1,7 +1,6 @@
 """What the command ``chainrule classify`` does: the likeliest classes of photographs."""
 
 import pathlib
-import resource
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,6 @@ from chainrule.models import vgg
 
 _DRAWN = 12  # images in the picture
 _SAMPLES = 16  # noisy copies for the smoothed gradient
-_RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
 
 
 class Answer(NamedTuple):
@@ -111,7 +109,7 @@ def run(
         "images": len(answers),
         "seconds_an_image": float(np.median(seconds[1:])),
         "seconds_to_load_and_compile": loaded + seconds[0] * min(batch, len(answers)),
-        "memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT,
+        "memory_bytes": classifier.peak_memory(),
     }
     _printed(network, answers, facts, json=json)
     if picture is not None:
