@@ -5,12 +5,13 @@ from typing import Any
 
 from chainrule.xray.compare.errors import between
 from chainrule.xray.compare.given import Given
+from chainrule.xray.compare.near import orders
 from chainrule.xray.compare.sweep import Pairing
 from chainrule.xray.graph import Slot
 from chainrule.xray.inside import scan_constants
 from chainrule.xray.record import Entry, Record
 
-__all__ = ["first_step", "length", "parted", "same_arguments", "state"]
+__all__ = ["ends", "first_step", "length", "parted", "same_arguments", "state"]
 __dir__ = __all__.copy
 
 
@@ -59,6 +60,28 @@ def state(first: Record, second: Record, pairs: Sequence[tuple[int, int]]) -> di
             along = axis + (first.steps is not None)  # the steps lead
             return {Slot(two[0].index, 0): Given(slots[0], None, tuple(slots[1:]), along)}
     return {}
+
+
+def ends(first: Record, second: Record, carried: Mapping[Slot, Given]) -> dict[Slot, Given]:
+    """Return the results of the second program that are results of the first.
+
+    Args:
+      first: the first program, or a body.
+      second: the second.
+      carried: what `state` returns of them; a loop hands it on before all else.
+    """
+    one, two = list(first.outputs), list(second.outputs)
+    found: dict[Slot, Given] = {}
+    for given in carried.values():
+        count = len(given.slots)
+        if len(one) == len(two) + count - 1:
+            found[two[0]] = given._replace(slot=one[0], more=tuple(one[1:count]))
+            one, two = one[count:], two[1:]
+    for x, y in zip(one, two, strict=True) if len(one) == len(two) else ():
+        shapes = (r.nodes[s.node].avals[s.output].shape for r, s in ((first, x), (second, y)))
+        if first.nodes[x.node].kind == "operator":
+            found[y] = Given(x, next(orders(*map(tuple, shapes)), None))
+    return found
 
 
 def length(node: Entry) -> float:

@@ -15,9 +15,9 @@ from chainrule.xray.compare.keys import (
     transparent,
     varies,
 )  # fmt: skip
-from chainrule.xray.compare.loops import parted, state
+from chainrule.xray.compare.loops import ends, parted, state
 from chainrule.xray.compare.made import Made
-from chainrule.xray.compare.near import Values, order, orders
+from chainrule.xray.compare.near import Values, order
 from chainrule.xray.compare.rows import some
 from chainrule.xray.compare.sweep import Pairing
 from chainrule.xray.compare.trial import Trial
@@ -79,8 +79,9 @@ class _Match:
         for i, k in pairs:
             if self.first.nodes[i].avals[0].shape == self.second.nodes[k].avals[0].shape:
                 self.slots[Slot(k, 0)] = Given(Slot(i, 0))
-        if arguments is not None:
-            self.slots |= state(self.first, self.second, pairs)
+        carried = {} if arguments is None else state(self.first, self.second, pairs)
+        self.slots |= carried
+        self.trial.ends = ends(self.first, self.second, carried)
         for _ in range(_ROUNDS):
             self._pass()
             if not self._try():
@@ -218,7 +219,7 @@ class _Match:
 
     def _try(self) -> bool:
         """Match the first array that goes wrong, and has a counterpart after all."""
-        wrong, ends = self._open(), self._ends()
+        wrong = self._open()
         taken = {given.slot.node for given in self.slots.values()}
         for slot in wrong:
             b = self.second.nodes[slot.node]
@@ -226,23 +227,18 @@ class _Match:
             if turned := self.values.negated(self.made.of(slot)):
                 given = turned[0][1]
                 right = given._replace(negative=False)
-                if self.trial.holds(slot, right, ends.get(slot)):
+                if self.trial.holds(slot, right):
                     self._assume(slot, right)
                 else:  # a sign that is another one's on purpose
                     self._add(slot, given)
                     self.turned = True
                 return True
-            if (found := self.trial.search(slot, free, ends.get(slot))) is not None:
+            if (found := self.trial.search(slot, free)) is not None:
                 self._assume(slot, *found)
                 return True
         for slot in wrong:
-            if slot in ends:
-                shapes = (
-                    r.nodes[s.node].avals[s.output].shape
-                    for r, s in ((self.first, ends[slot]), (self.second, slot))
-                )
-                given = Given(ends[slot], next(orders(*map(tuple, shapes)), None))
-                self._assume(slot, given, self.trial.agree(slot, given))
+            if (end := self.trial.ends.get(slot)) is not None:
+                self._assume(slot, end, self.trial.agree(slot, end))
                 return True
         return False
 
@@ -256,13 +252,6 @@ class _Match:
         a, b = self.first.nodes[given.slot.node], self.second.nodes[slot.node]
         if self._takes_the_same(a, b):
             self.direct[b.index] = a.index
-
-    def _ends(self) -> dict[Slot, Slot]:
-        """Return the arrays that are results of both programs."""
-        if len(self.first.outputs) != len(self.second.outputs):
-            return {}
-        pairs = zip(self.second.outputs, self.first.outputs, strict=True)
-        return {y: x for y, x in pairs if self.first.nodes[x.node].kind == "operator"}
 
     def _open(self) -> list[Slot]:
         """Return the arrays without a counterpart of which a result without one is made."""

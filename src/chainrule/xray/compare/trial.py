@@ -1,6 +1,6 @@
 """Counterparts of what goes wrong, by trial: arrays of which both make the same again."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from chainrule.xray.compare.given import Given
 from chainrule.xray.compare.keys import root_of, transparent
 from chainrule.xray.compare.made import Made
-from chainrule.xray.compare.near import Values, orders, sizes
+from chainrule.xray.compare.near import Values, order, orders, sizes
 from chainrule.xray.elements import numbers
 from chainrule.xray.graph import Slot
 from chainrule.xray.record import Record
@@ -31,6 +31,9 @@ class Trial:
     Args:
       made: what the second program makes of the first's arrays.
       values: the arrays of the first.
+
+    Attributes:
+      ends: which results of the second are which of the first.
     """
 
     def __init__(self, made: Made, values: Values) -> None:
@@ -38,16 +41,14 @@ class Trial:
         self.first: Record = values.record
         self.second: Record = made.second
         self.slots = made.sweep.pairing.slots
+        self.ends: dict[Slot, Given] = {}
 
-    def search(
-        self, slot: Slot, free: Sequence[int], end: Slot | None
-    ) -> tuple[Given, bool] | None:
+    def search(self, slot: Slot, free: Sequence[int]) -> tuple[Given, bool] | None:
         """Return the counterpart of an array, None if none is found.
 
         Args:
           slot: the array, of the second program.
           free: operators of the first that take the same as what makes it, and have no counterpart.
-          end: the array of the first that is the same result of the program.
 
         Returns:
           The counterpart, and whether it is made of the same arrays.
@@ -62,7 +63,7 @@ class Trial:
                 share = len(mine & theirs) / len(mine | theirs)
                 rows.append((given.slot.node not in free, -share, given.slot.node, given))
         rows.sort(key=lambda row: row[:3])
-        tried = (row for row in rows[:_MOST] if self.holds(slot, row[3], end))
+        tried = (row for row in rows[:_MOST] if self.holds(slot, row[3]))
         return next(((given, share == -1 or not other) for other, share, _, given in tried), None)
 
     def agree(self, slot: Slot, given: Given) -> bool:
@@ -84,12 +85,12 @@ class Trial:
         mine = [i for i in region if not transparent(self.second.nodes[i])]
         return len(theirs) > max(len(mine), 1)
 
-    def holds(self, slot: Slot, given: Given, end: Slot | None) -> bool:
+    def holds(self, slot: Slot, given: Given) -> bool:
         """Tell whether of what stands for an array the second makes what the first made of it."""
-        if end is not None and given.slots == (end,):
-            return True
         shape = self.made.sweep.shape(slot)
         instead: dict[Slot, Any] = {slot: given.array(self.first.value, shape)}
+        if self._ends(instead):
+            return True
         below, ran = self._below(given), 0
         for b in self.second.nodes[slot.node + 1 :] if np.shape(instead[slot]) == shape else ():
             takes = any(s in instead for s in b.inputs)
@@ -102,11 +103,21 @@ class Trial:
                     self.made.of(s)
             found = self.made.run(b.index, instead)
             instead |= {s: x for s, x in found.items() if x is not None}
+            if self._ends(found):
+                return True
             if not transparent(b):
                 near = (one for x in found.values() for _, one in self.values.find(x))
                 if any(below.issuperset(one.slots) for one in near):
                     return True
         return False
+
+    def _ends(self, made: Mapping[Slot, Any]) -> bool:
+        """Tell whether one of some arrays is the result of the program that it should be."""
+        return any(
+            x is not None and order(self.ends[s].array(self.first.value, np.shape(x)), x) is None
+            for s, x in made.items()
+            if s in self.ends
+        )
 
     def _below(self, given: Given) -> set[Slot]:
         """Return what the first program makes of arrays."""
