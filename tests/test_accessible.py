@@ -62,6 +62,16 @@ def drawing(params, sheet, bias):
     return jnp.sum(jnp.maximum(rows, bias[:3])), jax.nn.softmax(rows)
 
 
+def summed(x):
+    return jnp.sum(jax.nn.sigmoid(x) * x)
+
+
+def summed_otherwise(x):
+    half = jnp.tanh(0.5 * x)
+    gate = 0.5 * (1.01 + half)
+    return jnp.sum(gate * x)
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     """The text of every kind of page."""
@@ -80,7 +90,10 @@ def pages(tmp_path_factory):
     digit = jax.nn.relu(jnp.linspace(-1.0, 1.0, 144)).reshape(12, 12)
     args = {"w": jnp.ones(3), "of": 2.0}, digit, jnp.ones(20)
     drawn = xray.xray(drawing, *args, has_aux=True, compiled=False)
+    found = xray.diff(summed, summed_otherwise, jnp.linspace(-1.0, 2.0, 12).reshape(3, 4))
+    found.save(root / "diff.html")
     return {
+        "diff": (root / "diff.html").read_text(),
         "x-ray": report.to_html(),
         "living": drawn.to_html(live=True),
         "report": (folders[0] / "report.html").read_text(),
@@ -100,6 +113,7 @@ STATES = {
         "search": "location.hash = 'find=tanh'",
         "keys": "document.querySelector('#keys').click()",
     },
+    "diff": {"start": "", "node": "location.hash = 'at=n0'"},
     "living": {"start": "document.querySelector('#steps10').click()"},
     "report": {"start": ""},
     "compare": {"start": ""},

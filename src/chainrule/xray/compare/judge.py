@@ -106,8 +106,10 @@ class Judge:
 
     def _of(self, node: Entry) -> Entry | None:
         slots = (Slot(node.index, k) for k in range(len(node.avals)))
-        found = (self.pairing.slots[slot] for slot in slots if slot in self.pairing.slots)
-        return next((self.first.nodes[given.slot.node] for given in found), None)
+        found = [self.pairing.slots[slot] for slot in slots if slot in self.pairing.slots]
+        nodes = [self.first.nodes[given.slot.node] for given in found]
+        # Of a loop one result may stand where the first takes its own apart.
+        return next((n for n in nodes if n.op == node.op), nodes[0] if nodes else None)
 
     def _eps(self, node: Entry, backward: bool) -> float:
         """Return one unit in the last place, relative, of what an operator makes."""

@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chainrule.xray.compare.errors import between
-from chainrule.xray.compare.given import Given
+from chainrule.xray.compare.given import Given, Piece
 from chainrule.xray.compare.near import orders
 from chainrule.xray.compare.sweep import Pairing
 from chainrule.xray.graph import Slot
 from chainrule.xray.inside import scan_constants
 from chainrule.xray.record import Entry, Record
 
-__all__ = ["ends", "first_step", "length", "parted", "same_arguments", "state"]
+__all__ = ["ends", "first_step", "length", "parted", "same_arguments", "states"]
 __dir__ = __all__.copy
 
 
@@ -39,27 +39,39 @@ def parted(first: Record, second: Record, slots: Mapping[Slot, Given]) -> dict[i
     return found
 
 
-def state(first: Record, second: Record, pairs: Sequence[tuple[int, int]]) -> dict[Slot, Given]:
-    """Return the state of a body that is one array in the second and several in the first.
+def states(
+    first: Record, second: Record, pairs: Sequence[tuple[int, int]]
+) -> list[dict[Slot, Given]]:
+    """Return what a state may be that is one array in one program and several in the other.
 
     Args:
       first: the body of the first program.
       second: that of the second.
       pairs: the numbers of the arguments that are the same.
+
+    Returns:
+      One for each axis along which the shapes allow the several to be stacked; none is [{}].
     """
-    one, two = (
+    rows = [
         [n for n in r.nodes if n.is_argument and n.index not in {pair[k] for pair in pairs}]
         for k, r in enumerate((first, second))
-    )
-    if len(two) != 1 or len(one) < 2:
-        return {}
-    shape, slots = tuple(two[0].avals[0].shape), [Slot(a.index, 0) for a in one]
-    for axis, size in enumerate(shape):
-        part = shape[:axis] + shape[axis + 1 :]
-        if size == len(one) and all(tuple(a.avals[0].shape) == part for a in one):
+    ]
+    few, many = sorted(rows, key=len)
+    found: list[dict[Slot, Given]] = []
+    if len(few) == 1 < len(many):
+        shape, slots = tuple(few[0].avals[0].shape), [Slot(n.index, 0) for n in many]
+        one = Slot(few[0].index, 0)
+        for axis, size in enumerate(shape):
+            part = shape[:axis] + shape[axis + 1 :]
+            if size != len(many) or any(tuple(n.avals[0].shape) != part for n in many):
+                continue
             along = axis + (first.steps is not None)  # the steps lead
-            return {Slot(two[0].index, 0): Given(slots[0], None, tuple(slots[1:]), along)}
-    return {}
+            if few is rows[1]:
+                found.append({one: Given(slots[0], None, tuple(slots[1:]), along)})
+            else:
+                pieces = (Given(one, piece=Piece(along, k, size)) for k in range(size))
+                found.append(dict(zip(slots, pieces, strict=True)))
+    return found or [{}]
 
 
 def ends(first: Record, second: Record, carried: Mapping[Slot, Given]) -> dict[Slot, Given]:
@@ -68,15 +80,19 @@ def ends(first: Record, second: Record, carried: Mapping[Slot, Given]) -> dict[S
     Args:
       first: the first program, or a body.
       second: the second.
-      carried: what `state` returns of them; a loop hands it on before all else.
+      carried: what `states` returns of them; a loop hands it on before all else.
     """
     one, two = list(first.outputs), list(second.outputs)
     found: dict[Slot, Given] = {}
-    for given in carried.values():
-        count = len(given.slots)
-        if len(one) == len(two) + count - 1:
-            found[two[0]] = given._replace(slot=one[0], more=tuple(one[1:count]))
-            one, two = one[count:], two[1:]
+    state = next(iter(carried.values()), None)
+    if state is not None and len(one) == len(two) + len(state.more):
+        count = len(state.slots)
+        found[two[0]] = state._replace(slot=one[0], more=tuple(one[1:count]))
+        one, two = one[count:], two[1:]
+    elif state is not None and len(two) == len(one) + len(carried) - 1:
+        parts = zip(two, carried.values(), strict=False)
+        found |= {y: given._replace(slot=one[0]) for y, given in parts}
+        one, two = one[1:], two[len(carried) :]
     for x, y in zip(one, two, strict=True) if len(one) == len(two) else ():
         shapes = (r.nodes[s.node].avals[s.output].shape for r, s in ((first, x), (second, y)))
         if first.nodes[x.node].kind == "operator":

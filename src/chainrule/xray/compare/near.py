@@ -15,7 +15,7 @@ from chainrule.xray.graph import Slot
 from chainrule.xray.record import Record
 from chainrule.xray.stats import Stats
 
-__all__ = ["NEAR", "Values", "order", "orders", "sizes"]
+__all__ = ["NEAR", "Values", "is_exchanged", "order", "orders", "sizes"]
 __dir__ = __all__.copy
 
 NEAR = 1e-4
@@ -55,15 +55,16 @@ class Values:
         """
         return self._near(x, self._whole) or self._several(x) or self._near(x, self._cut())
 
-    def negated(self, x: Any) -> list[tuple[float, Given]]:
-        """Return what is nearly an array with the other sign."""
+    def turned(self, x: Any) -> list[tuple[float, Given]]:
+        """Return what has nearly an array's numbers, but another sign or axes exchanged."""
         array = None if x is None or isinstance(x, Stats) else numbers(x)
         if array is None or array.dtype.kind != "f":
             return []
         found = self._near(-array, self._whole)
-        return [(error, given._replace(negative=True)) for error, given in found]
+        rows = [(error, given._replace(negative=True)) for error, given in found]
+        return rows or self._near(x, self._whole, exchanged=True)
 
-    def _near(self, x: Any, known: _Known) -> list[tuple[float, Given]]:
+    def _near(self, x: Any, known: _Known, exchanged: bool = False) -> list[tuple[float, Given]]:
         if (found := _print(x)) is None:
             return []
         shape, about = found
@@ -74,7 +75,8 @@ class Values:
                 if piece is not None:
                     true = np.split(true, piece.parts, piece.axis)[piece.number]
                 copy = self.record.nodes[slot.node].is_argument
-                if (axes := order(true, x, _COPY if copy else _ANY)) is not False:
+                axes = order(true, x, _COPY if copy else _ANY)
+                if axes is not False and exchanged == is_exchanged(axes, true, x):
                     turned = true if axes is None else np.transpose(true, axes)
                     error = between(turned.reshape(np.shape(x)), x).relative
                     rows.append((error, Given(slot, axes, piece=piece)))
@@ -153,6 +155,11 @@ def order(true: Any, found: Any, near: float = NEAR) -> Any:
         if between(turned.reshape(b.shape), b).relative <= near:
             return axes
     return False
+
+
+def is_exchanged(axes: Any, true: Any, found: Any) -> bool:
+    """Tell whether axes are in another order though the shapes are the same: it may be wrong."""
+    return axes is not None and np.shape(true) == np.shape(found)
 
 
 def orders(one: tuple[int, ...], two: tuple[int, ...]) -> Iterator[tuple[int, ...] | None]:

@@ -15,9 +15,9 @@ from chainrule.xray.compare.keys import (
     transparent,
     varies,
 )  # fmt: skip
-from chainrule.xray.compare.loops import ends, parted, state
+from chainrule.xray.compare.loops import ends, parted, states
 from chainrule.xray.compare.made import Made
-from chainrule.xray.compare.near import Values, order
+from chainrule.xray.compare.near import Values, is_exchanged, order
 from chainrule.xray.compare.rows import some
 from chainrule.xray.compare.sweep import Pairing
 from chainrule.xray.compare.trial import Trial
@@ -47,7 +47,20 @@ def pair(
         slots = {slot: Given(slot) for slot in second.slots() if varies(second, slot)}
         nodes = {n.index: n.index for n in second.nodes if n.kind == "operator"}
         return Pairing(slots, nodes)
-    return _Match(first, second).run(arguments)
+    if arguments is None:
+        return _Match(first, second, _arguments(first, second), {}).run()
+    tries = [_Match(first, second, arguments, one) for one in states(first, second, arguments)]
+    best = max(tries, key=_Match.count) if len(tries) > 1 else tries[0]
+    return best.run()
+
+
+def _arguments(first: Record, second: Record) -> list[tuple[int, int]]:
+    """Return which arguments of two programs are the same: those in the same places, or by name."""
+    one, two = ([n for n in r.nodes if n.is_argument] for r in (first, second))
+    if [a.avals[0].shape for a in one] == [b.avals[0].shape for b in two]:
+        return [(a.index, b.index) for a, b in zip(one, two, strict=True)]
+    names = {a.name: a.index for a in one}
+    return [(names[b.name], b.index) for b in two if b.name in names]
 
 
 class _Match:
@@ -59,9 +72,18 @@ class _Match:
     a counterpart after all: one from which the second makes again what the first makes.
     """
 
-    def __init__(self, first: Record, second: Record) -> None:
+    def __init__(
+        self,
+        first: Record,
+        second: Record,
+        arguments: Sequence[tuple[int, int]],
+        carried: dict[Slot, Given],
+    ) -> None:
         self.first, self.second = first, second
-        self.slots: dict[Slot, Given] = {}
+        self.slots: dict[Slot, Given] = dict(carried)
+        for i, k in arguments:
+            if first.nodes[i].avals[0].shape == second.nodes[k].avals[0].shape:
+                self.slots[Slot(k, 0)] = Given(Slot(i, 0))
         self.direct: dict[int, int] = {}
         self.weak: set[int] = set()
         self.orders: dict[Any, list[str]] = {}  # of axes, and which operators have it
@@ -69,19 +91,18 @@ class _Match:
         self.by_roots = index(first, {slot: root_of(first, slot) for slot in first.slots()})
         self.values = Values(first)
         self.made = Made(first, second, self.slots)
-        self.trial = Trial(self.made, self.values)
+        self.ends = ends(first, second, carried)
+        self.trial = Trial(self.made, self.values, self.ends)
         self.short: set[int] = set()
-        self.turned = False  # whether a sign was taken to be another one's on purpose
+        self.turned = False  # whether another sign, or order of axes, was taken to be meant
         self.seen: dict[Slot, Any] = {}  # what was looked for, and not found
 
-    def run(self, arguments: Sequence[tuple[int, int]] | None) -> Pairing:
-        pairs = self._arguments() if arguments is None else arguments
-        for i, k in pairs:
-            if self.first.nodes[i].avals[0].shape == self.second.nodes[k].avals[0].shape:
-                self.slots[Slot(k, 0)] = Given(Slot(i, 0))
-        carried = {} if arguments is None else state(self.first, self.second, pairs)
-        self.slots |= carried
-        self.trial.ends = ends(self.first, self.second, carried)
+    def count(self) -> int:
+        """Match what the first pass matches, and return how much that is."""
+        self._pass()
+        return len(self.slots)
+
+    def run(self) -> Pairing:
         for _ in range(_ROUNDS):
             self._pass()
             if not self._try():
@@ -93,13 +114,6 @@ class _Match:
         )
         weak, short = frozenset(self.weak), frozenset(self.short)
         return Pairing(self.slots, self.direct, weak, tuple(notes), loops, short)
-
-    def _arguments(self) -> list[tuple[int, int]]:
-        one, two = ([n for n in r.nodes if n.is_argument] for r in (self.first, self.second))
-        if [a.avals[0].shape for a in one] == [b.avals[0].shape for b in two]:
-            return [(a.index, b.index) for a, b in zip(one, two, strict=True)]
-        names = {a.name: a.index for a in one}
-        return [(names[b.name], b.index) for b in two if b.name in names]
 
     def _pass(self) -> None:
         """Match what each operator makes of the first's arrays, in the order of execution."""
@@ -158,7 +172,9 @@ class _Match:
             if made is not None
         ]
         same = len(found) == len(a.values) and all(axes is None for axes in found[1:])
-        return found[0] if same else False
+        if not same or is_exchanged(found[0], a.value, self.made.of(Slot(b.index, 0))):
+            return False
+        return found[0]
 
     def _takes_the_same(self, a: Entry, b: Entry) -> bool:
         given = self.slots.get(Slot(b.index, 0))
@@ -224,12 +240,13 @@ class _Match:
         for slot in wrong:
             b = self.second.nodes[slot.node]
             free = [] if transparent(b) else [i for i in self._candidates(b) if i not in taken]
-            if turned := self.values.negated(self.made.of(slot)):
+            turned = [] if transparent(b) else self.values.turned(self.made.of(slot))
+            if turned:
                 given = turned[0][1]
-                right = given._replace(negative=False)
+                right = given._replace(negative=False, axes=None)
                 if self.trial.holds(slot, right):
                     self._assume(slot, right)
-                else:  # a sign that is another one's on purpose
+                else:  # another sign, or order, on purpose
                     self._add(slot, given)
                     self.turned = True
                 return True
@@ -237,7 +254,7 @@ class _Match:
                 self._assume(slot, *found)
                 return True
         for slot in wrong:
-            if (end := self.trial.ends.get(slot)) is not None:
+            if (end := self.ends.get(slot)) is not None:
                 self._assume(slot, end, self.trial.agree(slot, end))
                 return True
         return False

@@ -31,17 +31,15 @@ class Trial:
     Args:
       made: what the second program makes of the first's arrays.
       values: the arrays of the first.
-
-    Attributes:
       ends: which results of the second are which of the first.
     """
 
-    def __init__(self, made: Made, values: Values) -> None:
+    def __init__(self, made: Made, values: Values, ends: Mapping[Slot, Given]) -> None:
         self.made, self.values = made, values
         self.first: Record = values.record
         self.second: Record = made.second
         self.slots = made.sweep.pairing.slots
-        self.ends: dict[Slot, Given] = {}
+        self.ends = ends
 
     def search(self, slot: Slot, free: Sequence[int]) -> tuple[Given, bool] | None:
         """Return the counterpart of an array, None if none is found.
