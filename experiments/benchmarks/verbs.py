@@ -1,4 +1,4 @@
-"""Rows about what is asked of a record, an audit too, beside the record alone."""
+"""Rows about what is asked of a record, an audit and a comparison too, beside the record alone."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -57,6 +57,28 @@ def verbs(scale: Scale) -> Iterator[Row]:
         _without_rules,
         20.0,
     )
+
+    for what, others in (("compiled, op by op", ()), ("with another softmax", (_otherwise,))):
+        yield Row(
+            f"x-ray, diff(): LeNet, batch {count}, {what}",
+            lambda others=others: xray.diff(loss, *others, *args),
+            {"the record alone": lambda: xray.xray(loss, *args)},
+            _without_parting,
+            3.0,
+        )
+
+
+def _otherwise(params: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
+    """Return the loss of LeNet, the cross-entropy written out."""
+    scores = lenet.apply(params, images)
+    shifted = scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True))
+    total = jnp.log(jnp.exp(shifted).sum(-1))
+    return jnp.mean(total - jnp.take_along_axis(shifted, labels[:, None], 1)[:, 0])
+
+
+def _without_parting(ours: Any, _: Any) -> None:
+    if ours.first is not None:
+        raise ValueError(f"the two compute the same, but: {ours}")
 
 
 def _without_rules(ours: Any, _: Any) -> None:

@@ -23,27 +23,38 @@ def named(found, file, lines):
     return match is not None and match[1] == file and int(match[2]) in lines
 
 
+def among(found, file, lines):
+    """Tell whether one of these lines is among several that are to blame."""
+    several = () if found.first is None else found.first.lines
+    places = [(match[1], int(match[2])) for line in several if (match := _LINE.search(line))]
+    return any((file, line) in places for line in lines)
+
+
 def report(what, count, missed):
     print(f"\n{what}: {count - len(missed)} of {count}", *missed, sep="\n  ")
 
 
-# Open: 31 of 64 of seed 1, 23 of 26 where both are spelled alike and 8 of 38 of the others.
+# Open: of seed 1 all but one of the 38 that are written otherwise, the line of that one among two;
+# of three further seeds, as they came, 85 of 90, two of the others among several lines. Rules that
+# go wrong backward alone, in a function that the first program has not, are not found.
 @pytest.mark.xfail(strict=False)
 @pytest.mark.bars
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("seed", [1, 3])
 def test_of_planted_faults_the_first_operator_is_named(seed, tmp_path):
-    missed, alike, alike_missed, claimed = [], 0, 0, []
+    missed, leads, alike, alike_missed, claimed = [], 0, 0, 0, []
     for fault in parted_programs.faults(seed, FAULTS, tmp_path):
         jax.clear_caches()
         with nan_truth.plain_jax(False):
             found = xray.diff(fault.a, fault.b, *fault.args)
         good = named(found, fault.file, fault.line)
         missed += [] if good else [f"{fault.name}: {found.first}"]
+        leads += not good and among(found, fault.file, fault.line)
         alike += not fault.options["port"]
         alike_missed += not fault.options["port"] and not good
         claimed += [f"{fault.name}: {found.first}"] if found.first and found.certain else []
     report(f"faults of seed {seed}", FAULTS, missed)
+    print(f"of the others, in {leads} the line is among several that are named")
     print(f"spelled alike: {alike - alike_missed} of {alike}")
     assert set(claimed).isdisjoint(missed), "what is said to be certain is right"
     assert FAULTS - len(missed) >= NAMED * FAULTS

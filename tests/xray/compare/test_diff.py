@@ -481,6 +481,6 @@ def test_a_first_that_is_not_certain_is_called_a_lead(tmp_path):
     lead = dataclasses.replace(found, first=dataclasses.replace(found.first, sure=False))
     assert not lead.certain
     assert "a lead is tests/" in str(lead)
-    assert "the difference may begin before it" in str(lead)
+    assert "the difference may begin elsewhere" in str(lead)
     text = lead.save(tmp_path / "lead.html").read_text(encoding="utf-8")
     assert "a lead is" in text

@@ -245,7 +245,7 @@ class _Match:
                 given = turned[0][1]
                 right = given._replace(negative=False, axes=None)
                 if self.trial.holds(slot, right):
-                    self._assume(slot, right)
+                    self._assume(slot, right, certain=False)
                 else:  # another sign, or order, on purpose
                     self._add(slot, given)
                     self.turned = True

@@ -136,7 +136,7 @@ class Diff:
             return ""
         if self.first.lines:
             return "these lines are written differently: one of them is to blame, or several"
-        return "it takes other arrays than its counterpart does: the difference may begin before it"
+        return "its counterpart is a guess: the difference may begin elsewhere"
 
     @property
     def worst(self) -> tuple[Row, ...]:

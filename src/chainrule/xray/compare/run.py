@@ -1,5 +1,6 @@
 """Two executions, of one program or of two, laid side by side."""
 
+import dataclasses
 import math
 import os
 import pathlib
@@ -133,7 +134,11 @@ def diff(
         notes = (_UNRUN,)
         start = next((row for row in rows if row.parts), None)
     else:
-        judge = Judge(left, right, pairing, two.ways, two.mixed)
+        ways = two.ways
+        if two.again is not None:  # most of it has run operator by operator, to be matched
+            plain = [dataclasses.replace(way, compiled=False) for way in ways]
+            ways = plain[0], plain[1]
+        judge = Judge(left, right, pairing, ways, two.mixed)
         rows, results = judge.rows(), _results(left, right, pairing)
         suffers = _suffer(two, results, judge.eps)
         start = _first(rows, suffers, two)
