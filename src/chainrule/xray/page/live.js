@@ -92,7 +92,7 @@ globalThis.live = (data, page) => {
       boxes = [...view.querySelectorAll(".box")].map((g) => ({ g, item: scene.places.get(g.dataset.id), rows: rows(g) }));
       [wires, plates] = [[...view.querySelectorAll("path.edge")], [...view.querySelectorAll("rect.plate")]];
     }
-    for (const { g, item: { box }, rows } of boxes) {
+    for (const { item: { box }, rows } of boxes) {
       const fresh = cards.lines(data, box);
       if (fresh.length !== rows.length) return false;
       fresh.forEach((row, k) => {
@@ -102,7 +102,6 @@ globalThis.live = (data, page) => {
           set(rows[k], "class", row.kind);
         }
       });
-      set(g, "aria-label", draw.spoken(box, data));
     }
     let next = 0;
     scene.paths.forEach(({ edges, label }, k) => {
@@ -118,6 +117,10 @@ globalThis.live = (data, page) => {
       set(plate, "width", wide);
     });
     return true;
+  }
+  // What a screen reader says of the boxes, once numbers rest.
+  function speak() {
+    if (drawn === $("view").firstElementChild) for (const { g, item: { box } } of boxes) set(g, "aria-label", draw.spoken(box, data));
   }
   const set = (element, name, value) => {
     if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value);
@@ -156,6 +159,7 @@ globalThis.live = (data, page) => {
   function settle() {
     editing = false;
     follow();
+    speak();
     page.remember();
   }
   function restore({ arrays, losses: before }) {
