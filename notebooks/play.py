@@ -10,7 +10,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from chainrule import xray
+from chainrule import data, xray
+from chainrule.models import lenet
+from chainrule.models.pretrained.preprocessing import DIGITS
+from chainrule.ops import activations, convolution, linear, pooling
 
 
 def product(x, y, z):
@@ -47,6 +50,30 @@ def exclusive_or(params, inputs, targets):
     return jnp.mean(jnp.square(outputs - targets)), outputs
 
 
+def digit(params, drawing, label):
+    """LeNet on a drawing, 0 paper and 1 ink: how little it takes it for a digit, and for which."""
+    with jax.named_scope("standardised"):
+        maps = ((drawing - DIGITS.mean[0]) / DIGITS.std[0])[None, :, :, None]
+    for name, window in (("conv1", 3), ("conv2", 2)):
+        with jax.named_scope(name):
+            maps = convolution.conv(maps, **params[name])
+            maps = activations.relu(pooling.max_pool(maps, window))
+    with jax.named_scope("dense1"):
+        hidden = activations.relu(linear.linear(maps.reshape(1, -1), **params["dense1"]))
+    with jax.named_scope("dense2"):
+        logits = linear.linear(hidden, **params["dense2"])
+    with jax.named_scope("probabilities"):
+        probabilities = jax.nn.softmax(logits)[0]
+    with jax.named_scope("surprise"):
+        return -jnp.log(probabilities[label]), probabilities
+
+
+def _digit() -> xray.Report:
+    seven = jnp.asarray(data.mnist("test", source="embedded").images[0], jnp.float32) / 255
+    arguments = lenet.pretrained(), seven, jnp.int32(3)
+    return xray.xray(digit, *arguments, argnums=1, has_aux=True)
+
+
 def _xor() -> xray.Report:
     one, two = jax.random.split(jax.random.key(3))
     params = {
@@ -65,6 +92,7 @@ PAGES: dict[str, Callable[[], xray.Report]] = {
     "norm": lambda: xray.xray(norm, jnp.array([[0.1, 0.5], [-0.3, 0.8]]), jnp.array([0.2, 0.4])),
     "shared": lambda: xray.xray(shared, 2.0, -3.0, 3.0),
     "exclusive_or": _xor,
+    "digit": _digit,
 }
 """The pages by their names, each as a call that records it."""
 
@@ -73,7 +101,8 @@ def write(folder: pathlib.Path) -> None:
     """Write every page into a folder, which is made where it is missing."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, recorded in PAGES.items():
-        (folder / f"{name}.html").write_text(recorded().to_html(live=True), encoding="utf-8")
+        page = recorded().to_html(live=True, direction={"digit": "right"}.get(name))
+        (folder / f"{name}.html").write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

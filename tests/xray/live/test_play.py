@@ -5,8 +5,12 @@ import pathlib
 import re
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
+from chainrule.models import lenet
+from chainrule.models.pretrained.preprocessing import DIGITS, preprocess
 from tests.xray.cases import as_others_run
 
 NOTEBOOKS = pathlib.Path(__file__).resolve().parents[3] / "notebooks"
@@ -31,6 +35,21 @@ def test_the_pages_of_the_book_live(play, tmp_path):
         assert 'id="live"' in page
         assert 'id="recorded"' not in page
         assert len(page) < 1_500_000
+
+
+def test_a_seven_becomes_a_three_as_the_page_says(play):
+    report = play.PAGES["digit"]()
+    params, seven, label = lenet.pretrained(), report.node("drawing").value, jnp.int32(3)
+    pixels = preprocess(seven[None, :, :, None], DIGITS)
+    np.testing.assert_allclose(
+        report.aux, jax.nn.softmax(lenet.apply(params, pixels))[0], rtol=1e-5, atol=1e-7
+    )
+    assert report.aux.argmax() == 7
+    slope = jax.jit(jax.grad(play.digit, argnums=1, has_aux=True))
+    drawing = seven
+    for _ in range(20):
+        drawing = drawing - 0.1 * slope(params, drawing, label)[0]
+    assert play.digit(params, drawing, label)[1].argmax() == 3
 
 
 def test_exclusive_or_is_learnt_as_the_page_says(play):
