@@ -10,6 +10,7 @@ import jax
 
 PAGE = pathlib.Path(__file__).resolve().parents[3] / "notebooks/port.md"
 _BLOCK = re.compile(r"^```(python|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_ROUNDING = re.compile(r"\d\.\de-0[78]")  # its digits differ from one version of JAX to the next
 
 
 def test_the_programs_of_the_page_print_what_it_says(tmp_path, monkeypatch):
@@ -27,4 +28,4 @@ def test_the_programs_of_the_page_print_what_it_says(tmp_path, monkeypatch):
             elif kind == "text" and not text.startswith("chainrule diff"):
                 said.append(text)
     sys.modules.pop("port", None)
-    assert printed.getvalue() == "".join(said)
+    assert _ROUNDING.sub("rounding", printed.getvalue()) == _ROUNDING.sub("rounding", "".join(said))
