@@ -8,7 +8,7 @@ from typing import Any
 
 from chainrule import _files, _require
 from chainrule.xray import draw
-from chainrule.xray.compare.rows import Diff, Row
+from chainrule.xray.compare.rows import Diff, Row, ends
 from chainrule.xray.picture import Box, Paragraph, picture
 from chainrule.xray.words import nearby
 
@@ -75,13 +75,7 @@ def _paragraphs(diff: Diff) -> list[Paragraph]:
     found: list[Paragraph] = [
         {"text": start, "node": None if diff.first is None else diff.first.node}
     ]
-    ends = "\n".join(f"{name}: {error:.1e}" for name, error in diff.results.items() if error)
-    found.append(
-        {
-            "text": f"relative errors in the end\n{ends}" if ends else "equal in the end",
-            "node": None,
-        }
-    )
+    found.append({"text": ends(diff.results), "node": None})
     found += [{"text": str(one), "node": None} for one in diff.digits]
     found += [
         {"text": _place(row), "node": row.node} for row in diff.worst[:12] if row != diff.first

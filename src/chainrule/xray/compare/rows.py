@@ -14,7 +14,7 @@ from rich.text import Text
 from chainrule.xray.record import Record
 from chainrule.xray.words import below, rendered, shortened
 
-__all__ = ["Diff", "Row", "some"]
+__all__ = ["Diff", "Row", "some", "ends"]
 __dir__ = __all__.copy
 
 _SHOWN = 12  # rows of a printed table
@@ -169,7 +169,7 @@ class Diff:
             start = unknown if self.differ else "nothing parts"
         elif not self.certain:
             start = f"a lead is {self.first}\n{self.doubt}"
-        text = [f"{head}: {start}", _ends(self.results)]
+        text = [f"{head}: {start}", ends(self.results)]
         text += [str(one) for one in self.digits]
         if shown := self.worst[:_SHOWN]:
             text.append(rendered(_table(shown)).rstrip())
@@ -189,7 +189,8 @@ def _rank(row: Row) -> tuple[Any, ...]:
     return not row.parts, -row.lost if row.lost > _LOST else 0.0, -own
 
 
-def _ends(results: dict[str, float]) -> str:
+def ends(results: dict[str, float]) -> str:
+    """Return how far results and gradients are apart, the farthest first, four at most."""
     worst = sorted(results.items(), key=lambda pair: -pair[1] if pair[1] == pair[1] else -math.inf)
     shown = [f"{name} {_error(error)}" for name, error in worst[:4] if error != 0]
     return f"relative errors in the end: {', '.join(shown)}" if shown else "equal in the end"
