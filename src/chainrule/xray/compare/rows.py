@@ -14,7 +14,7 @@ from rich.text import Text
 from chainrule.xray.record import Record
 from chainrule.xray.words import below, rendered, shortened
 
-__all__ = ["Diff", "Row", "some", "ends"]
+__all__ = ["Diff", "Row", "ends", "some"]
 __dir__ = __all__.copy
 
 _SHOWN = 12  # rows of a printed table
