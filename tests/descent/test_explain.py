@@ -52,6 +52,11 @@ def test_a_divergence_is_explained_and_what_survives_was_run():
     assert "0.8, 0.5, 0.25, 0.1 times as long; none survives 500 more" in str(none)
 
 
+def test_a_loss_that_begins_at_its_lowest_and_below_zero_diverges_as_any_other():
+    found = explained(lambda w: w**2 - 0.136, jnp.array(0.2), optax.sgd(1.5), 20)
+    assert (found.spike.kind, found.spike.onset) == ("divergence", 0)
+
+
 def test_a_factor_survives_only_where_all_smaller_ones_do():
     def loss(w):  # a hole in the middle of the rates
         return w**2
