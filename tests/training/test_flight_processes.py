@@ -33,7 +33,7 @@ w = training.devices.replicate(jnp.ones(2), mesh)
 recorder = xray.Recorder({loop!r})
 watched = recorder.watch(step)
 try:
-    for _ in range(4):
+    for _ in range(6):
         w, _ = watched(w, x)
 except xray.NonFiniteError as error:
     print("loop", rank, error.step, error.samples, error.autopsy.data, file=sys.stderr)

@@ -52,7 +52,7 @@ class Recorder:
       >>> with folder as name, Recorder(name) as recorder:
       ...     step, w = recorder.watch(train_step), jnp.ones(2)
       ...     try:
-      ...         for k in range(4):
+      ...         for k in range(6):
       ...             w, loss = step(w, jnp.ones((4, 2)).at[1, 0].set(-k))
       ...     except NonFiniteError as error:
       ...         print(error.step, error.samples, error.births[0].op)
