@@ -14,8 +14,8 @@ WHY: dict[str, str] = {
         "The process of a user is not ours to set."
     ),
     "recorder: LeNet, batch 100, donated": (
-        "a state that is donated is copied before each step and looked at after each, as its arrays "
-        "are gone by the next; one that is not is held, and every third is looked at."
+        "a state that is donated is copied before each step and looked at after each, as its "
+        "arrays are gone by the next; one that is not is held, and every third is looked at."
     ),
     "watch": (
         "others used the cores at the same time. In processor time, side by side, three rounds: "
