@@ -84,7 +84,8 @@ def test_a_state_that_is_not_looked_at_after_every_step_still_names_the_first(tm
 
     def loader():
         for k in range(16):
-            assert recorder.held <= 5 * (4 + 8)
+            # Of each call the state and the batch; what is left to look at are states, and losses.
+            assert recorder.held <= 6 * 4 + 5 * (8 + 4)
             yield jnp.ones(2).at[0].set(-1.0 if k == bad else 1.0)
 
     recorder = Recorder(tmp_path, keep=5)

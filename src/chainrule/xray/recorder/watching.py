@@ -15,7 +15,7 @@ import numpy as np
 from chainrule import _require
 from chainrule.xray.recorder import autopsy, folder
 from chainrule.xray.recorder.autopsy import Failure, NonFiniteError
-from chainrule.xray.recorder.calls import Call, Ran, contents, enter
+from chainrule.xray.recorder.calls import Call, Ran, contents, enter, is_array
 from chainrule.xray.recorder.plan import Plan, measure, plan
 from chainrule.xray.recorder.samples import Rows, rows_of
 
@@ -32,10 +32,11 @@ class Recorder:
     """Watches the steps of a training, and says of the first that fails which line and sample did.
 
     While all is finite, one reduction on the device is added to every ``keep - 1`` steps, and read
-    one step later, so that nothing waits for it. What is not finite in a state stays so: if the
-    newest is finite, so were those before it, and if it is not, the steps since the last look are
-    looked at one by one. What they were called with is held until then. A step that donates its
-    state is looked at after every call: its arrays are gone by the next.
+    one step later, so that nothing waits for it; of the others the losses are read. If the state
+    that is looked at is not finite, the steps since the last look are looked at one by one. What
+    they were called with is held until then. A state that was not finite between two looks, and is
+    again, goes unnoticed unless its loss shows it: ``keep=2`` looks at every one. So it is with a
+    step that donates its state: its arrays are gone by the next.
 
     Args:
       folder: where a step that failed is written to, as ``step-<number>``; made when it is needed.
@@ -128,9 +129,14 @@ class _Entry:
     call: Call
     plan: Plan
     rows: Rows
-    ran: Ran
-    measured: Any  # None of a step that is not looked at, unless a later one is not finite
+    ran: Ran | None  # what is left to look at; None once it is measured
+    measured: Any  # None of a step that is not looked at unless a later one is not finite
     each: Any
+
+    @property
+    def gone(self) -> bool:
+        """Whether what is left to look at was donated to another program since."""
+        return self.ran is not None and self.plan.gone(self.ran)
 
 
 class Watched:
@@ -183,7 +189,8 @@ class Watched:
         self._since += 1
         look = always or self._since % every == 0
         measured = known.measured(ran) if look else None
-        self._ring.append(_Entry(self._number, held, known, rows, ran, measured, each))
+        left = None if look else ran
+        self._ring.append(_Entry(self._number, held, known, rows, left, measured, each))
         self._number += 1
         return results
 
@@ -191,6 +198,7 @@ class Watched:
     def held(self) -> int:
         """How many bytes are held."""
         leaves = [entry.call.leaves[k] for entry in self._ring for k in entry.call.arrays]
+        leaves += [x for one in self._ring if one.ran for x in one.ran.flat if is_array(x)]
         return sum({id(x): x.nbytes for x in leaves}.values())
 
     def finish(self) -> None:
@@ -202,20 +210,20 @@ class Watched:
     def _judge_oldest(self, count: int) -> None:
         """Judge some steps: by the state after the newest, and by the losses of the others."""
         oldest = [self._ring.popleft() for _ in range(count)]
-        newest, skipped = oldest[-1].measured, any(one.measured is None for one in oldest)
+        newest, skipped = oldest[-1].measured, [one for one in oldest if one.ran is not None]
         fine = newest is not None and bool(np.isfinite(np.asarray(newest)[:2]).all())
         if skipped:  # what is noted has one number a step
             self._history.pop(_LARGEST, None)
-        # Somebody donated what was not looked at: from now on every state is.
-        self._always = self._always or (skipped and oldest[0].plan.gone(oldest[0].ran))
+            # Somebody donated what was not looked at: from now on every state is.
+            self._always = self._always or skipped[0].gone
         for entry in oldest:
-            if entry.measured is None and fine:
+            if entry.ran is not None and fine:
                 finite, numbers = entry.plan.read(entry.ran)
                 if finite:
                     self._note(numbers)
                     self._good = {k: entry.call.leaves[k] for k in entry.rows.leaves}
                     continue
-            if entry.measured is not None or not entry.plan.gone(entry.ran):
+            if not entry.gone:
                 self._judge(entry)
         if skipped:
             for largest in list(self._history.pop(_LARGEST, ()))[-1:]:
@@ -247,7 +255,7 @@ class Watched:
         return self._plans[key]
 
     def _judge(self, entry: _Entry) -> None:
-        row = entry.plan.measured(entry.ran) if entry.measured is None else entry.measured
+        row = entry.measured if entry.ran is None else entry.plan.measured(entry.ran)
         state, rest, *values = np.asarray(row, np.float64)
         self._note(dict(zip(entry.plan.numbers, values, strict=True)) | {_LARGEST: state})
         bad = not np.isfinite([state, rest]).all()
