@@ -1,5 +1,7 @@
 """The flow: norms written out, dead and saturated units, gradients that vanish or explode."""
 
+import collections
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -260,3 +262,9 @@ def test_a_module_alone_is_a_layer_with_the_name_of_the_argument():
     layer = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
     flow = xray.xray(lambda model, x: jnp.sum(model(x)), layer, jnp.ones((4, 3))).flow()
     assert [row.name for row in flow.layers] == ["model"]
+
+
+def test_fields_of_a_named_tuple_are_layers_of_their_own():
+    pair = collections.namedtuple("pair", ["inner", "outer"])(jnp.ones((3, 3)), jnp.ones((3, 2)))
+    flow = xray.xray(lambda p, x: jnp.sum(x @ p.inner @ p.outer), pair, jnp.ones((4, 3))).flow()
+    assert [row.name for row in flow.layers] == ["inner", "outer"]

@@ -21,6 +21,7 @@ __dir__ = __all__.copy
 VANISHING, EXPLODING = 1e-3, 1e3  #: of the gradient of the last layer
 MANY = 0.5  #: of the units
 LARGE = 1.0  #: the norm of a gradient that explodes, at least
+_ALONE = (["kernel"], ["weight"], ["embedding"])  # what flax, equinox and haiku call them
 SATURATED = 0.01  #: so close to the end of its range that at most 4 % of a gradient passes
 
 
@@ -275,12 +276,12 @@ def _norm(parts: Sequence[Stats | None]) -> float | None:
 def _parent(path: str) -> str:
     """Return where a parameter belongs: ``params['layer1']['kernel']`` to ``layer1``.
 
-    That of a module without a name belongs to the argument: ``model.kernel`` to ``model``.
+    Those of a module alone belong to the argument: ``model.kernel`` to ``model``.
     """
     keys = re.findall(r"\['?([^\]']+)'?\]|\.(\w+)", path)
     names = [first or second for first, second in keys]
     names = names[:-1] if names[-1:] == ["value"] else names  # of nnx, inside every parameter
-    if len(names) == 1 and keys[0][1]:
+    if names in _ALONE and keys[0][1]:
         return path[: path.index(".")]
     return "/".join(names[:-1] or [name for name in names if not name.isdigit()]) or path
 
