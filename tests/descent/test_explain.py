@@ -55,6 +55,11 @@ def test_a_divergence_is_explained_and_what_survives_was_run():
 def test_a_loss_that_begins_at_its_lowest_and_below_zero_diverges_as_any_other():
     found = explained(lambda w: w**2 - 0.136, jnp.array(0.2), optax.sgd(1.5), 20)
     assert (found.spike.kind, found.spike.onset) == ("divergence", 0)
+    trace = descent.gradient_descent(
+        bowl, {"a": jnp.array(1.0), "b": jnp.array(1.0)}, optax.sgd(0.4), 20
+    )
+    from_zero = descent.explain(trace._replace(loss=np.r_[0.0, np.asarray(trace.loss)[1:]]))
+    assert from_zero.spike.kind == "divergence"
 
 
 def test_a_factor_survives_only_where_all_smaller_ones_do():

@@ -196,8 +196,10 @@ def _heights(losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     lowest = np.minimum.accumulate(losses)
     floor = min(0.0, losses.min())
     # Near its bottom a loss is made of rounding, and one that may be negative has no zero.
-    # Where nothing is lower than the start, its own size is what there is to compare with.
-    least = (1e-6 if floor == 0 else 1e-2) * (losses[0] - floor or abs(losses[0]))
+    # Where nothing is lower than the start, its own size is what there is to compare with, and
+    # where that is 0, the largest size of all.
+    size = losses[0] - floor or abs(losses[0]) or np.abs(losses).max()
+    least = (1e-6 if floor == 0 else 1e-2) * size
     base = np.maximum(lowest - floor, max(least, np.finfo(np.float64).tiny))
     return (losses - floor) / base, lowest
 
