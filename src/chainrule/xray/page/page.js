@@ -156,13 +156,17 @@
 
   // What it stops at: operators, and functions that are closed, whole. Of each, the number of
   // operators that have gone backward by then.
+  let known = { open: null, found: [] };
   function stops() {
+    const open = [...state.open].join();
+    if (known.open === open) return known.found;
     const found = [];
     data.steps.forEach((id, k) => {
       const shut = groupsOf(node(id)).find((g) => data.groups[g].kind === "call" && !state.open.has(g));
       if (shut !== undefined && found.at(-1)?.shut === shut) found.at(-1).step = k + 1;
       else found.push({ shut, id, step: k + 1 });
     });
+    known = { open, found };
     return found;
   }
 
