@@ -85,10 +85,10 @@ def _chart(choice: Choice, ends: np.ndarray) -> Element:
     marks = [_text("last loss", 0.0, float(_ROOM - 20), "start")]
     for loss in _decades(floor, top):
         marks.append(_line(f"M{_LEFT} {down(loss):.1f}H{_WIDE - _ROOM}", "var(--rule)"))
-        marks.append(_text(f"{loss:g}", float(_LEFT - 10), down(loss) + 4, "end"))
+        marks.append(_text(f"{loss:.3g}", float(_LEFT - 10), down(loss) + 4, "end"))
     for rate in _decades(low, high):
         marks.append(_line(f"M{across(rate):.1f} {_ROOM}V{_HIGH - _ROOM}", "var(--rule)"))
-        marks.append(_text(f"{rate:g}", across(rate), float(_HIGH - _ROOM + 20), "middle"))
+        marks.append(_text(f"{rate:.3g}", across(rate), float(_HIGH - _ROOM + 20), "middle"))
     marks.append(_text("learning rate", float(_WIDE - _ROOM), float(_HIGH - 2), "end"))
     named = [("chosen", choice.rate, "0")]
     if low < choice.edge < high:
@@ -119,8 +119,10 @@ def _chart(choice: Choice, ends: np.ndarray) -> Element:
 
 
 def _decades(low: float, high: float) -> list[float]:
-    """Return powers of ten between two numbers, at most six, in equal steps."""
+    """Return powers of ten between two numbers, at most six, in equal steps; else these two."""
     first, last = math.ceil(math.log10(low)), math.floor(math.log10(high))
+    if last <= first:
+        return [low, high]
     return [10.0**k for k in range(first, last + 1, max(1, math.ceil((last - first) / 5)))]
 
 
