@@ -1,6 +1,7 @@
 """Gradient descents compared: on landscapes, where every step can be drawn, and on digits."""
 
 import dataclasses
+import functools
 import pathlib
 import time
 from collections.abc import Callable
@@ -172,11 +173,15 @@ def _two_well_sweep(config: Config, run: runs.Run) -> None:
 
 def _trajectory(loss: Any, eta: float, w: Any, losses: Any, points: Any) -> trajectory.Trajectory:
     """Return a walk with the slope and the quadratic model at each of its iterates."""
+    return trajectory.Trajectory(eta, w, losses, *map(np.asarray, _models(w, points, loss, eta)))
 
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _models(w: Any, points: Any, loss: Any, eta: float) -> Any:
     def at(w: Any) -> Any:
         return jax.grad(loss)(w), jax.vmap(descent.quadratic_model(loss, w, eta))(points)
 
-    return trajectory.Trajectory(eta, w, losses, *map(np.asarray, jax.vmap(at)(w)))
+    return jax.vmap(at)(w)
 
 
 # --- other landscapes --------------------------------------------------------------------------

@@ -143,7 +143,8 @@ def _against_the_edge(
     """Descend from the first seed at a scale of rates, to compare the predicted edge with."""
     clock = time.perf_counter()
     scale = np.geomspace(0.004, 0.6, config.sweep_rates, dtype=np.float32)
-    start = mlp.init(jax.random.key(config.seed), (pixels, config.hidden, 1))
+    init = jax.jit(mlp.init, static_argnums=1)  # one program, not one a matrix
+    start = init(jax.random.key(config.seed), (pixels, config.hidden, 1))
     optimizer = OPTIMIZERS[config.optimizer]
     dense = descent.summary(
         descent.sweep(loss, start, scale, config.sweep_steps, optimizer=optimizer)
