@@ -1,8 +1,10 @@
 import contextlib
+import itertools
 import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
-from chainrule import compiling, runs
+from chainrule import compiling, descent, runs
 from chainrule.models import lenet, vgg
 from chainrule.ops.convolution import conv
 
@@ -235,6 +237,63 @@ def test_what_is_not_finite_spreads_alike_and_an_empty_batch_stays_empty(onednn)
     np.testing.assert_array_equal(np.isnan(a), np.isnan(b))
     np.testing.assert_array_equal(np.isposinf(a), np.isposinf(b))
     assert 0 < np.isnan(a).sum() < a.size
+
+
+HARMLESS = {"xla_embed_ir_in_executable": True}
+"""Options that every jaxlib takes, and that change no number."""
+
+
+def test_a_function_with_options_runs_in_every_trace():
+    def f(x):
+        return jnp.sum(jnp.sin(x) * x)
+
+    whole = compiling.jit(f, compiler_options=HARMLESS)
+    x = jnp.asarray([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    with pytest.raises(ValueError, match="can only be passed to top-level"):
+        jax.jit(jax.jit(f, compiler_options=HARMLESS))(x)
+    for make in (
+        lambda f: f,
+        jax.jit,
+        jax.grad,
+        jax.vmap,
+        lambda f: jax.jit(jax.grad(f)),
+        lambda f: jax.grad(jax.checkpoint(f)),
+        lambda f: lambda x: jax.lax.map(f, x),
+        lambda f: lambda x: descent.sweep(f, x, jnp.asarray([0.1, 0.2]), 3).loss,
+    ):
+        np.testing.assert_allclose(make(whole)(x), make(f)(x), rtol=1e-6)
+
+
+def test_an_error_of_the_function_itself_is_no_other_try(unchecked):
+    calls = []
+
+    def f(x):
+        calls.append(x)
+        raise ValueError("one of its own")
+
+    with pytest.raises(ValueError, match="one of its own"):
+        compiling.jit(f, compiler_options=HARMLESS)(jnp.ones(3))
+    assert len(calls) == 1
+    with pytest.raises(ValueError, match="compiler_options must be options by name, not an int"):
+        compiling.jit(f, compiler_options=3)
+
+
+@pytest.mark.parametrize(("part", "taken"), [(0.9, True), (1.0, False)])
+def test_options_are_taken_where_they_make_a_program_faster(monkeypatch, part, taken):
+    monkeypatch.setattr(compiling, "options", lambda: HARMLESS)
+    # The first pair is warming up; of the others one is disturbed.
+    pairs = [(9.0, 99.0), (2.0, 2.0 * part), (1.0, 50.0), (3.0, 3.0 * part)]
+    moments = itertools.accumulate(x for pair in pairs for t in pair for x in (0.0, t))
+    monkeypatch.setattr(compiling, "time", types.SimpleNamespace(perf_counter=moments.__next__))
+    found = compiling.faster(lambda x: x + 1, jnp.ones(3), rounds=3)
+    assert found == (HARMLESS if taken else {})
+
+
+def test_what_cannot_be_measured_is_refused(monkeypatch):
+    with pytest.raises(ValueError, match="rounds must be an int of at least 1, not 0"):
+        compiling.faster(jnp.sum, jnp.ones(3), rounds=0)
+    monkeypatch.setattr(compiling, "options", dict)
+    assert compiling.faster(jnp.sum, jnp.ones(3)) == {}
 
 
 def test_options_that_this_jaxlib_does_not_know_are_left_out(monkeypatch):

@@ -128,6 +128,49 @@ def test_equal_calls_compile_once():
     assert training.loop.run_steps._cache_size() == compiled
 
 
+def test_compiler_options_reach_the_compiler_and_a_checkpoint_remembers_them(tmp_path, unchecked):
+    options = {"xla_embed_ir_in_executable": True}  # changes no number
+    usual = training.fit(start(), loss, SGD, BATCHES, 2)
+    compiled = training.loop.run_steps._cache_size()
+    equal(training.fit(start(), loss, SGD, BATCHES, 2, compiler_options=options), usual)
+    assert training.loop.run_steps._cache_size() == compiled
+    with pytest.raises(Exception, match="xla_no_such_option"):
+        training.fit(start(), loss, SGD, BATCHES, 1, compiler_options={"xla_no_such_option": True})
+    with pytest.raises(ValueError, match=r"compiler_options must be what compiling\.options"):
+        training.fit(start(), loss, SGD, BATCHES, 1, compiler_options=["xla_no_such_option"])
+
+    def saved(epochs, options, **settings):
+        with training.Checkpoints(tmp_path, **settings) as kept:
+            return training.fit(
+                start(), loss, SGD, BATCHES, epochs, checkpoints=kept, compiler_options=options
+            )
+
+    saved(1, options)
+    match = "compiler options: xla_embed_ir_in_executable=True in the checkpoint, nothing here"
+    with pytest.raises(ValueError, match=match):
+        saved(2, None, resume=True)
+    equal(saved(2, options, resume=True), usual)
+
+
+def test_predict_takes_compiler_options_and_leaves_them_out_inside_a_trace():
+    options = {"xla_embed_ir_in_executable": True}
+
+    def outputs(factor):
+        return training.predict(
+            lambda params, batch: batch * params, factor, np.arange(10.0, dtype=np.float32),
+            size=4, compiler_options=options,
+        )  # fmt: skip
+
+    wanted = 3 * np.arange(10.0)
+    for found in (outputs(jnp.float32(3)), jax.jit(outputs)(jnp.float32(3))):
+        np.testing.assert_array_equal(found, wanted)
+    with pytest.raises(Exception, match="xla_no_such_option"):
+        training.predict(
+            lambda params, batch: batch * params, jnp.float32(3), np.ones(3, np.float32),
+            size=4, compiler_options={"xla_no_such_option": True},
+        )  # fmt: skip
+
+
 def test_evaluation_joins_the_record_after_every_epoch():
     records = []
 

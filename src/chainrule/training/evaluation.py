@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
-from chainrule import _require
+from chainrule import _require, compiling
 from chainrule.training.devices import put
 
 __all__ = ["predict"]
@@ -23,6 +23,7 @@ def predict(
     *,
     size: int,
     mesh: Mesh | None = None,
+    compiler_options: compiling.Options | None = None,
 ) -> PyTree:
     """Return ``apply_fn(params, inputs)`` for any number of inputs, ``size`` at a time.
 
@@ -37,6 +38,8 @@ def predict(
       inputs: a pytree of arrays with one leading axis, ``[N, ...]``, on the host or a device.
       size: how many at a time, at least 1; on a mesh, rounded up to a multiple of its devices.
       mesh: devices over which each batch is sharded, see `chainrule.training.devices`.
+      compiler_options: for the compiler, see `chainrule.compiling.options`; left out inside another
+        trace.
 
     Returns:
       The outputs, ``[N, ...]``.
@@ -61,10 +64,11 @@ def predict(
             f"the leading axes of the inputs are {sorted(lengths)}: expected one, N > 0"
         )
     (samples,) = lengths.pop()
-    size, run = min(_require.count("size", size), samples), jax.jit(apply_fn)
+    size, settings = min(_require.count("size", size), samples), {}
     if mesh is not None:
         size += -size % mesh.size
-        run = jax.jit(apply_fn, out_shardings=NamedSharding(mesh, PartitionSpec()))
+        settings["out_shardings"] = NamedSharding(mesh, PartitionSpec())
+    run = compiling.jit(apply_fn, compiler_options=compiler_options or {}, **settings)
     parts = []
     for start in range(0, samples, size):
         rows = np.minimum(np.arange(start, start + size), samples - 1)

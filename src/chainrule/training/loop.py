@@ -1,11 +1,12 @@
 """The training loop: many steps a compiled call, the data on the device, one record an epoch."""
 
 import functools
+import inspect
 import math
 import os
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from chainrule import _require
+from chainrule import _require, compiling
 from chainrule.data.batches import Batches
 from chainrule.descent import updates
 from chainrule.training import devices, interrupt
@@ -53,6 +54,7 @@ def fit(
     checkpoints: Checkpoints | None = None,
     mesh: Mesh | None = None,
     recorder: str | os.PathLike[str] | None = None,
+    compiler_options: compiling.Options | None = None,
 ) -> TrainState:
     """Train until ``epochs`` epochs are done, counted from step 0 whatever step the state is at.
 
@@ -86,6 +88,8 @@ def fit(
       recorder: a folder in which a step that is not finite is written down, as ``step-<number>``,
         once it was x-rayed: the line, the samples, what to write instead. Steps that are skipped,
         too. Until then it costs nothing.
+      compiler_options: for the compiler, see `chainrule.compiling.options`. Numbers differ by
+        rounding, so checkpoints belong to the options they were made with.
 
     Returns:
       The state after the last step.
@@ -125,7 +129,10 @@ def fit(
     flight = None if recorder is None else Flight(recorder, batches, **what, mesh=mesh)
     # Each step that is not finite stops a call that is recorded: then it is looked into.
     skipping = skip_nonfinite if flight is None else 0
-    run = functools.partial(run_steps, **what, skip_nonfinite=skipping, mesh=mesh)
+    options = compiler_options or {}
+    _require.instance("compiler_options", options, Mapping, "what compiling.options() returns")
+    compiled = _run_steps_with(tuple(options.items())) if options else run_steps
+    run = functools.partial(compiled, **what, skip_nonfinite=skipping, mesh=mesh)
     step, steps = int(train_state.step), epochs * batches.per_epoch
     feed = Feed(batches, mesh)
     batch = feed.shapes(step)
@@ -134,6 +141,8 @@ def fit(
         carry = devices.replicate(carry, mesh)
     first = step % batches.per_epoch
     known = identity.describe(train_state, batch, batches, **what) if checkpoints else {}
+    if checkpoints and options:
+        known["compiler options"] = ", ".join(f"{k}={v}" for k, v in sorted(options.items()))
     session = Session(checkpoints, known, batches.per_epoch)
     if (resumed := session.resume(carry)) is not None:
         carry, first = resumed, 0
@@ -269,11 +278,13 @@ def unknown(values: jax.Array) -> jax.Array:
     return values * jnp.nan
 
 
-@functools.partial(
-    jax.jit,
-    static_argnames=("loss", "optimizer", "augment", "accumulate", "skip_nonfinite", "mesh"),
-    donate_argnums=0,
-)
+_JIT = {
+    "static_argnames": ("loss", "optimizer", "augment", "accumulate", "skip_nonfinite", "mesh"),
+    "donate_argnums": 0,
+}
+
+
+@functools.partial(jax.jit, **_JIT)
 def run_steps(
     carry: Carry,
     data: PyTree,
@@ -320,6 +331,12 @@ def run_steps(
     return jax.lax.while_loop(
         lambda carry: (carry.train_state.step < stop) & ~carry.stopped, body, carry
     )
+
+
+@functools.cache
+def _run_steps_with(options: tuple[tuple[str, Any], ...]) -> Callable[..., Carry]:
+    """Return `run_steps`, compiled with these options."""
+    return compiling.jit(inspect.unwrap(run_steps), compiler_options=dict(options), **_JIT)
 
 
 def _finite(tree: PyTree) -> jax.Array:

@@ -36,7 +36,7 @@ __dir__ = __all__.copy
 
 PROGRAMS = ("loss", "optimizer", "augment")
 """The entries that are fingerprints of programs."""
-CHANGEABLE = (*PROGRAMS, "accumulate")
+CHANGEABLE = (*PROGRAMS, "accumulate", "compiler options")
 """The entries that may be accepted as changed; data, batches and keys may not."""
 
 # Parameters of equations that say where and how a program runs, or what it is called: no numbers.

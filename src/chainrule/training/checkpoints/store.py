@@ -63,8 +63,8 @@ class Checkpoints:
       identity: settings that define the training and that `fit` cannot see, as JSON. What it sees
         is listed in `chainrule.training.checkpoints.identity`.
       accept: what may differ from the checkpoint that is resumed: ``"optimizer"``, for example to
-        lower the learning rate after a spike, ``"loss"``, ``"augment"``, ``"accumulate"``, or a
-        name in ``identity``.
+        lower the learning rate after a spike, ``"loss"``, ``"augment"``, ``"accumulate"``,
+        ``"compiler options"``, or a name in ``identity``.
 
     Raises:
       ValueError: a setting is out of range, there are checkpoints and ``resume`` is not set, or
