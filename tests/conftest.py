@@ -19,8 +19,10 @@ os.environ["COLUMNS"] = "120"
 from jaxtyping import _import_hook, install_import_hook
 
 # Scripts that make stored cases need what the tests do not; those that plant errors run the tests;
-# and what the x-ray is tried on may need packages that are not there.
-collect_ignore_glob = ["*/make_*.py", "mutants/*", "xray_cases/*", "zoo/programs/*"]
+# what the x-ray is tried on may need packages that are not there. A test runs the typed program.
+collect_ignore_glob = [
+    "*/make_*.py", "mutants/*", "xray_cases/*", "zoo/programs/*", "typed/program.py",
+]  # fmt: skip
 
 # Shapes and dtypes in the signatures are checked at run time here, and only here. A function inside
 # a function would get its checks compiled anew at every call, which takes a sixth of all the time.

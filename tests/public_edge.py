@@ -92,9 +92,9 @@ LEFT_OUT = {
 
 def calls() -> dict[str, tuple[Callable[..., Any], Call]]:
     """Return name -> the function, and valid arguments by the names of its parameters."""
-    tables = (_check, _data, _descent, _losses, _ops, _features, _models, _pretrained, _training)
+    tables = (_check, _data, _descent, _landscapes, _losses, _ops, _features, _models)
     found: dict[str, Call] = {}
-    for table in (*tables, _runs, _plots, _explorer, _xray):
+    for table in (*tables, _pretrained, _training, _runs, _plots, _explorer, _xray):
         for name, call in table().items():
             assert name not in found, name
             found[name] = call
@@ -107,8 +107,7 @@ def _function(name: str) -> Callable[..., Any]:
 
 
 def _floats(*shape: int) -> jax.Array:
-    size = int(np.prod(shape))
-    return jnp.sin(jnp.arange(1.0, size + 1.0)).reshape(shape)
+    return jnp.asarray(_np(*shape))
 
 
 def _labels() -> jax.Array:
@@ -224,22 +223,26 @@ def _descent() -> dict[str, Call]:
             "loss": _square, "optimizer": optax.sgd(0.1), "batch": None, "step": 1, "key": KEY(),
         },
         "descent.curvature.quadratic_model": {"loss": _square, "params": params, "eta": 0.1},
+    }  # fmt: skip
+
+
+def _landscapes() -> dict[str, Call]:
+    return {
         "landscapes.quadratic": {"w": jnp.ones(()), "curvature": 1.0},
         "landscapes.two_well": {"w": jnp.ones(())},
         "landscapes.rosenbrock": {"w": jnp.ones(2)},
         "landscapes.coupled": {"params": {"a": jnp.ones(()), "b": jnp.ones(())}, "detach": False},
-    }  # fmt: skip
+    }
 
 
 def _with_rules(table: dict[str, Call], room: str, *settings: str) -> dict[str, Call]:
     """Add the rule beside each operator: a g like its result, then the same arguments."""
     found = {}
     for name, call in table.items():
-        operator = _function(f"{room}.{name}")
-        result = operator(**call)
+        result = jax.eval_shape(functools.partial(_function(f"{room}.{name}"), **call))
         first = result[0] if isinstance(result, tuple) else result
         found[f"{room}.{name}"] = call
-        found[f"{room}.{name}_backward"] = {"g": jnp.ones_like(first), **call}
+        found[f"{room}.{name}_backward"] = {"g": np.ones(first.shape, first.dtype), **call}
     return found
 
 
@@ -379,13 +382,23 @@ def _squares(images: Any) -> Any:
 
 @functools.cache
 def _vgg() -> Any:
-    return vgg.init(KEY(), ((2,),), image_size=4, classes=3, channels=1, hidden=())
+    return _drawn(vgg.init, ((2,),), image_size=4, classes=3, channels=1, hidden=())
+
+
+@functools.cache
+def _lenet() -> Any:
+    return _drawn(lenet.init)
+
+
+def _drawn(init: Callable[..., Any], *args: Any, **settings: Any) -> Any:
+    """Draw the parameters of a model in one program."""
+    return jax.jit(lambda key: init(key, *args, **settings))(KEY())
 
 
 def _models() -> dict[str, Call]:
     image = _floats(2, 4, 4, 1)
     sizes = (3, 4, 2)
-    params, inputs = mlp.init(KEY(), sizes), _floats(5, 3)
+    params, inputs = _drawn(mlp.init, sizes), _floats(5, 3)
     graph = {
         "s": dag.Node(dag.layer(elementary.multiply), ("x",), "w"),
         "y": dag.Node(dag.layer(elementary.square), ("s",)),
@@ -394,7 +407,7 @@ def _models() -> dict[str, Call]:
     tied = {"kernel": _floats(3, 2)}
     embed = lambda params, x: x @ params["kernel"]  # noqa: E731
     apart = {"branch1": tied, "branch2": tied}
-    net = stack.init(KEY(), _ROWS, (4, 4, 1))
+    net = _drawn(stack.init, _ROWS, (4, 4, 1))
     table = [0, 0, 0, 1]
     return {
         "models.threshold.apply": {"params": threshold.AND, "inputs": jnp.array([[0, 1], [1, 1]])},
@@ -457,10 +470,10 @@ def _models() -> dict[str, Call]:
             "inputs": _floats(4, 2, 3), "embed": embed,
         },
         "models.lenet.init": {"key": KEY()},
-        "models.lenet.apply": {"params": lenet.init(KEY()), "inputs": jnp.zeros((1, 28, 28, 1))},
-        "models.lenet.features": {"params": lenet.init(KEY()), "inputs": jnp.zeros((1, 28, 28, 1))},
-        "models.lenet.from_torch": {"tensors": lenet.to_torch(lenet.init(KEY()))},
-        "models.lenet.to_torch": {"params": lenet.init(KEY())},
+        "models.lenet.apply": {"params": _lenet(), "inputs": jnp.zeros((1, 28, 28, 1))},
+        "models.lenet.features": {"params": _lenet(), "inputs": jnp.zeros((1, 28, 28, 1))},
+        "models.lenet.from_torch": {"tensors": lenet.to_torch(_lenet())},
+        "models.lenet.to_torch": {"params": _lenet()},
         "models.stack.init": {
             "key": KEY(), "rows": _ROWS, "input_shape": (4, 4, 1),
             "kernel_init": jax.nn.initializers.he_normal(), "dtype": jnp.float32,
@@ -529,7 +542,7 @@ def _models() -> dict[str, Call]:
 
 def _pretrained() -> dict[str, Call]:
     rows = (stack.Dense("dense", 3),)
-    params = stack.init(KEY(), rows, (2,))
+    params = _drawn(stack.init, rows, (2,))
     names = {"dense": "fc"}
     ready = preprocessing.Preprocessing((0.5,), (0.25,))
     return {
@@ -854,7 +867,7 @@ def _plots() -> dict[str, Call]:
 
 
 def _np(*shape: int) -> np.ndarray:
-    return np.asarray(_floats(*shape))
+    return np.sin(np.arange(1, np.prod(shape) + 1, dtype=np.float32)).reshape(shape)
 
 
 def furnish(folder: pathlib.Path) -> None:

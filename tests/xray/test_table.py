@@ -16,8 +16,8 @@ from chainrule.xray import primitives
 X = jnp.array([0.5, -1.5, 2.0, 0.25])
 Y = jnp.array([1.5, 0.75, -0.5, 3.0])
 M = jnp.array([[2.0, -0.5, 0.25], [0.75, 3.0, -1.0], [0.1, 0.4, 1.5]])
-IMAGE = jnp.linspace(-1.0, 1.0, 2 * 6 * 6 * 3).reshape(2, 6, 6, 3)
-KERNEL = jnp.sin(jnp.arange(3 * 3 * 3 * 4.0)).reshape(3, 3, 3, 4)
+IMAGE = jnp.asarray(np.linspace(-1, 1, 2 * 6 * 6 * 3, dtype=np.float32).reshape(2, 6, 6, 3))
+KERNEL = jnp.asarray(np.sin(np.arange(3 * 3 * 3 * 4, dtype=np.float32)).reshape(3, 3, 3, 4))
 LABELS = jnp.array([2, 0, 1])
 ONE_HOT = jnp.eye(3)
 KEY = jax.random.key(0)
@@ -237,16 +237,19 @@ CASES = {
         (X, Y, KEY),
     ),
     "callback-free clip": (lambda x: jnp.sum(jnp.clip(x, -1.0, 1.0) ** 2), (X,)),
-    "linen": (lambda p, x: jnp.sum(NET.apply(p, x) ** 2), (NET.init(KEY, M), M)),
+    "linen": (lambda p, x: jnp.sum(NET.apply(p, x) ** 2), (jax.jit(NET.init)(KEY, M), M)),
     "linen convolution": (
         lambda p, x: jnp.sum(CONVNET.apply(p, x) ** 2),
-        (CONVNET.init(KEY, IMAGE), IMAGE),
+        (jax.jit(CONVNET.init)(KEY, IMAGE), IMAGE),
     ),
     "linen attention": (
         lambda p, x: jnp.sum(ATTENTION.apply(p, x) ** 2),
-        (ATTENTION.init(KEY, M[None]), M[None]),
+        (jax.jit(ATTENTION.init)(KEY, M[None]), M[None]),
     ),
-    "linen lstm": (lambda p, x: jnp.sum(LSTM.apply(p, x) ** 2), (LSTM.init(KEY, M[None]), M[None])),
+    "linen lstm": (
+        lambda p, x: jnp.sum(LSTM.apply(p, x) ** 2),
+        (jax.jit(LSTM.init)(KEY, M[None]), M[None]),
+    ),
     "nnx": (nnx_loss, (NNX_STATE, M)),
     "optax cross-entropy": (
         lambda z: jnp.mean(optax.softmax_cross_entropy_with_integer_labels(z, LABELS)),

@@ -11,7 +11,7 @@ import pytest
 from chainrule import xray
 from tests import public_edge
 
-TABLES = ("_ops", "_losses", "_features", "_models", "_descent")
+TABLES = ("_ops", "_losses", "_features", "_models", "_landscapes")
 """The calls of numerical functions: what is differentiated stands there."""
 
 NORM = "the plain norm is there to show that its gradient at 0 is NaN; `norm` is the safe one"
@@ -22,7 +22,6 @@ MEANT = {
 """Function to what the audit finds there, in words of its reason, and why it stays."""
 
 LEFT_OUT = {
-    "descent.": "a run is not differentiated: its norms of gradients are there to be read",
     "models.dag.check": "takes shapes, and checks a graph: it computes nothing",
 }
 """The beginning of a name to why it is not audited."""
@@ -96,9 +95,7 @@ def test_every_public_function_is_healthy_or_has_its_reason():
     assert found == {}
 
 
-SAMPLE = random.Random(11).sample(sorted(functions()), 2)
-
-
-@pytest.mark.parametrize("name", SAMPLE)
-def test_a_sample_is_healthy(name):
-    assert complaint(name) == ""
+@pytest.mark.parametrize("draw", range(2))
+def test_a_sample_is_healthy(draw):
+    name = random.Random(11).sample(sorted(functions()), 2)[draw]
+    assert complaint(name) == "", name
