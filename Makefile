@@ -3,6 +3,8 @@
 PYTHON ?= $(shell sh .ci/python)
 VENV := .venv
 BIN := $(VENV)/bin
+# A module is compiled for its checks and its asserts once, not in every process.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: descent test soak bars mutate zoo house lint types experiments notebooks book bench bench-quick test-oldest constraints clean
 

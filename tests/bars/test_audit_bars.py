@@ -13,6 +13,7 @@ pytest.importorskip("equinox", reason="programs of other libraries: make zoo")
 
 COUNT, MISSES = 60, 3
 HEALTHY, ALARMS = 40, 2
+SAMPLE = 2
 
 
 def audited(program):
@@ -58,7 +59,8 @@ def missed(name, seed, count, folder):
     make, judge, _, _ = BARS[name]
     those = []
     for program in make(seed, count, folder):
-        jax.clear_caches()  # none of them runs again
+        if count > SAMPLE:
+            jax.clear_caches()  # none of them runs again
         met, found = judge(program)
         if not met:
             said = [f"{one.line}: {one.why}" for one in (*found.rules, *found.traps)]
@@ -100,4 +102,4 @@ def test_programs_of_other_libraries_raise_few_alarms():
 
 @pytest.mark.parametrize("name", BARS)
 def test_the_audit_is_right_about_a_sample(name, tmp_path):
-    assert missed(name, 11, 2, tmp_path) == []
+    assert missed(name, 11, SAMPLE, tmp_path) == []

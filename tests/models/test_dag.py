@@ -89,7 +89,7 @@ def test_the_notes_example_written_out():
 
 
 def test_both_notations_give_the_gradients_of_the_flat_function():
-    expected = jax.grad(notes, argnums=(0, 1, 2))(*map(jnp.asarray, (W1, W2, X0)))
+    expected = jax.jit(jax.grad(notes, argnums=(0, 1, 2)))(*map(jnp.asarray, (W1, W2, X0)))
     _, grads = run(WEIGHTED, arrays(w1=W1, w2=W2), arrays(x0=X0), "q")
     close((grads.params["w1"], grads.params["w2"], grads.activations["x0"]), expected)
     _, grads = run(ELEMENTARY, {}, arrays(w1=W1, w2=W2, x0=X0), "q")
@@ -192,7 +192,7 @@ def test_integers_and_keys_have_no_gradient():
     def flat(rows):
         return losses.cross_entropy(rows[labels], labels)
 
-    close(grads.params["table"]["rows"], jax.grad(flat)(params["table"]["rows"]))
+    close(grads.params["table"]["rows"], jax.jit(jax.grad(flat))(params["table"]["rows"]))
     assert grads.params["table"]["size"] is None
     names = ("key", "labels", "count")
     assert [grads.activations[name] for name in names] == [None] * 3
@@ -228,7 +228,7 @@ def test_a_graph_is_an_operator_in_a_graph():
     u = jnp.array([0.5, -1.0, 2.0])
     params = {"first": arrays(slope=[1.0, 2.0, 3.0]), "second": arrays(slope=[-1.0, 0.5, 2.0])}
     activations, grads = run(outer, params, {"u": u}, "c")
-    value, expected = jax.value_and_grad(flat, argnums=(0, 1))(params, u)
+    value, expected = jax.jit(jax.value_and_grad(flat, argnums=(0, 1)))(params, u)
     close((activations["c"].sum(), (grads.params, grads.activations["u"])), (value, expected))
     assert inner.backward(u, {"slope": u}, u, u)[0]["slope"].shape == u.shape
 
@@ -559,7 +559,7 @@ def test_graphs_under_jit_and_vmap_and_grad():
     def value(x0):
         return dag.forward(WEIGHTED, params, {"x0": x0})["q"]
 
-    close(jax.grad(value)(x0[0]), eager[0].activations["x0"])
+    close(jax.jit(jax.grad(value))(x0[0]), eager[0].activations["x0"])
 
 
 @pytest.mark.parametrize(

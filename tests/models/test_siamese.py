@@ -21,6 +21,11 @@ PARAMS = {"layer1": {"kernel": normal(0, 6, 5)}, "layer2": {"kernel": normal(1, 
 PAIRS = normal(2, 7, 2, 3, 2)
 SAME = jnp.arange(7) % 2 == 0
 EMBED = siamese.on_sphere(net)
+# Each is one program here, and not one of every operator in it.
+apply, distances, apply_untied = (
+    jax.jit(one, static_argnums=2)
+    for one in (siamese.apply, siamese.distances, siamese.apply_untied)
+)
 
 
 def assert_close(got, want, rtol=1e-5, atol=1e-6):
@@ -32,15 +37,16 @@ def contrastive(z):
 
 
 def test_a_branch_is_the_network_on_its_input():
-    z = siamese.apply(PARAMS, PAIRS, net)
+    pairs, alone = np.asarray(PAIRS), jax.jit(net)
+    z = np.asarray(apply(PARAMS, pairs, net))
     for branch in range(2):
-        assert_close(z[:, branch], net(PARAMS, PAIRS[:, branch]))
+        assert_close(z[:, branch], alone(PARAMS, pairs[:, branch]))
     np.testing.assert_allclose(
-        siamese.distances(PARAMS, PAIRS, net),
-        np.linalg.norm(net(PARAMS, PAIRS[:, 0]) - net(PARAMS, PAIRS[:, 1]), axis=1),
+        distances(PARAMS, pairs, net),
+        np.linalg.norm(alone(PARAMS, pairs[:, 0]) - alone(PARAMS, pairs[:, 1]), axis=1),
         rtol=1e-5,
     )
-    lengths = jnp.linalg.norm(siamese.apply(PARAMS, PAIRS, EMBED), axis=-1)
+    lengths = np.linalg.norm(apply(PARAMS, pairs, EMBED), axis=-1)
     np.testing.assert_allclose(lengths, np.ones((7, 2)), rtol=1e-6)
 
 
@@ -48,15 +54,14 @@ def test_swapping_the_inputs_changes_nothing():
     def loss(params, pairs):
         return losses.contrastive(siamese.distances(params, pairs, EMBED), SAME)
 
-    here = jax.value_and_grad(loss)(PARAMS, PAIRS)
-    there = jax.value_and_grad(loss)(PARAMS, PAIRS[:, ::-1])
-    assert_close(here, there)
+    both = jax.jit(jax.value_and_grad(loss))
+    assert_close(both(PARAMS, PAIRS), both(PARAMS, PAIRS[:, ::-1]))
     # With weights that are not shared it does.
     apart = siamese.untie(PARAMS, 2)
     apart["branch2"] = jax.tree.map(lambda x: -0.5 * x[::-1], PARAMS)
-    forward, back = (siamese.apply_untied(apart, p, EMBED) for p in (PAIRS, PAIRS[:, ::-1]))
-    left, right = (euclidean(z[:, 0], z[:, 1]) for z in (forward, back))
-    assert jnp.abs(left - right).max() > 0.1
+    forward, back = (np.asarray(apply_untied(apart, p, EMBED)) for p in (PAIRS, PAIRS[:, ::-1]))
+    left, right = (np.linalg.norm(z[:, 0] - z[:, 1], axis=1) for z in (forward, back))
+    assert np.abs(left - right).max() > 0.1
 
 
 @pytest.mark.parametrize("branches", [1, 2, 3])
@@ -66,10 +71,10 @@ def test_the_gradient_of_the_shared_weights_is_the_sum_of_what_the_branches_cont
     def loss(z):
         return jnp.sum(weights * z * z)
 
-    parts = siamese.contributions(loss, PARAMS, inputs, EMBED)
+    parts = jax.jit(lambda p: siamese.contributions(loss, p, inputs, EMBED))(PARAMS)
     assert list(parts) == [f"branch{b + 1}" for b in range(branches)]
     total = jax.tree.map(lambda *leaves: sum(leaves), *parts.values())
-    assert_close(total, jax.grad(lambda p: loss(siamese.apply(p, inputs, EMBED)))(PARAMS))
+    assert_close(total, jax.jit(jax.grad(lambda p: loss(siamese.apply(p, inputs, EMBED))))(PARAMS))
     # Each of them with the other branches held still.
     for b, part in enumerate(parts.values()):
 
@@ -77,13 +82,12 @@ def test_the_gradient_of_the_shared_weights_is_the_sum_of_what_the_branches_cont
             z = siamese.apply(PARAMS, inputs, EMBED)
             return loss(z.at[:, b].set(EMBED(params, inputs[:, b])))
 
-        assert_close(part, jax.grad(one)(PARAMS))
+        assert_close(part, jax.jit(jax.grad(one))(PARAMS))
 
 
 def test_untied_copies_compute_what_the_shared_network_does():
     copies = siamese.untie(PARAMS, 2)
-    shared, untied = siamese.apply(PARAMS, PAIRS, net), siamese.apply_untied(copies, PAIRS, net)
-    assert_close(shared, untied)
+    assert_close(apply(PARAMS, PAIRS, net), apply_untied(copies, PAIRS, net))
     drawn = siamese.init_untied(jax.random.key(0), lambda key: jax.random.normal(key, (3,)), 2)
     assert set(drawn) == {"branch1", "branch2"}
     assert jnp.all(drawn["branch1"] != drawn["branch2"])
@@ -91,21 +95,21 @@ def test_untied_copies_compute_what_the_shared_network_does():
 
 def test_a_pair_of_an_image_with_itself_has_distance_and_gradient_0():
     itself = jnp.repeat(PAIRS[:, :1], 2, axis=1)
-    distance, gradient = jax.value_and_grad(
-        lambda params: jnp.sum(siamese.distances(params, itself, EMBED))
+    distance, gradient = jax.jit(
+        jax.value_and_grad(lambda params: jnp.sum(siamese.distances(params, itself, EMBED)))
     )(PARAMS)
     assert distance == 0
-    assert all(jnp.all(leaf == 0) for leaf in jax.tree.leaves(gradient))
+    assert all(np.all(leaf == 0) for leaf in jax.tree.leaves(gradient))
 
 
 def test_triplets_and_jit_and_vmap():
     inputs = normal(5, 4, 3, 6)
     positive, negative = jax.jit(lambda p, x: siamese.anchor_distances(p, x, net))(PARAMS, inputs)
-    z = net(PARAMS, inputs.reshape(12, 6)).reshape(4, 3, 4)
-    np.testing.assert_allclose(positive, jnp.linalg.norm(z[:, 0] - z[:, 1], axis=1), rtol=1e-5)
-    np.testing.assert_allclose(negative, jnp.linalg.norm(z[:, 0] - z[:, 2], axis=1), rtol=1e-5)
-    twice = jnp.stack([PAIRS, PAIRS[::-1]])
-    found = jax.vmap(lambda x: siamese.distances(PARAMS, x, EMBED))(twice)
+    z = np.asarray(jax.jit(net)(PARAMS, inputs.reshape(12, 6))).reshape(4, 3, 4)
+    np.testing.assert_allclose(positive, np.linalg.norm(z[:, 0] - z[:, 1], axis=1), rtol=1e-5)
+    np.testing.assert_allclose(negative, np.linalg.norm(z[:, 0] - z[:, 2], axis=1), rtol=1e-5)
+    twice = np.stack([PAIRS, PAIRS[::-1]])
+    found = jax.jit(jax.vmap(lambda x: siamese.distances(PARAMS, x, EMBED)))(twice)
     np.testing.assert_allclose(found[1], found[0, ::-1], rtol=1e-5)
 
 

@@ -52,7 +52,7 @@ def test_values_and_gradients_written_out(name, settings, outputs, gradients):
     np.testing.assert_allclose(operator(X, **settings), outputs, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(rule(G, X, **settings), gradients, rtol=2e-5, atol=1e-6)
     # The zero in X is the corner of relu, leaky_relu and elu: jax.grad picks the same slope.
-    by_jax = jax.grad(lambda x: jnp.sum(G * operator(x, **settings)))(X)
+    by_jax = jax.jit(jax.grad(lambda x: jnp.sum(G * operator(x, **settings))))(X)
     np.testing.assert_allclose(by_jax, gradients, rtol=2e-5, atol=1e-6)
 
 
@@ -62,7 +62,7 @@ def test_maxout_keeps_the_largest_of_its_neighbours_and_a_tie_goes_to_the_first(
     np.testing.assert_array_equal(activations.maxout(x, pieces=3), [[7, 4], [-1, 5]])
     gradients = [[0, 10, 0, 20, 0, 0], [30, 0, 0, 0, 40, 0]]
     np.testing.assert_array_equal(activations.maxout_backward(g, x, pieces=3), gradients)
-    by_jax = jax.grad(lambda x: jnp.sum(g * activations.maxout(x, pieces=3)))(x)
+    by_jax = jax.jit(jax.grad(lambda x: jnp.sum(g * activations.maxout(x, pieces=3))))(x)
     np.testing.assert_array_equal(by_jax, gradients)
     np.testing.assert_array_equal(activations.maxout(x), [[7, 4, 4], [-1, 0, 5]])
 
@@ -92,5 +92,5 @@ def test_the_jacobian_of_an_activation_is_diagonal():
     x = jnp.array([-1.5, 0.3, 2.0])
     for name in ("sigmoid", "tanh", "relu", "leaky_relu", "elu"):
         rule = getattr(activations, f"{name}_backward")
-        jacobian = jax.jacobian(getattr(activations, name))(x)
+        jacobian = jax.jit(jax.jacobian(getattr(activations, name)))(x)
         np.testing.assert_allclose(jacobian, np.diag(rule(jnp.ones(3), x)), rtol=1e-5, atol=1e-7)

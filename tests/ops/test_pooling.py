@@ -69,9 +69,13 @@ every_operator = pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPE
 
 
 def value_and_gradients(operator, g, inputs):
-    """The outputs, the gradient by hand, and that of jax.grad."""
-    outputs, pullback = jax.vjp(operator, inputs)
-    return outputs, backward_of(operator)(g, inputs), pullback(g)[0]
+    """The outputs, the gradient by hand, and that of jax.grad, in one program."""
+
+    def all_of_them(g, inputs):
+        outputs, pullback = jax.vjp(operator, inputs)
+        return outputs, backward_of(operator)(g, inputs), pullback(g)[0]
+
+    return jax.jit(all_of_them)(g, inputs)
 
 
 def squares(array):
@@ -110,9 +114,9 @@ def test_a_tie_goes_to_the_first_as_in_the_pooling_of_xla(settings, expected):
             inputs, -jnp.inf, lax.max, (1, 2, 2, 1), (1, *stride.tolist(), 1), padding
         )
 
-    outputs, pullback = jax.vjp(xla, inputs)
-    g = jnp.arange(1.0, 1 + outputs.size).reshape(outputs.shape)
-    by_xla = pullback(g)[0]
+    shape = jax.eval_shape(xla, inputs).shape
+    g = np.arange(1, 1 + np.prod(shape), dtype=np.float32).reshape(shape)
+    outputs, by_xla = jax.jit(lambda g, x: (xla(x), jax.vjp(xla, x)[1](g)[0]))(g, inputs)
     if expected is not None:
         np.testing.assert_array_equal(by_xla[0, ..., 0], expected)
     for got, want in zip(
@@ -122,8 +126,9 @@ def test_a_tie_goes_to_the_first_as_in_the_pooling_of_xla(settings, expected):
 
 
 def test_indices_count_along_the_space_of_the_inputs():
-    inputs = jnp.stack([squares([[1, 7, 2], [7, 0, 8]])[0], -squares([[1, 7, 2], [7, 0, 8]])[0]])
-    values, indices = pooling.max_pool_with_indices(inputs, 2, stride=1)
+    image = np.array([[1, 7, 2], [7, 0, 8]], np.float32)
+    inputs = np.stack([image, -image])[..., None]
+    values, indices = jax.jit(lambda x: pooling.max_pool_with_indices(x, 2, stride=1))(inputs)
     np.testing.assert_array_equal(values[..., 0], [[[7, 8]], [[0, 0]]])
     np.testing.assert_array_equal(indices[..., 0], [[[1, 5]], [[4, 4]]])
     assert indices.dtype == jnp.int32
@@ -160,10 +165,11 @@ def test_the_mean_and_its_gradient_on_numbers_written_out():
 def test_ceil_mode_keeps_what_begins_on_an_input():
     pool = functools.partial(pooling.max_pool, window=2, stride=3, ceil_mode=True)
     # The third position of 8 values begins on the sixth; with 9 the fourth would begin beyond.
-    shapes = [pool(jnp.zeros((1, n, 1))).shape[1] for n in range(2, 10)]
+    shapes = [jax.eval_shape(pool, jnp.zeros((1, n, 1))).shape[1] for n in range(2, 10)]
     assert shapes == [1, 1, 2, 2, 2, 3, 3, 3]
     # One more in the padding after the inputs is one too many.
-    assert pool(jnp.zeros((1, 6, 1)), padding=1).shape[1] == 3
+    pool = functools.partial(pool, padding=1)
+    assert jax.eval_shape(pool, jnp.zeros((1, 6, 1))).shape[1] == 3
     inputs = jnp.array([1.0, 2.0, 3.0, 4.0, 5.0])[None, :, None]
     means = pooling.avg_pool(inputs, 2, ceil_mode=True)
     np.testing.assert_array_equal(means[0, :, 0], [1.5, 3.5, 5])
@@ -211,7 +217,7 @@ def test_the_means_and_their_gradients_are_the_naive_ones(case, count_include_pa
 def test_the_rule_is_jax_grad_and_the_slope_of_the_function(operator):
     operator = functools.partial(operator, window=(2, 3), stride=2, padding=1)
     inputs = normal(0, 1, 5, 4, 2)
-    g = normal(1, *operator(inputs).shape)
+    g = normal(1, *jax.eval_shape(operator, inputs).shape)
     report = check_gradients(
         lambda inputs: backward_of(operator)(g.astype(inputs.dtype), inputs),
         lambda inputs: jnp.sum(g * operator(inputs)),
@@ -224,8 +230,8 @@ def test_the_rule_is_jax_grad_and_the_slope_of_the_function(operator):
 def test_the_second_derivative_is_that_of_the_values_it_kept(operator, x64):
     operator = functools.partial(operator, window=2, stride=(1, 2), padding=((0, 1), (0, 0)))
     inputs = normal(0, 1, 3, 4, 1, dtype=jnp.float64)
-    matrix = jax.jacfwd(operator)(inputs).reshape(-1, inputs.size)
-    outputs = operator(inputs).reshape(-1)
+    matrix = jax.jit(jax.jacfwd(operator))(inputs).reshape(-1, inputs.size)
+    outputs = jax.jit(operator)(inputs).reshape(-1)
     hessian = jax.jit(jax.jacrev(jax.grad(lambda inputs: jnp.sum(operator(inputs) ** 3))))(inputs)
     # The pools are linear around the inputs: sum (A x)^3 has the Hessian 6 A' diag(A x) A.
     expected = 6 * matrix.T @ (outputs[:, None] * matrix)
@@ -236,7 +242,7 @@ def test_the_second_derivative_is_that_of_the_values_it_kept(operator, x64):
 def test_vmap_is_the_loop(operator):
     operator = functools.partial(operator, window=3, stride=2, padding=1)
     inputs = ties(0, 2, 2, 5, 6, 3)
-    g = normal(1, *jax.vmap(operator)(inputs).shape)
+    g = normal(1, *jax.eval_shape(jax.vmap(operator), inputs).shape)
     every = functools.partial(value_and_gradients, operator)
     got = jax.jit(jax.vmap(every))(g, inputs)
     for row in range(2):
@@ -249,7 +255,7 @@ def test_vmap_is_the_loop(operator):
 def test_the_dtype_stays_what_it_is(operator, dtype, tolerance, x64):
     operator = functools.partial(operator, window=2, stride=(1, 2), padding=1)
     inputs = ties(0, 2, 5, 6, 3, dtype=dtype)
-    g = ties(1, *operator(inputs).shape, dtype=dtype)
+    g = ties(1, *jax.eval_shape(operator, inputs).shape, dtype=dtype)
     every = jax.jit(functools.partial(value_and_gradients, operator))
     got, expected = every(g, inputs), every(g.astype(jnp.float32), inputs.astype(jnp.float32))
     for left, right in zip(got, expected, strict=True):
@@ -272,15 +278,16 @@ def test_nan_passes_from_every_place_of_a_cell(operator, at):
 
 @every_operator
 def test_pools_do_not_see_the_order_inside_a_cell(operator):
-    inputs = normal(0, 2, 4, 6, 3)
+    inputs = np.asarray(normal(0, 2, 4, 6, 3))
     cells = inputs.reshape(2, 2, 2, 3, 2, 3)
-    outputs = operator(inputs, window=2)
+    pool = jax.jit(functools.partial(operator, window=2))
+    outputs = pool(inputs)
     for order in itertools.permutations(range(4)):
-        flat = jnp.moveaxis(cells, 3, 2).reshape(2, 2, 3, 4, 3)[:, :, :, jnp.array(order)]
-        shuffled = jnp.moveaxis(flat.reshape(2, 2, 3, 2, 2, 3), 3, 2).reshape(inputs.shape)
-        np.testing.assert_allclose(operator(shuffled, window=2), outputs, rtol=1e-5, atol=1e-6)
+        flat = np.moveaxis(cells, 3, 2).reshape(2, 2, 3, 4, 3)[:, :, :, np.array(order)]
+        shuffled = np.moveaxis(flat.reshape(2, 2, 3, 2, 2, 3), 3, 2).reshape(inputs.shape)
+        np.testing.assert_allclose(pool(shuffled), outputs, rtol=1e-5, atol=1e-6)
     # Between the cells they do.
-    assert not np.allclose(operator(jnp.roll(inputs, 1, axis=2), window=2), outputs)
+    assert not np.allclose(pool(np.roll(inputs, 1, axis=2)), outputs)
 
 
 @every_operator
@@ -388,6 +395,7 @@ def test_a_window_may_be_as_wide_as_a_long_signal_without_a_table_of_its_taps():
 
 def test_the_index_of_minus_infinity_is_that_of_an_input_and_never_of_the_padding():
     inputs = jnp.full((1, 2, 3, 1), -jnp.inf)
-    _, indices = pooling.max_pool_with_indices(inputs, window=(1, 4), stride=1, padding=(0, 2))
+    pool = functools.partial(pooling.max_pool_with_indices, stride=1, padding=(0, 2))
+    _, indices = jax.jit(functools.partial(pool, window=(1, 4)))(inputs)
     # In each row the windows see inputs 0 and 1, 0 to 2, 0 to 2, 1 and 2: the first is named.
     np.testing.assert_array_equal(indices[0, ..., 0], [[0, 0, 0, 1], [3, 3, 3, 4]])

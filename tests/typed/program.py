@@ -48,8 +48,9 @@ births = report.nonfinite().births
 names: list[str] = [node.label for node in report.nodes]
 
 logits = lenet.apply(lenet.init(jax.random.key(1)), images)
-small_vgg = vgg.init(jax.random.key(4), "A", image_size=32, channels=1, classes=3)
-shares = vgg.probabilities(small_vgg, np.zeros((1, 32, 32, 1), np.float32))
+plan = vgg.rows("A", classes=3)
+small_vgg = vgg.init(jax.random.key(4), ((4,), (8,)), 8, channels=1, classes=3, hidden=(6,))
+shares = vgg.probabilities(small_vgg, np.zeros((1, 8, 8, 1), np.float32))
 error: jax.Array = losses.cross_entropy(logits, labels[:4])
 edges = features.sobel(images[0, :, :, 0])
 distances = siamese.distances(params, pairs, embed)
