@@ -243,6 +243,17 @@ def function(eqn: Any) -> Callable[..., list[Any]]:
     return run
 
 
+def kind(eqn: Any) -> Any:
+    """Return what is equal of two equations that do the same with arrays of the same types."""
+    types = tuple(str(v.aval) for v in (*eqn.invars, *eqn.outvars))
+    found = eqn.primitive, tuple(sorted(eqn.params.items())), types, eqn.ctx
+    try:
+        hash(found)
+    except TypeError:
+        return eqn
+    return found
+
+
 class Into(NamedTuple):
     """A dtype for all floats of a program, also for those of a wider one."""
 

@@ -47,9 +47,12 @@ def record(
     args, fixed = zip(*map(split, args), strict=True) if args else ((), ())
     named = argument_names(f, args)
     chosen = _wanted(args, argnums)
-    wanted = chosen if gradients else ()
     closed, shapes = trace(f, args, fixed)
     result, aux = _parts(shapes, _name(f)) if has_aux else (shapes, ())
+    if callable(cotangent):  # of the shapes; of what has no gradient none is asked for
+        gradients = any(map(differentiable, jax.tree.leaves(result)))
+        cotangent = cotangent(result) if gradients else None
+    wanted = chosen if gradients else ()
     starts: list[Any] = [None] * len(jax.tree.leaves(shapes))
     if gradients:
         starts = incoming(result, cotangent, _name(f)) + [None] * len(jax.tree.leaves(aux))

@@ -10,6 +10,9 @@ __all__ = ["Bad", "element_at", "fits", "numbers", "plain", "text"]
 __dir__ = __all__.copy
 
 
+_BOOL = np.dtype(bool)
+
+
 class Bad:
     """NaN and Inf of an array, found once."""
 
@@ -31,7 +34,7 @@ class Bad:
 
 def numbers(x: Any) -> np.ndarray | None:
     """Return the array as NumPy knows it, floats unknown to it widened; None for keys."""
-    return None if "key<" in str(getattr(x, "dtype", "")) else plain(x)
+    return plain(x) if isinstance(getattr(x, "dtype", _BOOL), np.dtype) else None
 
 
 def plain(x: Any) -> np.ndarray:

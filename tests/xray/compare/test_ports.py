@@ -133,3 +133,21 @@ def test_where_an_operator_is_missing_two_lines_may_be_to_blame():
     assert found.first.op == "dot_general"
     assert "the first has operators there that it has not" in str(found.first)
     assert not found.certain
+
+
+def waves(x, swapped=False):
+    parts = jnp.sin(x), jnp.cos(x)
+    return jnp.concatenate(parts[::-1] if swapped else parts, axis=-1)
+
+
+def test_what_is_put_together_in_another_order_is_named():
+    def there(w, x):
+        return jnp.sum(jnp.tanh(waves(x)[None] + w))
+
+    def here(w, x):
+        return jnp.sum(jnp.tanh(waves(x, swapped=True)[None] + w))
+
+    w = DRAW.normal(size=(2, 3, 10)).astype(np.float32)
+    found = xray.diff(there, here, w, X)
+    assert f":{waves.__code__.co_firstlineno + 2} (waves)" in found.first.line
+    assert found.first.op == "concatenate"

@@ -1,17 +1,16 @@
 """Backward through what has no operator of its own in the first program: array by array."""
 
+import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from chainrule.xray.compare.errors import DRAWS, STEPS, Error, between, moved
-from chainrule.xray.compare.rows import Row
+from chainrule.xray.compare.errors import Move, between, condition, draws
+from chainrule.xray.compare.rows import Row, row
 from chainrule.xray.compare.sweep import Sweep
-from chainrule.xray.graph import Slot, differentiable
+from chainrule.xray.graph import Graph, Slot, differentiable
 
 __all__ = ["shares"]
 __dir__ = __all__.copy
@@ -19,53 +18,24 @@ __dir__ = __all__.copy
 _NO_DERIVATIVE = (NotImplementedError, ValueError, TypeError)
 
 
-class _Share(NamedTuple):
-    """What operators without one counterpart each add to the gradient of an array.
+class _Shares(NamedTuple):
+    """What operators without one counterpart add to the gradients of arrays, all together.
 
     Attributes:
-      node: the first of them that reads the array.
-      error: of their share, relative to the whole gradient.
-      spread: how far it moves as everything they take moves by a unit in the last place.
+      some: their numbers.
+      reads: the arrays, of the first program.
+      gs: the first's gradients of what they make.
+      wrt: of each operator the inputs through which it hands gradients on.
     """
 
-    node: int
-    error: Error
-    spread: Error
+    some: list[int]
+    reads: dict[Slot, Any]
+    gs: dict[Slot, Any]
+    wrt: dict[int, list[int]]
 
 
 def shares(sweep: Sweep, eps: float, factor: float) -> Iterator[Row]:
     """Yield a row for each array whose gradient is shared out by operators without a counterpart.
-
-    Args:
-      sweep: the two programs.
-      eps: one unit in the last place, relative.
-      factor: how many units an honest error may be of a sum of one term.
-    """
-    for share in _shares(sweep, eps):
-        node, error = sweep.second.nodes[share.node], share.error
-        units = factor * math.sqrt(max((n for aval in node.avals for n in aval.shape), default=1))
-        norm = units * max(share.spread.norm, eps * error.scale)
-        most = units * max(share.spread.most, eps * error.top)
-        given = sweep.pairing.slots.get(Slot(node.index, 0))
-        other = None if given is None else sweep.first.nodes[given.slot.node]
-        if error.norm or error.bad:
-            yield Row(
-                node=node.index,
-                label=node.label,
-                op=node.op,
-                line=node.line,
-                other="" if other is None else other.label,
-                other_line="" if other is None else other.line,
-                phase="backward",
-                own=error.relative,
-                tolerance=norm / error.scale if error.scale else math.inf,
-                parts=bool(error.bad) or error.norm > norm or error.most > most,
-                sure=node.index not in sweep.pairing.weak,
-            )
-
-
-def _shares(sweep: Sweep, eps: float) -> Iterator[_Share]:
-    """Yield the gradients that operators hand back which take other arrays than their counterpart.
 
     They get the first program's gradients of what they make, and the first's arrays; what they add
     to the gradient of an array is compared with what the rest of the first's operators adds.
@@ -73,65 +43,90 @@ def _shares(sweep: Sweep, eps: float) -> Iterator[_Share]:
     Args:
       sweep: the two programs.
       eps: one unit in the last place, relative.
+      factor: how many units an honest error may be of a sum of one term.
     """
-    first, second, pairing = sweep.first, sweep.second, sweep.pairing
-    some = [i for i in sorted(sweep.able) if i not in pairing.nodes]
-    if not some or not first.wanted or sweep.steps is not None:
+    if (asked := _asked(sweep)) is None:
         return
-    inputs = sweep.gather(some)
-    reads = {
-        slot: x
-        for slot, x in inputs.items()
-        if slot in pairing.slots
-        and differentiable(second.nodes[slot.node].avals[slot.output])
-        and _true(sweep, slot) is not None
-    }
-    made = [Slot(i, k) for i in some for k in range(len(second.nodes[i].avals))]
-    gs = {
-        slot: g
-        for slot in made
-        if slot in pairing.slots and (g := _cotangent(sweep, slot)) is not None
-    }
-    if (
-        not reads
-        or not gs
-        or {s for slot in reads for s in pairing.slots[slot].slots} != _read(sweep)
-    ):
-        return  # the two share out a gradient otherwise, and its parts are not the same
-    rest = {slot: x for slot, x in inputs.items() if slot not in reads}
-
-    def run(arrays: Sequence[Any], gradients: Sequence[Any]) -> Any:
-        def outputs(arrays: Sequence[Any]) -> list[Any]:
-            values = rest | dict(zip(reads, arrays, strict=True))
-            kept: dict[Slot, Any] = {}
-            for i in some:
-                for k, y in enumerate(sweep.operate(i, values, {})[0]):
-                    kept[Slot(i, k)] = y
-            return [kept[slot] for slot in gs]
-
-        out, pull = jax.vjp(outputs, list(arrays))
-        pairs = zip(gradients, out, strict=True)
-        return pull([jnp.asarray(g, y.dtype).reshape(y.shape) for g, y in pairs])[0]
-
-    ready = sweep.way.whole(run)
     try:
-        found = ready(list(reads.values()), list(gs.values()))
+        found = _run(sweep, asked)
     except _NO_DERIVATIVE:  # a loop that JAX cannot go back through, say
         return
-    draw = np.random.default_rng(0)
-    draws = [
-        ready(*([moved(x, STEPS * eps, draw) for x in row.values()] for row in (reads, gs)))
-        for _ in range(DRAWS)
-    ]
-    for k, (slot, array) in enumerate(zip(reads, found, strict=True)):
+
+    @functools.cache
+    def others() -> list[dict[Slot, Any]]:
+        return list(draws(lambda move: _run(sweep, asked, move), eps))
+
+    for slot, array in found.items():
         true, whole = _true(sweep, slot)
-        error = between(true, array)
-        scale = between(whole, whole)
-        far = [between(array, one[k]) for one in draws]
-        most = max(one.most for one in far) / STEPS
-        spread = Error(max(one.norm for one in far) / STEPS, most)
-        reader = next(u.node for u in second.readers[slot] if u.node in some)
-        yield _Share(reader, error._replace(scale=scale.scale, top=scale.top), spread)
+        error, scale = between(true, array), between(np.zeros_like(whole), whole)
+        if not (error.norm or error.bad):
+            continue
+        some = (u.node for u in sweep.second.readers[slot] if u.node in asked.wrt)
+        node = sweep.second.nodes[next(some)]
+        units = factor * math.sqrt(max((n for aval in node.avals for n in aval.shape), default=1))
+        norm, most = units * eps * scale.norm, units * eps * scale.most
+        if error.norm > norm or error.most > most:
+            far = condition(array, (one[slot] for one in others()))
+            norm, most = max(norm, units * far[0]), max(most, units * far[1])
+        given = sweep.pairing.slots.get(Slot(node.index, 0))
+        other = None if given is None else sweep.first.nodes[given.slot.node]
+        yield row(
+            node,
+            other,
+            phase="backward",
+            own=error._replace(scale=scale.norm).relative,
+            tolerance=norm / scale.norm if scale.norm else math.inf,
+            parts=bool(error.bad) or error.norm > norm or error.most > most,
+            sure=node.index not in sweep.pairing.weak,
+        )
+
+
+def _asked(sweep: Sweep) -> _Shares | None:
+    """Return what shares out gradients, None where nothing does, or otherwise than in the first."""
+    first, second, slots = sweep.first, sweep.second, sweep.pairing.slots
+    some = [i for i in sorted(sweep.able) if i not in sweep.pairing.nodes]
+    if not some or not first.wanted or sweep.steps is not None:
+        return None
+    inputs = dict.fromkeys(s for i in some for s in second.nodes[i].inputs if s in slots)
+    reads = {
+        s: sweep.taken(s) for s in inputs if _is_float(second, s) and _true(sweep, s) is not None
+    }
+    made = [Slot(i, k) for i in some for k in range(len(second.nodes[i].avals))]
+    gs = {s: g for s in made if s in slots and (g := _cotangent(sweep, s)) is not None}
+    if not reads or not gs or {s for slot in reads for s in slots[slot].slots} != _read(sweep):
+        return None  # the two share out a gradient otherwise, and its parts are not the same
+    flowing, wrt = set(reads), {}
+    for i in some:
+        node = second.nodes[i]
+        wrt[i] = [k for k, s in enumerate(node.inputs) if s in flowing and _is_float(second, s)]
+        outputs = (Slot(i, k) for k in range(len(node.avals)) if wrt[i])
+        flowing |= {s for s in outputs if s not in slots}
+    return _Shares(some, reads, gs, wrt)
+
+
+def _run(sweep: Sweep, asked: _Shares, move: Move | None = None) -> dict[Slot, Any]:
+    """Return what is added to the gradient of each array, where all that is taken is moved."""
+    nodes, gradients, values = sweep.second.nodes, dict(asked.gs), {}
+    if move is not None:
+        values = {s: move(x) for s, x in asked.reads.items()}
+        gradients = {s: move(g) for s, g in asked.gs.items()}
+
+    slots = sweep.pairing.slots
+    for i in asked.some:
+        made = {Slot(i, k): y for k, y in enumerate(sweep.make(i, values))}
+        values |= {s: y for s, y in made.items() if s not in slots}
+    parts = sweep.operators.pull(
+        asked.some, lambda s: sweep.value(s, values), asked.wrt.__getitem__, gradients, slots
+    )
+    found = {s: np.zeros(np.shape(x), x.dtype) for s, x in asked.reads.items()}
+    for (i, k), part in parts.items():
+        if (slot := nodes[i].inputs[k]) in found:
+            found[slot] = found[slot] + np.asarray(part)
+    return found
+
+
+def _is_float(graph: Graph, slot: Slot) -> bool:
+    return differentiable(graph.nodes[slot.node].avals[slot.output])
 
 
 def _read(sweep: Sweep) -> set[Slot]:

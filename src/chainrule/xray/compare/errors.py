@@ -1,6 +1,8 @@
 """How far two arrays are apart, measured on the host in float64, piece by piece."""
 
+import dataclasses
 import math
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -8,19 +10,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from chainrule.xray.elements import numbers
-from chainrule.xray.stats import Stats
+from chainrule.xray.record import Record
+from chainrule.xray.stats import Stats, stats
 
-__all__ = ["DRAWS", "NONE", "STEPS", "Error", "between", "moved", "of_stats"]
+__all__ = ["NONE", "Error", "Move", "between", "condition", "draws", "equal", "shared"]
 __dir__ = __all__.copy
 
-DRAWS = 3
-"""How often inputs are moved to find a condition."""
-STEPS = 8.0
-"""By how many units in the last place."""
+_DRAWS = 3  # how often inputs are moved to find a condition
+_STEPS = 8.0  # by how many units in the last place
+Move = Callable[..., Any]
+"""Moves an array by some units in the last place."""
 
 _PIECE = 2**18  # elements
 _FILLS, _LEAST = 1e4, 0.1  # times the largest element that differs, or this
-_FAR = 1e150  # its square is finite
+_FAR = 1e15  # its square is finite in float32
+_NAN = np.array([math.nan])
 
 
 class Error(NamedTuple):
@@ -58,13 +62,19 @@ NONE = Error()
 def between(true: Any, found: Any) -> Error:
     """Return the error of an array against another of the same shape.
 
+    Of equal arrays nothing is measured; of statistics it is what they show at least.
+
     Example:
       >>> between(np.array([3.0, 4.0]), np.array([3.0, 4.5])).relative
       0.1
     """
-    a, b = numbers(true), numbers(found)
-    if a is None or b is None:  # random keys
-        a, b = (_key_data(x) for x in (true, found))
+    if true is None or found is None:  # random keys, of which there are no statistics
+        return NONE
+    if isinstance(true, Stats) or isinstance(found, Stats):
+        return _of_stats(*(x if isinstance(x, Stats) else stats(x) for x in (true, found)))
+    if equal(true, found):
+        return NONE
+    a, b = _plain(true), _plain(found)
     if a.shape != b.shape:
         return Error(bad=max(a.size, b.size, 1))
     a, b = a.reshape(-1), b.reshape(-1)
@@ -75,40 +85,94 @@ def between(true: Any, found: Any) -> Error:
     return Error(math.hypot(*norms), max(mosts), math.hypot(*scales), max(tops), sum(bads))
 
 
+def equal(one: Any, two: Any) -> bool:
+    """Tell whether two arrays are the same, bit by bit."""
+    if one is two:
+        return True
+    a, b = _plain(one), _plain(two)
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    a, b, bits = a.reshape(-1), b.reshape(-1), f"u{min(a.itemsize, 8)}"
+    return all(
+        np.array_equal(a[i : i + _PIECE].view(bits), b[i : i + _PIECE].view(bits))
+        for i in range(0, a.size, _PIECE)
+    )
+
+
+def shared(first: Record, second: Record) -> Record:
+    """Return the second of two records with the arrays of the first where they are the same.
+
+    They are found by a sum of their bits: what is the same in both is looked at but once.
+    """
+    known: dict[Any, list[Any]] = {}
+    for x in _arrays(first):
+        known.setdefault(_sum(x), []).append(x)
+    of = {
+        id(x): next((y for y in known.get(_sum(x), ()) if equal(x, y)), x) for x in _arrays(second)
+    }
+
+    def row(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(of.get(id(x), x) for x in arrays)
+
+    nodes = tuple(
+        dataclasses.replace(
+            node,
+            values=row(node.values),
+            cotangents=row(node.cotangents),
+            contributions=row(node.contributions),
+        )
+        for node in second.nodes
+    )
+    return dataclasses.replace(second, nodes=nodes)
+
+
+def _arrays(record: Record) -> list[Any]:
+    rows = (x for n in record.nodes for x in (*n.values, *n.cotangents, *n.contributions))
+    return list(
+        {id(x): x for x in rows if hasattr(x, "dtype") and not isinstance(x, Stats)}.values()
+    )
+
+
+def _sum(x: Any) -> Any:
+    array = _plain(x).reshape(-1)
+    return x.dtype, np.shape(x), int(array.view(f"u{min(array.itemsize, 8)}").sum(dtype=np.uint64))
+
+
 def _piece(a: np.ndarray, b: np.ndarray) -> Error:
-    wide = np.complex128 if "c" in (a.dtype.kind, b.dtype.kind) else np.float64
-    same = a.dtype == b.dtype and bool(np.array_equal(a, b))  # of NaN it is not, and no matter
+    size, bad = a, 0
     with np.errstate(all="ignore"):
-        a = a.astype(wide)
-        b = a if same else b.astype(wide)
-        finite = np.isfinite(a) & np.isfinite(b)
-        bad = 0
-        if not finite.all():
+        far = b - a if a.dtype == b.dtype and a.dtype in (np.float32, np.float64) else _NAN
+        # All is finite, and nothing as large as what a mask is filled with.
+        if not (_top(far) < math.inf and _top(a) <= _FILLS * _LEAST):
+            wide = np.complex128 if "c" in (a.dtype.kind, b.dtype.kind) else np.float64
+            a, b = a.astype(wide), b.astype(wide)
+            finite = np.isfinite(a) & np.isfinite(b)
             alike = finite | (a == b) | (np.isnan(a) & np.isnan(b))
             bad = int(a.size - np.count_nonzero(alike))
-            a, b = a[finite], b[finite]
-        size, far = np.abs(a), np.abs(b - a)
-        if (differs := far > 0).any():  # what masks are filled with says nothing of the rest
-            size[~differs & (size > _FILLS * max(_top(size[differs]), _LEAST))] = 0
+            size, far = np.abs(a[finite]), np.abs((b - a)[finite])
+            if (differs := far > 0).any():  # what masks are filled with says nothing of the rest
+                size[~differs & (size > _FILLS * max(_top(size[differs]), _LEAST))] = 0
         return Error(_norm(far), _top(far), _norm(size), _top(size), bad)
 
 
 def _norm(x: np.ndarray) -> float:
     top = _top(x)
-    unit = top if top > _FAR or 0 < top < 1 / _FAR else 1.0
-    return float(np.sqrt(np.sum(np.square(x / unit)))) * unit if x.size else 0.0
+    unit = 1.0 if 1 / _FAR < top < _FAR or not top else top
+    scaled = x if unit == 1 else x / x.dtype.type(unit)
+    return math.sqrt(float(scaled @ scaled)) * unit
 
 
 def _top(x: np.ndarray) -> float:
-    return float(x.max(initial=0.0))
+    """Return the largest modulus, NaN if one element is."""
+    return float(max(x.max(initial=0), -x.min(initial=0)))
 
 
-def _key_data(x: Any) -> np.ndarray:
-    return np.asarray(jax.random.key_data(x))
+def _plain(x: Any) -> np.ndarray:
+    array = numbers(x)
+    return np.asarray(jax.random.key_data(x)) if array is None else array
 
 
-def of_stats(true: Stats, found: Stats) -> Error:
-    """Return the error that the statistics of two arrays show at least."""
+def _of_stats(true: Stats, found: Stats) -> Error:
     if true.shape != found.shape or (true.nans, true.infs) != (found.nans, found.infs):
         return Error(bad=1)
     count = max(math.prod(true.shape), 1)
@@ -119,11 +183,31 @@ def of_stats(true: Stats, found: Stats) -> Error:
     return Error(max([*far, *finite]), max(finite, default=0.0), true.norm, top, 0)
 
 
-def moved(x: Any, step: float, draw: np.random.Generator) -> Any:
-    """Return an array each of whose elements is a little larger or smaller, at random."""
-    if not hasattr(x, "dtype") or not jnp.issubdtype(x.dtype, jnp.inexact):
-        return x
-    array = np.asarray(x)
-    wide = array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
-    with np.errstate(all="ignore"):
-        return (wide * (1 + step * draw.choice((-1.0, 1.0), array.shape))).astype(array.dtype)
+def draws(run: Callable[[Move], Any], eps: float) -> Iterator[Any]:
+    """Yield what comes out as all that goes in moves by some units in the last place, at random.
+
+    Args:
+      run: takes what moves an array: each of its elements by itself, or (``each=False``) all alike.
+      eps: one unit in the last place, relative.
+    """
+    draw = np.random.default_rng(0)
+
+    def move(x: Any, each: bool = True) -> Any:
+        if not hasattr(x, "dtype") or not jnp.issubdtype(x.dtype, jnp.inexact):
+            return x
+        array = _plain(x)
+        steps = (1 + _STEPS * eps * np.array([-1, 1])).astype(np.result_type(array, np.float32))
+        signs = draw.integers(0, 2, array.shape if each else (), dtype=np.int8)
+        with np.errstate(all="ignore"):
+            return (array * steps.take(signs)).astype(np.asarray(x).dtype)
+
+    return (run(move) for _ in range(_DRAWS))
+
+
+def condition(plain: Any, found: Iterable[Any]) -> tuple[float, float]:
+    """Return how far arrays that `draws` yields are from another, a unit in the last place moved.
+
+    The norm of the change, and its largest element.
+    """
+    far = [between(plain, x) for x in found]
+    return max(x.norm for x in far) / _STEPS, max(x.most for x in far) / _STEPS

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 
 from chainrule.xray.bodies import ClosedError
 from chainrule.xray.compare.back import shares
-from chainrule.xray.compare.errors import Error, between
+from chainrule.xray.compare.errors import NONE, Error, between
 from chainrule.xray.compare.keys import transparent
 from chainrule.xray.compare.loops import first_step, length, same_arguments
 from chainrule.xray.compare.pairing import pair
-from chainrule.xray.compare.rows import Row
+from chainrule.xray.compare.rows import Row, row
 from chainrule.xray.compare.sweep import Made, Pairing, Sweep
 from chainrule.xray.compare.tolerance import terms, told
 from chainrule.xray.compare.ways import Way
@@ -100,7 +100,7 @@ class Judge:
             node = self.second.nodes[slot.node]
             known = slot in self.pairing.slots and bool(node.values)
             self._total[slot] = (
-                between(self.sweep.true(slot), node.values[slot.output]) if known else Error()
+                between(self.sweep.true(slot), node.values[slot.output]) if known else NONE
             )
         return self._total[slot]
 
@@ -131,9 +131,12 @@ class Judge:
         else:
             true, ran = self.sweep.true(Slot(made.node, made.number)), node.values[made.number]
         error = between(true, made.array)
-        ran = None if self.first is self.second else ran  # of its inside there is but one record
-        rest = Error() if ran is None else between(made.array, ran)
-        out = Error() if ran is None else between(true, ran)
+        if ran is None or self.first is self.second:  # of its inside there is but one record
+            rest = out = NONE
+        elif made.array is ran:
+            rest, out = NONE, error
+        else:
+            rest, out = between(made.array, ran), between(true, ran)
         eps = self._eps(node, made.backward)
         allowed, parts = self._allowed(made, node, error, eps, true)
         if parts or error.relative >= own.error:
@@ -143,6 +146,8 @@ class Judge:
         if parts and self.first.steps is not None and self.first.over == "steps":
             step = first_step(true, made.array, allowed)
             own.step = step if own.step is None else min(step, own.step)
+        if not made.backward:
+            self._total[Slot(made.node, made.number)] = out
         own.rest = max(own.rest, rest.norm / error.scale if error.scale else rest.relative)
         own.out = max(own.out, out.relative)
         own.parts = own.parts or parts
@@ -194,13 +199,9 @@ class Judge:
         short = self.pairing.short if own.parts and not backward else frozenset()
         places = sorted({*among, *(before if index in short else ())})
         lines = tuple(dict.fromkeys(line for k in places if (line := self.second.nodes[k].line)))
-        return Row(
-            node=named.index,
-            label=named.label,
-            op=named.op,
-            line=named.line,
-            other="" if other is None else other.label,
-            other_line="" if other is None else other.line,
+        return row(
+            named,
+            other,
             phase="backward" if backward else "forward",
             own=own.error,
             inherited=own.rest,
@@ -288,13 +289,9 @@ class Judge:
             allowed = _UNITS * self._eps(node, False)
             if error.relative > 0:
                 other = self.first.nodes[self.pairing.slots[slot].slot.node]
-                yield Row(
-                    node=node.index,
-                    label=node.label,
-                    op=node.op,
-                    line="",
-                    other=other.label,
-                    other_line="",
+                yield row(
+                    node,
+                    other,
                     phase="forward",
                     own=error.relative,
                     inherited=0.0,

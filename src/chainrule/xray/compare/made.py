@@ -1,6 +1,7 @@
 """What a second program makes of a first's arrays, operator by operator, while both are matched."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chainrule.xray.compare.given import Given
@@ -44,12 +45,9 @@ class Made:
     def run(self, index: int, instead: Mapping[Slot, Any]) -> dict[Slot, Any]:
         """Return what one operator makes, with other arrays in the place of some that it takes."""
         node = self.second.nodes[index]
-        values = {s: x for s in node.inputs if (x := self.known.get(s)) is not None}
-        values |= {s: instead[s] for s in node.inputs if s in instead}
-        made: list[Any] = [None] * len(node.avals)
-        try:
-            values = self.sweep.gather([index], values) | values
-            made = self.sweep.way.whole(self.sweep.operate)(index, values, {})[0]
-        except (TypeError, ValueError, KeyError):  # the shapes are others
-            pass
+        made: Sequence[Any] = [None] * len(node.avals)
+        free = (s for s in node.inputs if s not in self.sweep.pairing.slots)
+        known = {s: x for s in free if (x := self.known.get(s)) is not None}
+        with contextlib.suppress(TypeError, ValueError, KeyError):  # the shapes are others
+            made = self.sweep.make(index, {**known, **instead})
         return {Slot(index, k): x for k, x in enumerate(made)}

@@ -13,9 +13,9 @@ from chainrule.xray.compare.keys import transparent
 from chainrule.xray.elements import numbers
 from chainrule.xray.graph import Slot
 from chainrule.xray.record import Record
-from chainrule.xray.stats import Stats
+from chainrule.xray.stats import Stats, stats
 
-__all__ = ["NEAR", "Values", "is_exchanged", "order", "orders", "sizes"]
+__all__ = ["NEAR", "Values", "floats", "is_exchanged", "order", "orders", "sizes"]
 __dir__ = __all__.copy
 
 NEAR = 1e-4
@@ -27,7 +27,7 @@ _COUNTS = (2, 3, 4)  # into how many equal parts an array may be cut
 _MOST = 2**22  # elements of an array that is cut
 
 _Print = tuple[tuple[int, ...], tuple[float, ...]]
-_Known = dict[tuple[int, ...], list[tuple[Slot, Piece | None, tuple[float, ...]]]]
+_Known = tuple[Slot, Piece | None, tuple[float, ...]]
 
 
 class Values:
@@ -35,11 +35,7 @@ class Values:
 
     def __init__(self, record: Record) -> None:
         self.record = record
-        self._whole: _Known = {}
-        self._pieces: _Known | None = None
-        for slot in self._slots():
-            if (found := _print(record.value(slot))) is not None:
-                self._whole.setdefault(found[0], []).append((slot, None, found[1]))
+        self._known: dict[tuple[bool, tuple[int, ...]], list[_Known]] = {}
 
     def _slots(self) -> Iterator[Slot]:
         for node in self.record.nodes:
@@ -53,23 +49,24 @@ class Values:
 
         That may be arrays one after the other, or a part of one, where nothing is all of it.
         """
-        return self._near(x, self._whole) or self._several(x) or self._near(x, self._cut())
+        return self._near(x) or self._several(x) or self._near(x, cut=True)
 
     def turned(self, x: Any) -> list[tuple[float, Given]]:
         """Return what has nearly an array's numbers, but another sign or axes exchanged."""
-        array = None if x is None or isinstance(x, Stats) else numbers(x)
-        if array is None or array.dtype.kind != "f":
+        if (array := floats(x)) is None:
             return []
-        found = self._near(-array, self._whole)
+        found = self._near(-array)
         rows = [(error, given._replace(negative=True)) for error, given in found]
-        return rows or self._near(x, self._whole, exchanged=True)
+        return rows or self._near(x, exchanged=True)
 
-    def _near(self, x: Any, known: _Known, exchanged: bool = False) -> list[tuple[float, Given]]:
+    def _near(
+        self, x: Any, cut: bool = False, exchanged: bool = False
+    ) -> list[tuple[float, Given]]:
         if (found := _print(x)) is None:
             return []
         shape, about = found
         rows = []
-        for slot, piece, other in known.get(shape, ()):
+        for slot, piece, other in self._of(shape, cut):
             if all(abs(p - q) <= 4 * _ANY * about[0] for p, q in zip(about, other, strict=True)):
                 true = np.asarray(numbers(self.record.value(slot)))
                 if piece is not None:
@@ -84,13 +81,12 @@ class Values:
 
     def _several(self, x: Any) -> list[tuple[float, Given]]:
         """Return arrays that make this one, one after the other along an axis."""
-        array = None if x is None or isinstance(x, Stats) else numbers(x)
-        if array is None or array.dtype.kind != "f":
+        if (array := floats(x)) is None:
             return []
         for axis, count in _cuts(array.shape):
             rows: list[list[tuple[float, Given]]] = []
             for part in np.split(array, count, axis):
-                near = self._near(part, self._whole)
+                near = self._near(part)
                 if rows:
                     near = [one for one in near if one[1].axes == rows[0][0][1].axes]
                 if not near:
@@ -103,21 +99,37 @@ class Values:
                 return [(max(error for error, _ in found), given)]
         return []
 
-    def _cut(self) -> _Known:
-        """Return the parts of all arrays."""
-        if self._pieces is None:
-            self._pieces = {}
-            for slot in self._slots():
-                x = self.record.value(slot)
-                array = None if x is None or isinstance(x, Stats) else numbers(x)
-                if array is None or array.dtype.kind != "f" or array.size > _MOST:
-                    continue
-                for axis, count in _cuts(array.shape):
-                    for k, part in enumerate(np.split(array, count, axis)):
-                        if part.size > 1 and (found := _print(part)) is not None:
-                            row = slot, Piece(axis, k, count), found[1]
-                            self._pieces.setdefault(found[0], []).append(row)
-        return self._pieces
+    def _of(self, shape: tuple[int, ...], cut: bool) -> list[_Known]:
+        """Return the arrays of a shape in any layout, or the parts of arrays that are of it."""
+        if (cut, shape) not in self._known:
+            rows = (
+                self._parts(slot, shape) if cut else self._one(slot, shape)
+                for slot in self._slots()
+            )
+            self._known[cut, shape] = [row for found in rows for row in found]
+        return self._known[cut, shape]
+
+    def _one(self, slot: Slot, shape: tuple[int, ...]) -> Iterator[_Known]:
+        x = self.record.value(slot)
+        if sizes(np.shape(x)) == shape and (found := _print(x)) is not None:
+            yield slot, None, found[1]
+
+    def _parts(self, slot: Slot, shape: tuple[int, ...]) -> Iterator[_Known]:
+        x = self.record.value(slot)
+        whole = np.shape(x)
+        for axis, count in _cuts(whole) if math.prod(whole) <= _MOST else ():
+            part = (*whole[:axis], whole[axis] // count, *whole[axis + 1 :])
+            if sizes(part) != shape or math.prod(part) < 2 or (array := numbers(x)) is None:
+                continue
+            for k, piece in enumerate(np.split(array, count, axis)):
+                if (found := _print(piece)) is not None:
+                    yield slot, Piece(axis, k, count), found[1]
+
+
+def floats(x: Any) -> np.ndarray | None:
+    """Return an array of floats as NumPy knows it, None of all else."""
+    array = None if x is None or isinstance(x, Stats) else numbers(x)
+    return array if array is not None and array.dtype.kind == "f" else None
 
 
 def _cuts(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
@@ -132,17 +144,14 @@ def sizes(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _print(x: Any) -> _Print | None:
     """Return what does not depend on the order of axes, None of an array that says too little."""
-    array = None if x is None or isinstance(x, Stats) else numbers(x)
-    if array is None or array.dtype.kind != "f" or not array.size:
+    if (array := floats(x)) is None or not array.size:
         return None
-    with np.errstate(all="ignore"):
-        a = array.astype(np.float64)
-        size = float(np.sqrt(np.mean(a * a)))
-        ends = float(a.min()), float(a.max())
-    plain = ends[0] == ends[1] and (a.size > 1 or float(64 * ends[0]).is_integer())
-    if not math.isfinite(size) or plain:
+    about = stats(array)
+    plain = about.min == about.max and (array.size > 1 or float(64 * about.min).is_integer())
+    if about.nans or about.infs or plain:
         return None
-    return sizes(array.shape), (size, float(a.mean()), *ends)
+    size = about.norm / math.sqrt(array.size)
+    return sizes(array.shape), (size, about.mean, about.min, about.max)
 
 
 def order(true: Any, found: Any, near: float = NEAR) -> Any:

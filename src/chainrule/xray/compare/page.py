@@ -89,8 +89,4 @@ def _paragraphs(diff: Diff) -> list[Paragraph]:
 
 
 def _place(row: Row) -> str:
-    other = f" [{nearby(row.other_line)}]" if row.other_line not in ("", row.line) else ""
-    step = "" if row.step is None else f" at step {row.step}"
-    ends = [nearby(line) for line in (row.lines[0], row.lines[-1])] if row.lines else []
-    where = f"between {ends[0]} and {ends[1]}" if ends else nearby(row.line)
-    return f"{where}{other} {row.label}{step}\n  {_told(row)}".replace("\n", "\n  ")
+    return f"{row.place(nearby)}\n  {_told(row)}".replace("\n", "\n  ")

@@ -152,7 +152,17 @@ class _Match:
         # One that another operator has for a counterpart is computed here once more.
         taken = {(given.slots, given.piece) for given in self.slots.values()}
         free = (given for given in near if (given.slots, given.piece) not in taken)
-        self._add(slot, next(free, near[0]))
+        given = next(free, near[0])
+        if not self._mixed_up(slot, given):
+            self._add(slot, given)
+
+    def _mixed_up(self, slot: Slot, given: Given) -> bool:
+        """Tell whether arrays are put together that the first puts together in another order."""
+        if self.second.nodes[slot.node].op != "concatenate" or not given.more:
+            return False
+        rows = (n.inputs for n in self.first.nodes if n.op == "concatenate")
+        theirs = ([root_of(self.first, s) for s in row] for row in rows)
+        return any(row != list(given.slots) and set(row) == set(given.slots) for row in theirs)
 
     def _add(self, slot: Slot, given: Given) -> None:
         if given.axes is not None:

@@ -4,17 +4,17 @@ import dataclasses
 import math
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from chainrule.xray.record import Record
+from chainrule.xray.record import Entry, Record
 from chainrule.xray.words import below, rendered, shortened
 
-__all__ = ["Diff", "Row", "ends", "some"]
+__all__ = ["Diff", "Row", "ends", "row", "some"]
 __dir__ = __all__.copy
 
 _SHOWN = 12  # rows of a printed table
@@ -71,19 +71,29 @@ class Row:
     sure: bool = True
     note: str = ""
 
-    def __str__(self) -> str:
-        where = below(self.line) or self.op
+    def place(self, named: Callable[[str], str] = below) -> str:
+        """Return the line, or the lines, that of the first program and the label."""
+        where = named(self.line) or self.op
         if self.lines:
-            where = f"between {below(self.lines[0])} and {below(self.lines[-1])}"
-        other = f" [{below(self.other_line)}]" if self.other_line not in ("", self.line) else ""
+            where = f"between {named(self.lines[0])} and {named(self.lines[-1])}"
+        other = f" [{named(self.other_line)}]" if self.other_line not in ("", self.line) else ""
         step = "" if self.step is None else f" at step {self.step}"
-        text = f"{where}{other} {self.label}{step}: own error {_error(self.own)}, inherited "
+        return f"{where}{other} {self.label}{step}"
+
+    def __str__(self) -> str:
+        text = f"{self.place()}: own error {_error(self.own)}, inherited "
         text += f"{_error(self.inherited)}, {self.phase}"
         if self.lost > 1:
             text += f", {self.lost:.0f} bits lost"
         if self.between:
             text += f"; together with {', '.join(self.between)}, which the first has not"
         return text + (f"; {self.note}" if self.note else "")
+
+
+def row(node: Entry, other: Entry | None, **more: Any) -> Row:
+    """Return the row of an operator beside its counterpart; `Row` says what else there is."""
+    theirs = ("", "") if other is None else (other.label, other.line)
+    return Row(node.index, node.label, node.op, node.line, *theirs, **more)
 
 
 def _error(x: float) -> str:

@@ -1,6 +1,5 @@
 """Two executions, of one program or of two, laid side by side."""
 
-import dataclasses
 import math
 import os
 import pathlib
@@ -9,25 +8,25 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from chainrule import _require
-from chainrule._modules import split
 from chainrule.data import tensors
 from chainrule.xray import call, saved
 from chainrule.xray.compare import activations, digits
-from chainrule.xray.compare.errors import DRAWS, STEPS, between, moved
+from chainrule.xray.compare.errors import between, draws, shared
 from chainrule.xray.compare.given import Given
 from chainrule.xray.compare.judge import Judge
 from chainrule.xray.compare.keys import transparent
+from chainrule.xray.compare.operators import recorded
 from chainrule.xray.compare.pairing import pair
 from chainrule.xray.compare.rows import Diff, Row
 from chainrule.xray.compare.sweep import Pairing
 from chainrule.xray.compare.totals import totals
-from chainrule.xray.compare.ways import Way, recorded, way
+from chainrule.xray.compare.ways import Way, way
 from chainrule.xray.graph import Slot
 from chainrule.xray.record import Record
 from chainrule.xray.report import Report
+from chainrule.xray.rerun import replay
 
 __all__ = ["diff"]
 __dir__ = __all__.copy
@@ -49,7 +48,7 @@ class _Two(NamedTuple):
       ways: how each of them ran.
       notes: what is to say of that.
       named: whether the first is no program, but arrays by name.
-      again: runs the second program with its arguments changed by a function; None of one program.
+      programs: whether they are two programs, or one of them and a record of another.
     """
 
     first: Record
@@ -58,7 +57,7 @@ class _Two(NamedTuple):
     ways: tuple[Way, Way]
     notes: tuple[str, ...] = ()
     named: bool = False
-    again: Callable[[Callable[[Any], Any]], Record] | None = None
+    programs: bool = False
 
     @property
     def mixed(self) -> bool:
@@ -124,22 +123,19 @@ def diff(
     _require.flag("gradients", gradients)
     settings = {"argnums": argnums, "cotangent": cotangent, "gradients": gradients}
     two = _two(first, rest, a, b, settings)
-    left, right = two.first, two.second
+    left = two.first
+    right = shared(left, two.second)
     pairing = activations.match(left, right) if two.named else pair(left, right)
-    notes = two.notes
+    notes, results = two.notes, _results(left, right, pairing)
     found: tuple[digits.Death, ...] = ()
     suffers = False
     if left.keep == "stats" or not right.runs or right.keep == "stats":
-        rows, results = totals(left, right, pairing)
+        rows = totals(left, right, pairing)
         notes = (_UNRUN,)
         start = next((row for row in rows if row.parts), None)
     else:
-        ways = two.ways
-        if two.again is not None:  # most of it has run operator by operator, to be matched
-            plain = [dataclasses.replace(way, compiled=False) for way in ways]
-            ways = plain[0], plain[1]
-        judge = Judge(left, right, pairing, ways, two.mixed)
-        rows, results = judge.rows(), _results(left, right, pairing)
+        judge = Judge(left, right, pairing, two.ways, two.mixed)
+        rows = judge.rows()
         suffers = _suffer(two, results, judge.eps)
         start = _first(rows, suffers, two)
         if suffers and two.mixed:
@@ -190,11 +186,7 @@ def _two(first: Any, rest: Sequence[Any], a: Any, b: Any, settings: dict[str, An
     names = one.function, second.function
     if isinstance(other, Report | Record) or named:
         return _Two(one, second, names, ways, (), named)
-
-    def again(change: Callable[[Any], Any]) -> Record:
-        return record(other, jax.tree.map(change, rest[1:]), ways[1], **settings)
-
-    return _Two(one, second, names, ways, again=again)
+    return _Two(one, second, names, ways, programs=True)
 
 
 def _known(first: Any) -> tuple[Record | None, bool]:
@@ -230,26 +222,22 @@ def record(
 ) -> Record:
     """Record a program; a result that is no scalar gets ones as its gradient if none is given."""
     with way.context():
-        floats = False
-        if gradients:
-            _, shapes = call.trace(f, *_parts(args))
-            leaves = jax.tree.leaves(shapes)
-            floats = any(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves)
-            if floats and cotangent is None and (len(leaves) > 1 or leaves[0].shape):
-                cotangent = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), shapes)
         return call.record(
             f,
             way.put(list(args)) if way.device is not None else args,
             argnums=argnums,
-            cotangent=cotangent if floats else None,
+            cotangent=_ones if gradients and cotangent is None else cotangent,
             compiled=way.compiled,
-            gradients=floats,
+            gradients=gradients,
         )
 
 
-def _parts(args: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    held, fixed = zip(*map(split, args), strict=True) if args else ((), ())
-    return held, fixed
+def _ones(shapes: Any) -> Any:
+    """Return ones as the gradient of a result that is no scalar, None of a scalar."""
+    leaves = jax.tree.leaves(shapes)
+    if len(leaves) == 1 and not leaves[0].shape:
+        return None
+    return jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), shapes)
 
 
 def _said(ways: tuple[Way, Way]) -> tuple[str, ...]:
@@ -286,20 +274,22 @@ def _suffer(two: _Two, results: dict[str, float], eps: float) -> bool:
     if any(not math.isfinite(error) for error in results.values()):
         return True
     allowed = dict.fromkeys(results, _SUFFERS * eps)
-    if two.again is not None and any(error > allowed[name] for name, error in results.items()):
-        draw = np.random.default_rng(0)
-        same = {node.index: node.index for node in two.second.nodes if node.is_argument}
-        itself = Pairing({Slot(k, 0): Given(Slot(k, 0)) for k in same}, {})
-        for _ in range(DRAWS):
-            other = two.again(lambda x: moved(x, STEPS * eps, draw))
-            for name, error in _results(two.second, other, itself).items():
-                allowed[name] = max(allowed.get(name, 0.0), 4 * error)
+    if two.programs and any(error > allowed[name] for name, error in results.items()):
+        again = replay(two.second)
+        given = {node.index: node.value for node in two.second.nodes if node.is_argument}
+        itself = Pairing({Slot(k, 0): Given(Slot(k, 0)) for k in given}, {})
+        with two.ways[1].context():
+            for other in draws(lambda move: again({k: move(x) for k, x in given.items()}), eps):
+                for name, error in _results(two.second, other, itself).items():
+                    allowed[name] = max(allowed.get(name, 0.0), 4 * error)
+                if all(error <= allowed[name] for name, error in results.items()):
+                    break
     return any(not error <= allowed[name] for name, error in results.items())
 
 
 def _first(rows: Sequence[Row], suffers: bool, two: _Two) -> Row | None:
     """Return the first row that is an error, or loses more than 10 bits between two dtypes."""
-    alone = two.again is None and not two.mixed
+    alone = not two.programs and not two.mixed
     for row in rows:
         if row.parts and (suffers or (alone and row.sure)):
             return row

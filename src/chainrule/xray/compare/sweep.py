@@ -2,25 +2,23 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from chainrule.xray import _jax
-from chainrule.xray.compare.errors import DRAWS, STEPS, between, moved
+from chainrule.xray.compare.errors import Move, condition, draws, equal
 from chainrule.xray.compare.given import Given
+from chainrule.xray.compare.operators import Operators
 from chainrule.xray.compare.ways import Way
 from chainrule.xray.graph import Slot
-from chainrule.xray.record import Entry, Record
+from chainrule.xray.record import Record
 from chainrule.xray.stats import is_number
 
 __all__ = ["Made", "Pairing", "Sweep"]
 __dir__ = __all__.copy
-
-_CHUNK = 2**28  # bytes that are made before they are measured
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +73,9 @@ class Sweep:
     def __init__(self, first: Record, second: Record, pairing: Pairing, way: Way) -> None:
         self.first, self.second, self.pairing, self.way = first, second, pairing, way
         self.steps = first.steps
+        self.operators = Operators(second, way, first.steps)
         self._carried: dict[Slot, Any] = {}
+        self._same: dict[Slot, tuple[Given, bool]] = {}
         self.able = self._can_run()
 
     def true(self, slot: Slot) -> Any:
@@ -118,18 +118,64 @@ class Sweep:
 
     def run(self) -> Iterator[Made]:
         """Yield what each operator makes, forward, and what it hands back."""
-        chunk: list[int] = []
-        size = 0
-        for node in self.second.nodes:
-            if node.index not in self.able:
-                continue
-            chunk.append(node.index)
-            size += sum(_bytes(aval) for aval in node.avals)
-            if size > _CHUNK:
-                yield from self._chunk(chunk)
-                chunk, size = [], 0
-        if chunk:
-            yield from self._chunk(chunk)
+        for i in sorted(self.able):
+            node = self.second.nodes[i]
+            made = self.make(i, self._carried)
+            for k, array in enumerate(made):
+                if Slot(i, k) in self.pairing.slots:
+                    yield Made(i, k, False, array)
+                elif self.second.readers[Slot(i, k)]:
+                    self._carried[Slot(i, k)] = array
+            wrt, gs = self._pulls(i)
+            parts = [node.contributions[k] for k in wrt]
+            if wrt and not (self._is_same(i, self._carried) and self._got(i, gs, parts)):
+                inputs = [self.value(slot, self._carried) for slot in node.inputs]
+                parts = self._back(i, inputs, wrt, gs)
+            for k, part in zip(wrt, parts, strict=True):
+                yield Made(i, k, True, part)
+
+    def make(self, index: int, made: Mapping[Slot, Any]) -> Sequence[Any]:
+        """Return what an operator makes of the first's arrays.
+
+        Args:
+          index: its number.
+          made: arrays to take instead, and what has no counterpart.
+        """
+        node = self.second.nodes[index]
+        if self._is_same(index, made):
+            return node.values
+        return self.operators.forward(index, [self.value(s, made) for s in node.inputs])
+
+    def _is_same(self, index: int, made: Mapping[Slot, Any]) -> bool:
+        """Tell whether an operator takes what it took in the second run, and so makes the same."""
+        if self.first is self.second:  # the one record of a body, which runs in two ways
+            return False
+        return all(self._ran_on(slot, made) for slot in self.second.nodes[index].inputs)
+
+    def _ran_on(self, slot: Slot, made: Mapping[Slot, Any]) -> bool:
+        if slot in made:
+            return made[slot] is self.second.value(slot)
+        if slot not in self.pairing.slots:
+            return self.second.nodes[slot.node].kind != "operator"
+        given, same = self.pairing.slots[slot], self._same.get(slot)
+        if same is None or same[0] != given:
+            same = given, equal(self.taken(slot), self.second.value(slot))
+            self._same[slot] = same
+        return same[1]
+
+    def _got(self, index: int, gs: Mapping[int, Any], parts: Sequence[Any]) -> bool:
+        """Tell whether an operator got some gradients in the second run, and handed all back."""
+        if any(part is None for part in parts):
+            return False
+        mine = {k: g for k, g in enumerate(self.second.nodes[index].cotangents) if g is not None}
+        return mine.keys() == gs.keys() and all(equal(g, gs[k]) for k, g in mine.items())
+
+    def _back(
+        self, index: int, inputs: Sequence[Any], wrt: Sequence[int], gs: Mapping[int, Any]
+    ) -> list[Any]:
+        slots = (self.second.nodes[index].inputs[k] for k in wrt)
+        pairs = zip(slots, self.operators.back(index, inputs, wrt, gs), strict=True)
+        return [np.zeros(self.shape(s), np.float32) if part is None else part for s, part in pairs]
 
     def _can_run(self) -> set[int]:
         """Return the operators that the shapes allow to run on the first program's arrays."""
@@ -147,104 +193,37 @@ class Sweep:
         shape = self.first.nodes[given.slot.node].avals[given.slot.output].shape
         return given.size(tuple(shape)) == math.prod(node.avals[slot.output].shape)
 
-    def _pulls(self, index: int) -> tuple[list[int], list[int]]:
-        """Return which inputs of an operator get a gradient to compare, and from which outputs."""
+    def _pulls(self, index: int) -> tuple[list[int], dict[int, Any]]:
+        """Return which inputs of an operator get a gradient to compare, and its outputs' own."""
         if index not in self.pairing.nodes:
-            return [], []
+            return [], {}
         node, of = self.second.nodes[index], self.first.nodes[self.pairing.nodes[index]]
         wrt = [
             k
             for k, (slot, part) in enumerate(zip(node.inputs, of.contributions, strict=True))
             if part is not None and self.shape(slot) == np.shape(part)
         ]
-        live = [k for k, g in enumerate(of.cotangents) if g is not None]
-        fits = all(np.shape(of.cotangents[k]) == self.shape(Slot(index, k)) for k in live)
-        return (wrt, live) if wrt and live and fits else ([], [])
+        gs = {k: g for k, g in enumerate(of.cotangents) if g is not None}
+        fits = all(np.shape(g) == self.shape(Slot(index, k)) for k, g in gs.items())
+        return (wrt, gs) if wrt and gs and fits else ([], {})
 
-    def _chunk(self, chunk: Sequence[int]) -> Iterator[Made]:
-        inputs = self.gather(chunk)
-        gs: dict[Slot, Any] = {}
-        for i in chunk:
-            _, live = self._pulls(i)
-            of = self.first.nodes[self.pairing.nodes.get(i, 0)]
-            gs |= {Slot(i, k): of.cotangents[k] for k in live}
-        slots, outs = list(inputs), list(gs)
+    def value(self, slot: Slot, made: Mapping[Slot, Any]) -> Any:
+        """Return what is in a slot: of what was made, else the first's array, where there is one.
 
-        def program(arrays: Sequence[Any], gradients: Sequence[Any]) -> list[Any]:
-            values = dict(zip(slots, arrays, strict=True))
-            incoming = dict(zip(outs, gradients, strict=True))
-            return [self.operate(i, values, incoming) for i in chunk]
-
-        found = self.way.whole(program)(
-            self.way.put(list(inputs.values())), self.way.put(list(gs.values()))
-        )
-        for i, (made, parts) in zip(chunk, found, strict=True):
-            for k, array in enumerate(made):
-                if Slot(i, k) in self.pairing.slots:
-                    yield Made(i, k, False, array)
-                elif self.second.readers[Slot(i, k)]:
-                    self._carried[Slot(i, k)] = array
-            for k, part in zip(self._pulls(i)[0], parts, strict=True):
-                yield Made(i, k, True, part)
-
-    def gather(
-        self, chunk: Sequence[int], carried: Mapping[Slot, Any] | None = None
-    ) -> dict[Slot, Any]:
-        """Return what operators take from outside: the first's arrays, where there are any."""
-        carried = self._carried if carried is None else carried
-        inputs: dict[Slot, Any] = {}
-        for i in chunk:
-            for slot in self.second.nodes[i].inputs:
-                node = self.second.nodes[slot.node]
-                if slot in self.pairing.slots:
-                    inputs[slot] = self.taken(slot)
-                elif node.is_argument:
-                    inputs[slot] = _array(node.value)
-                elif node.kind == "operator" and slot.node not in chunk:
-                    inputs[slot] = carried[slot]
-        return inputs
-
-    def operate(
-        self, index: int, values: dict[Slot, Any], incoming: Mapping[Slot, Any]
-    ) -> tuple[list[Any], list[Any]]:
-        """Run one operator forward and back, and add what has no counterpart to the values."""
-        node = self.second.nodes[index]
-        inputs = [self._input(slot, values) for slot in node.inputs]
-        wrt, live = self._pulls(index)
-        operator = self._operator(node)
-        parts: Sequence[Any] = []
-        if not wrt or any(Slot(index, k) not in incoming for k in live):
-            outputs = list(operator(*inputs))
-        else:
-            outputs, pull = _pull(operator, inputs, wrt, live)
-            gs = [jnp.asarray(incoming[Slot(index, k)], outputs[k].dtype) for k in live]
-            parts = pull(gs)
-        for k, array in enumerate(outputs):
-            if Slot(index, k) not in self.pairing.slots:
-                values[Slot(index, k)] = array
-        return outputs, list(parts)
-
-    def _operator(self, node: Entry) -> Callable[..., list[Any]]:
-        operator = self.way.operator(node)
-        if self.steps is None:
-            return operator
-        constant = [self.second.nodes[slot.node].kind == "constant" for slot in node.inputs]
-        if all(constant):
-            return lambda *inputs: [
-                jnp.broadcast_to(y, (self.steps or 0, *y.shape)) for y in operator(*inputs)
-            ]
-        axes = [None if fixed else 0 for fixed in constant]
-        return lambda *inputs: jax.vmap(lambda *one: list(operator(*one)), axes)(*inputs)
-
-    def _input(self, slot: Slot, values: Mapping[Slot, Any]) -> Any:
+        Raises:
+          KeyError: it is made by an operator without a counterpart, and was not.
+        """
         node = self.second.nodes[slot.node]
-        if slot in values:
-            return values[slot]
-        return (
-            jnp.asarray(node.constant, node.avals[0].dtype)
-            if is_number(node.avals[0])
-            else node.constant
-        )
+        if slot in made:
+            return made[slot]
+        if slot in self.pairing.slots:
+            return self.taken(slot)
+        if node.is_argument:
+            return _array(node.value)
+        if node.kind == "operator":
+            raise KeyError(slot)
+        numbers = is_number(node.avals[0])
+        return jnp.asarray(node.constant, node.avals[0].dtype) if numbers else node.constant
 
     def alone(self, index: int) -> Any:
         """Return what an operator makes of just what its counterpart takes; None if it cannot."""
@@ -264,7 +243,7 @@ class Sweep:
             if np.shape(x) != tuple(aval.shape) or not is_number(aval):
                 return None
             inputs.append(np.asarray(x).astype(aval.dtype))
-        return self.way.whole(lambda *x: list(self.way.operator(node)(*x)))(*inputs)[0]
+        return self.operators.forward(index, inputs)[0]
 
     def region(self, index: int) -> list[int]:
         """Return an operator and those before it without a counterpart that it is made of."""
@@ -284,56 +263,29 @@ class Sweep:
         Of what is made by several operators without counterparts, theirs move too. The norm of the
         change, and its largest element.
         """
-        chunk = self.region(made.node)
-        inputs = self.gather(chunk)
-        wrt, live = self._pulls(made.node) if made.backward else ([], [])
-        of = self.first.nodes[self.pairing.nodes.get(made.node, 0)]
-        gs = [of.cotangents[k] for k in live]
-        slots = list(inputs)
-        noisy = [Slot(i, k) for i in chunk[:-1] for k in range(len(self.second.nodes[i].avals))]
+        chunk, nodes, slots = self.region(made.node), self.second.nodes, self.pairing.slots
+        given = dict.fromkeys(s for i in chunk for s in nodes[i].inputs)
+        taken = {
+            s: self.value(s, self._carried)
+            for s in given
+            if s in slots or nodes[s.node].is_argument
+        }
+        gs = self._pulls(made.node)[1] if made.backward else {}
 
-        def program(arrays: Sequence[Any], gradients: Sequence[Any], noise: Sequence[Any]) -> Any:
-            values = dict(zip(slots, arrays, strict=True))
-            signs = dict(zip(noisy, noise, strict=True))
-            incoming = {Slot(made.node, k): g for k, g in zip(live, gradients, strict=True)}
-            for i in chunk:
-                outputs, parts = self.operate(i, values, incoming)
-                for k, y in enumerate(outputs[: len(self.second.nodes[i].avals)]):
-                    if (slot := Slot(i, k)) in signs and slot in values and _jax.is_float(y):
-                        values[slot] = y * jnp.asarray(1 + signs[slot], y.dtype)
-            return parts[wrt.index(made.number)] if made.backward else outputs[made.number]
+        def run(move: Move) -> Any:
+            values = {s: move(x) for s, x in taken.items()}
+            for i in chunk[:-1]:
+                for k, y in enumerate(self.make(i, values)):
+                    if Slot(i, k) not in slots:
+                        values[Slot(i, k)] = move(y, each=False)
+            if not made.backward:
+                return self.make(made.node, values)[made.number]
+            inputs = [self.value(s, values) for s in nodes[made.node].inputs]
+            changed = {k: move(g) for k, g in gs.items()}
+            return self._back(made.node, inputs, [made.number], changed)[0]
 
-        ready = self.way.whole(program)
-        noise_of = [0.0 for _ in noisy]
-        plain = ready(list(inputs.values()), gs, noise_of)
-        norm = most = 0.0
-        draw = np.random.default_rng(0)
-        step = STEPS * eps
-        for _ in range(DRAWS):
-            noise = [float(step * draw.choice((-1.0, 1.0))) for _ in noisy]
-            arrays = [moved(x, step, draw) for x in inputs.values()]
-            error = between(plain, ready(arrays, [moved(g, step, draw) for g in gs], noise))
-            norm, most = max(norm, error.norm / STEPS), max(most, error.most / STEPS)
-        return norm, most
-
-
-def _pull(
-    operator: Callable[..., list[Any]], inputs: list[Any], wrt: list[int], live: list[int]
-) -> tuple[list[Any], Callable[[Sequence[Any]], Sequence[Any]]]:
-    def chosen(*some: Any) -> tuple[list[Any], list[Any]]:
-        full = list(inputs)
-        for k, x in zip(wrt, some, strict=True):
-            full[k] = x
-        outputs = list(operator(*full))
-        return [outputs[k] for k in live], outputs
-
-    _, vjp, outputs = jax.vjp(chosen, *(inputs[k] for k in wrt), has_aux=True)
-    return outputs, lambda gs: vjp(list(gs))
+        return condition(made.array, draws(run, eps))
 
 
 def _array(x: Any) -> Any:
     return x if hasattr(x, "size") else jnp.asarray(x)
-
-
-def _bytes(aval: Any) -> int:
-    return math.prod(aval.shape) * jnp.dtype(aval.dtype).itemsize if is_number(aval) else 0

@@ -8,11 +8,9 @@ import numpy as np
 from chainrule.xray.compare.given import Given
 from chainrule.xray.compare.keys import root_of, transparent
 from chainrule.xray.compare.made import Made
-from chainrule.xray.compare.near import Values, order, orders, sizes
-from chainrule.xray.elements import numbers
+from chainrule.xray.compare.near import Values, floats, order, orders, sizes
 from chainrule.xray.graph import Slot
 from chainrule.xray.record import Record
-from chainrule.xray.stats import Stats
 
 __all__ = ["Trial"]
 __dir__ = __all__.copy
@@ -169,7 +167,7 @@ class Trial:
                 a.kind != "operator"
                 or transparent(a)
                 or one in known
-                or not _floats(a.values[one.output])
+                or floats(a.values[one.output]) is None
             ):
                 continue
             theirs = tuple(np.shape(a.values[one.output]))
@@ -235,11 +233,6 @@ def _sources(
         elif node.is_argument:
             found.add(("?", x))
     return frozenset(found)
-
-
-def _floats(x: Any) -> bool:
-    array = None if isinstance(x, Stats) else numbers(x)
-    return array is not None and array.dtype.kind == "f"
 
 
 def _together(

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -11,11 +11,8 @@ import jax.numpy as jnp
 from chainrule import _require
 from chainrule.xray import _jax
 from chainrule.xray.graph import Vertex
-from chainrule.xray.passes import Numbers, Operator, of_operators, run
-from chainrule.xray.record import Record, entries
-from chainrule.xray.rerun import in_dtype
 
-__all__ = ["DTYPES", "Way", "recorded", "way"]
+__all__ = ["DTYPES", "Way", "way"]
 __dir__ = __all__.copy
 
 DTYPES = ("float64", "float32", "bfloat16", "float16", "tensorfloat32")
@@ -30,7 +27,7 @@ class Way:
 
     Attributes:
       name: as it is asked for.
-      compiled: whether everything runs as one compiled program, or operator by operator.
+      compiled: whether everything runs as one compiled program, or each operator by itself.
       dtype: of all floats; None for the program's own.
       device: where; None for the default.
     """
@@ -54,20 +51,6 @@ class Way:
             exact = node.known.elementwise or node.known.copies
             return float(jnp.finfo(own).eps) if exact else _TF32_EPS
         return float(jnp.finfo(own if self.dtype is None else self.dtype.dtype).eps)
-
-    def operator(self, node: Vertex) -> Operator:
-        """Return an operator as a function that runs this way."""
-        return in_dtype(node, self.dtype)
-
-    def whole(self, f: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a function of arrays that runs this way."""
-        ready = _jax.compile_whole(f) if self.compiled else _jax.quiet(f)
-
-        def called(*args: Any) -> Any:
-            with self.context():
-                return ready(*args)
-
-        return called
 
     @contextlib.contextmanager
     def context(self) -> Iterator[None]:
@@ -110,31 +93,3 @@ def way(name: str, value: Any) -> Way:
         return Way(value, compiled=value == "compiled")
     into = _jax.TF32 if value == "tensorfloat32" else _jax.Into(jnp.dtype(value))
     return Way(value, dtype=into)
-
-
-def recorded(base: Record, way: Way) -> Record:
-    """Return the record of a program, run another way.
-
-    Args:
-      base: its record, as the program is; it keeps values.
-      way: in a dtype or not, compiled or not, on a device.
-    """
-    if way.dtype is None and way.device is None and way.compiled == base.compiled:
-        return base
-    notes: dict[int, str] = {}
-    operators = {i: way.operator(n) for i, n in enumerate(base.nodes) if n.kind == "operator"}
-
-    def numbers(taken: Sequence[Any], starts: Sequence[Any]) -> Numbers:
-        given = [_into(x, way) for x in taken], [_into(x, way) for x in starts]
-        return of_operators(base, run(base, *given, base.wanted, notes, operators=operators))
-
-    taken = [node.value for node in base.nodes if node.is_argument]
-    arrays = [x if hasattr(x, "size") else jnp.asarray(x) for x in taken]
-    found = way.whole(numbers)(way.put(arrays), way.put(list(base.starts)))
-    parameters = [node.index for node in base.nodes if node.kind == "parameter"]
-    nodes = entries(base, found, arrays, keep="values", notes=notes, parameters=parameters)
-    return dataclasses.replace(base, nodes=nodes, compiled=way.compiled)
-
-
-def _into(x: Any, way: Way) -> Any:
-    return x if x is None or way.dtype is None else _jax.widen(x, way.dtype)
