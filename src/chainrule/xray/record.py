@@ -21,6 +21,7 @@ __all__ = [
     "Record",
     "Trees",
     "UnknownNodeError",
+    "changed",
     "entries",
     "measured",
 ]
@@ -234,13 +235,13 @@ class Record(Graph):
         raise UnknownNodeError(f"no node has the name {name!r}: there are {labels}, ...")
 
 
-def measured(record: Record) -> Record:
-    """Return a record with statistics in the place of its arrays, of all steps together."""
+def changed(record: Record, change: Callable[[Any], Any]) -> tuple[Entry, ...]:
+    """Return the nodes of a record with other arrays, None where there is none."""
 
     def of(row: Sequence[Any]) -> tuple[Any, ...]:
-        return tuple(x if x is None or isinstance(x, Stats) else _stats(x) for x in row)
+        return tuple(None if x is None else change(x) for x in row)
 
-    nodes = tuple(
+    return tuple(
         dataclasses.replace(
             node,
             values=of(node.values),
@@ -249,6 +250,11 @@ def measured(record: Record) -> Record:
         )
         for node in record.nodes
     )
+
+
+def measured(record: Record) -> Record:
+    """Return a record with statistics in the place of its arrays, of all steps together."""
+    nodes = changed(record, lambda x: x if isinstance(x, Stats) else _stats(x))
     return dataclasses.replace(record, nodes=nodes, keep="stats", steps=None, program=None)
 
 

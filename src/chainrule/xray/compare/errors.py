@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from chainrule.xray.elements import numbers
-from chainrule.xray.record import Record
+from chainrule.xray.record import Record, changed
 from chainrule.xray.stats import Stats, stats
 
 __all__ = ["NONE", "Error", "Move", "between", "condition", "draws", "equal", "shared"]
@@ -105,35 +105,25 @@ def shared(first: Record, second: Record) -> Record:
     They are found by a sum of their bits: what is the same in both is looked at but once.
     """
     known: dict[Any, list[Any]] = {}
-    for x in _arrays(first):
-        known.setdefault(_sum(x), []).append(x)
-    of = {
-        id(x): next((y for y in known.get(_sum(x), ()) if equal(x, y)), x) for x in _arrays(second)
-    }
+    kept: dict[int, Any] = {}
 
-    def row(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple(of.get(id(x), x) for x in arrays)
+    def keep(x: Any) -> None:
+        if id(x) not in kept and (key := _sum(x)) is not None:
+            known.setdefault(key, []).append(x)
+            kept[id(x)] = x
 
-    nodes = tuple(
-        dataclasses.replace(
-            node,
-            values=row(node.values),
-            cotangents=row(node.cotangents),
-            contributions=row(node.contributions),
-        )
-        for node in second.nodes
-    )
-    return dataclasses.replace(second, nodes=nodes)
+    def same(x: Any) -> Any:
+        if id(x) not in kept:
+            kept[id(x)] = next((y for y in known.get(_sum(x), ()) if equal(x, y)), x)
+        return kept[id(x)]
 
-
-def _arrays(record: Record) -> list[Any]:
-    rows = (x for n in record.nodes for x in (*n.values, *n.cotangents, *n.contributions))
-    return list(
-        {id(x): x for x in rows if hasattr(x, "dtype") and not isinstance(x, Stats)}.values()
-    )
+    changed(first, keep)
+    return dataclasses.replace(second, nodes=changed(second, same))
 
 
 def _sum(x: Any) -> Any:
+    if isinstance(x, Stats) or not hasattr(x, "dtype"):
+        return None
     array = _plain(x).reshape(-1)
     return x.dtype, np.shape(x), int(array.view(f"u{min(array.itemsize, 8)}").sum(dtype=np.uint64))
 

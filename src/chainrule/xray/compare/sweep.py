@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from chainrule.xray import _jax
-from chainrule.xray.compare.errors import Move, condition, draws, equal
+from chainrule.xray.compare.errors import Move, condition, draws
 from chainrule.xray.compare.given import Given
 from chainrule.xray.compare.operators import Operators
 from chainrule.xray.compare.ways import Way
@@ -75,7 +75,6 @@ class Sweep:
         self.steps = first.steps
         self.operators = Operators(second, way, first.steps)
         self._carried: dict[Slot, Any] = {}
-        self._same: dict[Slot, tuple[Given, bool]] = {}
         self.able = self._can_run()
 
     def true(self, slot: Slot) -> Any:
@@ -128,7 +127,9 @@ class Sweep:
                     self._carried[Slot(i, k)] = array
             wrt, gs = self._pulls(i)
             parts = [node.contributions[k] for k in wrt]
-            if wrt and not (self._is_same(i, self._carried) and self._got(i, gs, parts)):
+            got = all(gs.get(k) is g for k, g in enumerate(node.cotangents))
+            known = got and all(part is not None for part in parts)
+            if wrt and not (known and self._is_same(i, self._carried)):
                 inputs = [self.value(slot, self._carried) for slot in node.inputs]
                 parts = self._back(i, inputs, wrt, gs)
             for k, part in zip(wrt, parts, strict=True):
@@ -157,18 +158,7 @@ class Sweep:
             return made[slot] is self.second.value(slot)
         if slot not in self.pairing.slots:
             return self.second.nodes[slot.node].kind != "operator"
-        given, same = self.pairing.slots[slot], self._same.get(slot)
-        if same is None or same[0] != given:
-            same = given, equal(self.taken(slot), self.second.value(slot))
-            self._same[slot] = same
-        return same[1]
-
-    def _got(self, index: int, gs: Mapping[int, Any], parts: Sequence[Any]) -> bool:
-        """Tell whether an operator got some gradients in the second run, and handed all back."""
-        if any(part is None for part in parts):
-            return False
-        mine = {k: g for k, g in enumerate(self.second.nodes[index].cotangents) if g is not None}
-        return mine.keys() == gs.keys() and all(equal(g, gs[k]) for k, g in mine.items())
+        return self.taken(slot) is self.second.value(slot)
 
     def _back(
         self, index: int, inputs: Sequence[Any], wrt: Sequence[int], gs: Mapping[int, Any]
