@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from harness import Row, Scale, close, operations, pytorch
+from harness import Row, Scale, close, operations, place, pytorch
 
 from chainrule import data, descent, landscapes, losses
 from chainrule.models import mlp
@@ -65,7 +65,10 @@ class Notes(NamedTuple):
         """Return what descends in PyTorch at a rate, to the last loss."""
         import torch
 
-        x, y = (torch.tensor(np.asarray(array)) for array in (self.inputs, self.targets))
+        def tensor(array: Any, **settings: Any) -> Any:
+            return torch.tensor(np.asarray(array), device=place(), **settings)
+
+        x, y = tensor(self.inputs), tensor(self.targets)
 
         @wrap
         def value(w1: Any, b1: Any, w2: Any, b2: Any) -> Any:
@@ -73,7 +76,7 @@ class Notes(NamedTuple):
 
         def run(eta: float) -> Any:
             params = tuple(
-                torch.tensor(np.asarray(self.params[layer][leaf]), requires_grad=True)
+                tensor(self.params[layer][leaf], requires_grad=True)
                 for layer in ("layer1", "layer2")
                 for leaf in ("kernel", "bias")
             )
@@ -82,7 +85,7 @@ class Notes(NamedTuple):
                 optimizer.zero_grad()
                 value(*params).backward()
                 optimizer.step()
-            return value(*params).detach().numpy()
+            return value(*params).detach().cpu().numpy()
 
         return run
 

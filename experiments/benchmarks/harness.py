@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -198,6 +198,47 @@ def pytorch(
     if compiled and (shutil.which("g++") or shutil.which("clang++")):
         peers[f"{name}, compiled"] = make(torch.compile)
     return peers
+
+
+def place() -> str:
+    """Return PyTorch's name of where its side runs: on the accelerator where JAX runs on one.
+
+    Raises:
+      RuntimeError: JAX runs on an accelerator that PyTorch does not see.
+    """
+    import torch
+
+    if jax.default_backend() == "cpu":
+        return "cpu"
+    if not torch.cuda.is_available():
+        raise RuntimeError(
+            f"JAX runs on {jax.devices()[0].device_kind}, which PyTorch {torch.__version__} does "
+            "not see: install its build for this accelerator, or set JAX_PLATFORMS=cpu"
+        )
+    return "cuda"
+
+
+@contextlib.contextmanager
+def rounding(precision: str | None) -> Iterator[None]:
+    """Let both sides round products and convolutions of float32 as coarsely as this, no coarser.
+
+    Left to themselves, both take TensorFloat-32 on some accelerators, each for other operators.
+
+    Args:
+      precision: as for `jax.default_matmul_precision`; None is float32 itself.
+    """
+    torch = sys.modules.get("torch")
+    backends = [torch.backends.cuda.matmul, torch.backends.cudnn] if torch else []
+    before = [backend.allow_tf32 for backend in backends]
+    exact = None if jax.default_backend() == "cpu" else "float32"  # a CPU's default is float32
+    for backend in backends:
+        backend.allow_tf32 = precision is not None
+    try:
+        with jax.default_matmul_precision(precision or exact):
+            yield
+    finally:
+        for backend, allowed in zip(backends, before, strict=True):
+            backend.allow_tf32 = allowed
 
 
 def measure(row: Row, *, long_seconds: float = 10.0) -> list[Timing]:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from harness import Child, Row, Scale, child, operations, pytorch
+from harness import Child, Row, Scale, child, operations, place, pytorch, rounding
 
 from chainrule import compiling, data, losses, runs, training
 from chainrule.data.batches import Batches
@@ -55,9 +55,8 @@ def lenet_epoch(scale: Scale) -> Iterator[Row]:
         training.fit(start, loss, optimizer, batches, 1, report=records.append)
         return np.asarray(records[0]["loss"])
 
-    net, begin = Net(), _tensors(lenet.to_torch(params))
-    order = torch.tensor(np.asarray(batches.order(0)), dtype=torch.long)
-    x, y = torch.tensor(images.transpose(0, 3, 1, 2)), torch.tensor(labels, dtype=torch.long)
+    net, begin = Net().to(place()), _tensors(lenet.to_torch(params))
+    order, x, y = _samples(batches.order(0), images, labels)
 
     def theirs(wrap: Callable[[Any], Any]) -> Callable[[], np.ndarray]:
         @wrap
@@ -140,9 +139,8 @@ def siamese_epoch(scale: Scale) -> Iterator[Row]:
         return np.asarray(records[0]["loss"])
 
     named = layouts.to_torch(params, {}, lenet.TORCH_NAMES, ROWS, lenet.INPUT_SHAPE)
-    net, begin = Net(16, 64), _tensors(named)
-    order = torch.tensor(np.asarray(pairs.order(0)), dtype=torch.long)
-    x, y = torch.tensor(images.transpose(0, 3, 1, 2)), torch.tensor(labels, dtype=torch.long)
+    net, begin = Net(16, 64).to(place()), _tensors(named)
+    order, x, y = _samples(pairs.order(0), images, labels)
 
     def theirs(wrap: Callable[[Any], Any]) -> Callable[[], np.ndarray]:
         @wrap
@@ -166,6 +164,18 @@ def _tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     import torch
 
     return {name: torch.tensor(array) for name, array in arrays.items()}
+
+
+def _samples(order: Any, images: np.ndarray, labels: np.ndarray) -> tuple[Any, Any, Any]:
+    """Return the rows of each batch, the images and the labels as PyTorch takes them."""
+    import torch
+
+    x = torch.tensor(images.transpose(0, 3, 1, 2), device=place())
+    rows, y = (
+        torch.tensor(np.asarray(numbers), dtype=torch.long, device=place())
+        for numbers in (order, labels)
+    )
+    return rows, x, y
 
 
 def _epoch(
@@ -251,8 +261,8 @@ def _in_pytorch(params: Any, batch: int, dtype: Any) -> tuple[Any, Any]:
     rows = vgg.rows_of(params)
     tensors = layouts.to_torch(params, {}, torchvision.names(rows), rows, IMAGE)
     net.load_state_dict({name: torch.tensor(tensor) for name, tensor in tensors.items()})
-    net = net.to(dtype=dtype, memory_format=torch.channels_last)
-    x = torch.tensor(_inputs(batch).transpose(0, 3, 1, 2)).to(dtype)
+    net = net.to(device=place(), dtype=dtype, memory_format=torch.channels_last)
+    x = torch.tensor(_inputs(batch).transpose(0, 3, 1, 2), device=place()).to(dtype)
     return net, x.to(memory_format=torch.channels_last)
 
 
@@ -263,14 +273,19 @@ def _numbers(dtype: Any, precision: str | None) -> tuple[str, Any, float, float 
     return (said, jnp.dtype(name), *((0.1, None) if name == "bfloat16" else (1e-3, 1.0)))
 
 
-def _allowing(precision: str | None, work: Callable[[], Any]) -> Callable[[], Any]:
-    """Do the work where matrix products may be rounded as coarsely as this, if as anything."""
+def _rounded(precision: str | None, work: Callable[[], Any]) -> Callable[[], Any]:
+    """Do the work where products may be rounded as coarsely as this, see `harness.rounding`."""
 
-    def allowed() -> Any:
-        with jax.default_matmul_precision(precision):
+    def rounded() -> Any:
+        with rounding(precision):
             return work()
 
-    return allowed
+    return rounded
+
+
+def _options(precision: str | None) -> dict[str, Any]:
+    """Return the compiler's options for VGG16: coarser numbers have an algorithm of their own."""
+    return compiling.options() if precision is None else {}
 
 
 def _forward(
@@ -280,7 +295,8 @@ def _forward(
 
     numbers, ours_dtype, tolerance, target = _numbers(dtype, precision)
     cast = jax.tree.map(lambda leaf: leaf.astype(ours_dtype), params)
-    images, apply = jnp.asarray(_inputs(batch), ours_dtype), jax.jit(vgg.apply)
+    images = jnp.asarray(_inputs(batch), ours_dtype)
+    apply = jax.jit(vgg.apply, compiler_options=_options(precision))
     net, x = _in_pytorch(params, batch, dtype)
 
     def theirs(wrap: Callable[[Any], Any]) -> Callable[[], np.ndarray]:
@@ -288,13 +304,13 @@ def _forward(
 
         def forward() -> np.ndarray:
             with torch.inference_mode():
-                return apply(x).float().numpy()
+                return apply(x).float().cpu().numpy()
 
-        return forward
+        return _rounded(precision, forward)
 
     return Row(
         f"VGG16: forward, batch {batch}, {numbers}",
-        _allowing(precision, lambda: np.asarray(apply(cast, images), np.float32)),
+        _rounded(precision, lambda: np.asarray(apply(cast, images), np.float32)),
         pytorch(theirs, "PyTorch, channels last", compiled=compiled),
         _within(tolerance),
         target,
@@ -320,28 +336,30 @@ def _step(
     def loss(params: Any) -> jax.Array:
         return losses.cross_entropy(vgg.apply(params, images).astype(jnp.float32), labels)
 
-    @jax.jit
     def step(params: Any) -> tuple[jax.Array, Any]:
         value, grads = jax.value_and_grad(loss)(params)
         return value, jax.tree.map(lambda p, g: p - jnp.asarray(1e-12, p.dtype) * g, params, grads)
 
+    whole, targets = jax.jit(step, compiler_options=_options(precision)), torch.arange(batch)
+    targets = targets.to(place())
+
     def theirs(wrap: Callable[[Any], Any]) -> Callable[[], np.ndarray]:
         @wrap
         def value(x: torch.Tensor) -> torch.Tensor:
-            return torch.nn.functional.cross_entropy(net(x).float(), torch.arange(batch))
+            return torch.nn.functional.cross_entropy(net(x).float(), targets)
 
         def step() -> np.ndarray:
             optimizer.zero_grad()
             loss = value(x)
             loss.backward()
             optimizer.step()
-            return loss.detach().numpy()
+            return loss.detach().cpu().numpy()
 
-        return step
+        return _rounded(precision, step)
 
     return Row(
         f"VGG16: step of training, batch {batch}, {numbers}",
-        _allowing(precision, lambda: np.asarray(jax.block_until_ready(step(cast))[0])),
+        _rounded(precision, lambda: np.asarray(jax.block_until_ready(whole(cast))[0])),
         pytorch(theirs, "PyTorch, channels last", compiled=compiled),
         _within(tolerance),
         target,
