@@ -11,8 +11,9 @@ unexport PYTHONDONTWRITEBYTECODE
 descent: $(VENV)/installed
 	$(BIN)/python experiments/descent.py
 
+# The examples of the docstrings come last, and not the long files of few tests: the workers end together.
 test: $(VENV)/tested lint types
-	$(BIN)/python -m pytest -n logical --dist loadfile
+	$(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder
 
 # The longest of the provoked faults, each of them bounded in time.
 soak: $(VENV)/tested

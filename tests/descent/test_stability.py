@@ -188,7 +188,7 @@ def test_a_weight_that_gets_its_first_gradient_is_divided_by_epsilon_alone():
 
     optimizer = optax.adam(ETA)
     params, state = walked(optimizer, 3, params=jnp.ones(2), loss=loss)
-    slopes = jax.grad(loss)(params)
+    slopes = jax.jit(jax.grad(loss))(params)
     assert state[0].nu[1] == 0 < abs(slopes[1])
     found = descent.stability(loss, params, optimizer, state)
     root = np.sqrt(0.999 * np.asarray(state[0].nu, float) / (1 - 0.999**4)) + 1e-8
@@ -287,7 +287,8 @@ def test_a_watched_descent_is_the_plain_one_and_reads_what_stability_reads():
     np.testing.assert_allclose(watched.trace.grad_norm, plain.grad_norm, rtol=1e-5)
     np.testing.assert_allclose(watched.trace.final_params["w"], plain.final_params["w"], rtol=1e-6)
     assert watched.at.tolist() == [0, 10, 20]
-    hessians = [jax.hessian(quartic)({"w": plain.params["w"][t]})["w"]["w"] for t in watched.at]
+    hessian = jax.jit(jax.hessian(quartic))
+    hessians = [hessian({"w": plain.params["w"][t]})["w"]["w"] for t in watched.at]
     sharpness = [np.linalg.eigvalsh(h).max() for h in hessians]
     np.testing.assert_allclose(watched.sharpness, sharpness, rtol=1e-5)
     np.testing.assert_allclose(watched.critical, 3 / 0.05, rtol=1e-5)

@@ -21,7 +21,7 @@ def deaths(f, *args, **settings):
 
 def zeros(f, *args):
     """How many elements of each gradient are exactly 0: the oracle."""
-    grads = jax.grad(f, tuple(range(len(args))))(*args)
+    grads = jax.jit(jax.grad(f, tuple(range(len(args)))))(*args)
     return [int(jnp.sum(g == 0)) for g in grads]
 
 
@@ -171,7 +171,7 @@ def recurrent(params, rows):
 
 def test_inside_of_loops_and_branches_the_line_is_that_in_the_body():
     params, rows = {"v": W, "w": W}, jnp.full((4, 3), 9.0)
-    g = jax.grad(recurrent)(params, rows)
+    g = jax.jit(jax.grad(recurrent))(params, rows)
     assert not g["v"].any()
     assert jnp.abs(g["w"]).max() < 1e-5
     report = xray.xray(recurrent, params, rows)

@@ -18,7 +18,7 @@ def doubled(operator, setting):
 
 
 def assert_same_numbers(record, f, *args):
-    value, grads = jax.value_and_grad(f, tuple(range(len(args))))(*args)
+    value, grads = jax.jit(jax.value_and_grad(f, tuple(range(len(args)))))(*args)
     np.testing.assert_allclose(record.output, value, rtol=1e-6)
     for got, expected in zip(record.grads, grads, strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)

@@ -121,7 +121,7 @@ def test_steps_of_descent_are_those_of_jax(visit):
         page.keyboard.press(key)
     losses = [squares(params, x)]
     for _ in range(11):
-        grads = jax.grad(squares)(params, x)
+        grads = jax.jit(jax.grad(squares))(params, x)
         params = jax.tree.map(lambda p, g: p - jnp.float32(0.05) * g, params, grads)
         losses.append(squares(params, x))
     text = f"11 steps: from {words.number(losses[0])} to {words.number(losses[-1])}"
