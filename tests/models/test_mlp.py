@@ -157,7 +157,7 @@ def by_jax(params, inputs, targets, activation):
     def loss(params, inputs):
         return losses.squared_error(mlp.apply(params, inputs, activation=activation), targets)
 
-    return jax.grad(loss, argnums=(0, 1))(params, inputs)
+    return jax.jit(jax.grad(loss, argnums=(0, 1)))(params, inputs)
 
 
 def by_hand(params, inputs, targets, activation):

@@ -83,7 +83,9 @@ def test_fit_is_the_step_called_in_a_python_loop_with_adam_and_a_schedule():
         state, metrics = step(state, BATCHES(index))
     for a, b in zip(jax.tree.leaves(end.params), jax.tree.leaves(state.params), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
-    grads = jax.grad(lambda p: loss(p, state.state, BATCHES(9), jax.random.key(0))[0])(state.params)
+    grads = jax.jit(jax.grad(lambda p: loss(p, state.state, BATCHES(9), jax.random.key(0))[0]))(
+        state.params
+    )
     assert metrics.keys() == {"loss", "grad_norm", "error"}
     assert jax.tree.structure(grads) == jax.tree.structure(end.params)
 
