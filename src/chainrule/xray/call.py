@@ -33,15 +33,20 @@ def record(
     keep: Literal["values", "stats"] = "values",
     compiled: bool = True,
     unroll: bool = False,
-    gradients: bool = True,
+    gradients: bool | None = True,
 ) -> Record:
-    """Record one call of a function; `chainrule.xray.xray` says what each argument means."""
+    """Record one call of a function; `chainrule.xray.xray` says what each argument means.
+
+    ``cotangent`` may also be a function of the shapes of the result; ``gradients=None`` goes
+    backward where the result has floats.
+    """
     _require.function("f", f, "of arrays that JAX can trace")
     _require.one_of("keep", keep, ("values", "stats"))
-    flags = {"has_aux": has_aux, "compiled": compiled, "unroll": unroll, "gradients": gradients}
+    flags = {"has_aux": has_aux, "compiled": compiled, "unroll": unroll}
+    flags |= {} if gradients is None else {"gradients": gradients}
     for name, value in flags.items():
         _require.flag(name, value)
-    if not gradients and cotangent is not None:
+    if gradients is False and cotangent is not None:
         raise ValueError("gradients=False goes forward only: leave cotangent out")
     _check_count(f, args)
     args, fixed = zip(*map(split, args), strict=True) if args else ((), ())
@@ -49,9 +54,10 @@ def record(
     chosen = _wanted(args, argnums)
     closed, shapes = trace(f, args, fixed)
     result, aux = _parts(shapes, _name(f)) if has_aux else (shapes, ())
-    if callable(cotangent):  # of the shapes; of what has no gradient none is asked for
+    if callable(cotangent):  # of the shapes, which are known only now
+        cotangent = cotangent(result)
+    if gradients is None:
         gradients = any(map(differentiable, jax.tree.leaves(result)))
-        cotangent = cotangent(result) if gradients else None
     wanted = chosen if gradients else ()
     starts: list[Any] = [None] * len(jax.tree.leaves(shapes))
     if gradients:
@@ -295,17 +301,9 @@ def _check_cotangent(g: Any, leaf: Any, name: str) -> None:
         )
 
 
-def ones(f: Callable[..., Any], args: Sequence[Any]) -> Any:
-    """Return ones as the cotangent of a result that is no scalar, for the gradient of its sum.
-
-    None where the result is one scalar, and where the function cannot be called: the recording then
-    meets the same error, and says what to do.
-    """
-    try:
-        out = jax.eval_shape(f, *args)
-    except Exception:
-        return None
-    leaves = jax.tree.leaves(out)
+def ones(shapes: Any) -> Any:
+    """Return ones as the cotangent of a result that is no scalar, for the gradient of its sum."""
+    leaves = jax.tree.leaves(shapes)
     if len(leaves) == 1 and not leaves[0].shape:
         return None
-    return jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), out)
+    return jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), shapes)

@@ -55,7 +55,7 @@ def run(
         takes more or fewer arguments.
     """
     with called(spec, shapes) as (f, args):
-        report = xray(f, *args, compiled=compiled, cotangent=ones(f, args), keep=keep)
+        report = xray(f, *args, compiled=compiled, cotangent=ones, keep=keep)
     print(dataclasses.replace(report.nonfinite(), attempt=None))  # the cures follow
     if cures := _cures(report):
         print(f"\n{cures}")

@@ -154,7 +154,7 @@ def replay(record: Record) -> Callable[[Mapping[int, Any]], Record]:
     _check(record, {})
     taken = {node.index: node.value for node in record.nodes if node.is_argument}
     parameters = [node.index for node in record.nodes if node.kind == "parameter"]
-    notes: dict[int, str] = {}
+    notes = {node.index: node.note for node in record.nodes if node.note}
 
     def numbers(arguments: Sequence[Any], starts: Sequence[Any]) -> Numbers:
         return of_operators(record, run(record, arguments, starts, record.wanted, notes))

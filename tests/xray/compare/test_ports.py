@@ -151,3 +151,24 @@ def test_what_is_put_together_in_another_order_is_named():
     found = xray.diff(there, here, w, X)
     assert f":{waves.__code__.co_firstlineno + 2} (waves)" in found.first.line
     assert found.first.op == "concatenate"
+
+
+@jax.custom_jvp
+def halved(x):
+    return x * jax.nn.sigmoid(0.5 * x)
+
+
+halved.defjvp(lambda x, dx: (halved(*x), dx[0] * jax.grad(lambda y: jnp.sum(halved.fun(y)))(*x)))
+
+
+def test_what_is_wrong_in_a_function_that_the_first_has_not_is_named_inside_it():
+    def there(w, x):
+        h = x @ w
+        return jnp.sum((h / (1 + jnp.exp(-h))) @ w)
+
+    def here(w, x):
+        return jnp.sum(halved(x @ w) @ w)
+
+    found = xray.diff(there, here, W, X).first
+    assert f":{halved.__wrapped__.__code__.co_firstlineno + 2} (halved)" in found.line
+    assert (found.op, found.phase) == ("halved", "forward")

@@ -153,7 +153,7 @@ def _named(name: str, line: str, ignore: Sequence[str]) -> bool:
 def _record(f: Callable[..., Any], args: Sequence[Any]) -> tuple[Record, Exception | None]:
     """Return the record of a call; forward only where a rule of the program raises."""
     try:
-        return call.record(f, args, cotangent=call.ones(f, args)), None
+        return call.record(f, args, cotangent=call.ones), None
     except Exception as error:  # a rule is somebody's code, and may raise what it likes
         try:
             return call.record(f, args, gradients=False), error

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -81,15 +82,10 @@ class Judge:
         for made in self.sweep.run():
             own = found.setdefault((made.backward, made.node), _Own())
             self._add(own, made)
-        forward, backward = (
-            [
-                self._opened(self._row(b, k, own), k, own)
-                for (b, k), own in found.items()
-                if b == back
-            ]
-            for back in (False, True)
-        )
-        backward += shares(self.sweep, self.eps, _UNITS)
+        rows = [self._opened(self._row(b, k, own), k, own) for (b, k), own in found.items()]
+        forward = [one for one in rows if one.phase == "forward"]
+        backward = [one for one in rows if one.phase == "backward"]
+        backward += map(self._written, shares(self.sweep, self.eps, _UNITS))
         forward += self._loops.values()
         forward += self._arguments() if self.whole else ()
         return [*sorted(forward, key=lambda r: r.node), *sorted(backward, key=lambda r: -r.node)]
@@ -183,11 +179,7 @@ class Judge:
         other = self._of(node)
         came, out = self._came_in(node, backward), min(own.out, 1.0)
         eps = self._eps(node, backward)
-        amplified = (
-            math.log2(own.out / came)
-            if 0 < came < math.inf and 0 < own.out < math.inf
-            else math.nan
-        )
+        both = 0 < came < math.inf and 0 < own.out < math.inf
         kept = transparent(node) or node.known.part  # its elements lost nothing here
         lost = math.log2(out / max(min(came, 1.0), eps)) if out and eps and not kept else 0.0
         region = [] if backward else self.sweep.region(index)
@@ -206,7 +198,7 @@ class Judge:
             own=own.error,
             inherited=own.rest,
             tolerance=own.tolerance,
-            amplified=amplified,
+            amplified=math.log2(own.out / came) if both else math.nan,
             lost=max(lost, 0.0),
             parts=own.parts,
             between=tuple(self.second.nodes[k].label for k in region if k != named.index),
@@ -219,10 +211,10 @@ class Judge:
     def _opened(self, row: Row, index: int, own: _Own) -> Row:
         """Return the row of what parts first inside a loop, a branch or a function with a rule."""
         node, other = self.second.nodes[index], self._of(self.second.nodes[index])
-        if not own.parts or other is None or not (can_enter(node) and can_enter(other)):
+        if not own.parts or other is None or not can_enter(node):
             return row
-        if node.op != other.op:
-            return row
+        if node.op != other.op or not can_enter(other):
+            return row if other.custom else self._written(row)
         adds_up = dataclasses.replace(row, parts=row.own > row.tolerance * length(node))
         if self.first.steps is not None:
             return adds_up
@@ -233,6 +225,21 @@ class Judge:
         if found is None:  # what rounding adds up to, step by step
             return dataclasses.replace(row, parts=False, tolerance=max(row.tolerance, row.own))
         return dataclasses.replace(found, lost=row.lost, sure=row.sure and found.sure)
+
+    def _written(self, row: Row) -> Row:
+        """Return the row of a function that the first program has not, on the lines inside it."""
+        node = self.second.nodes[row.node]
+        if not (row.parts and node.custom):
+            return row
+        try:
+            inside = (enter if row.phase == "forward" else enter_backward)(self.second, node)
+        except ClosedError:
+            return row
+        written = tuple(dict.fromkeys(n.line for n in inside.nodes if n.line)) or (node.line,)
+        rows = (written if line == node.line else (line,) for line in row.lines or (row.line,))
+        lines = tuple(itertools.chain.from_iterable(rows))
+        sure, several = row.sure and len(lines) == 1, lines if len(lines) > 1 else ()
+        return dataclasses.replace(row, line=lines[-1], lines=several, sure=sure)
 
     def _inside(self, node: Entry, other: Entry, phase: str) -> Row | None:
         """Return the row of what parts first inside two nodes, None where nothing does."""

@@ -12,8 +12,8 @@ from chainrule.xray import _jax
 from chainrule.xray.compare.ways import Way
 from chainrule.xray.graph import Graph, Slot, Vertex
 from chainrule.xray.passes import Numbers, of_operators
-from chainrule.xray.record import Record, entries
-from chainrule.xray.rerun import in_dtype
+from chainrule.xray.record import Record
+from chainrule.xray.rerun import in_dtype, replay
 
 __all__ = ["Operators", "recorded"]
 __dir__ = __all__.copy
@@ -167,23 +167,18 @@ def recorded(base: Record, way: Way) -> Record:
       base: its record, compiled as the program is; it keeps values.
       way: in a dtype or not, compiled or not, on a device.
     """
-    if way.dtype is None and way.device is None and way.compiled:
+    plain = way.dtype is None and way.compiled
+    if plain and way.device is None:
         return base
-    taken = [node.value for node in base.nodes if node.is_argument]
-    arrays = [x if hasattr(x, "size") else jnp.asarray(x) for x in taken]
-    if way.dtype is None and way.compiled and base.program is not None:
-        with way.context():
-            numbers = base.program(way.put(arrays), way.put(list(base.starts)))
-    else:
-        with way.context():
-            numbers = _run(base, way, arrays)
-    parameters = [node.index for node in base.nodes if node.kind == "parameter"]
-    notes = {node.index: node.note for node in base.nodes if node.note}
-    nodes = entries(base, numbers, arrays, keep="values", notes=notes, parameters=parameters)
-    return dataclasses.replace(base, nodes=nodes, compiled=way.compiled)
+    program = base.program if plain else functools.partial(_run, base, way)
+    with way.context():
+        given = {node.index: way.put(node.value) for node in base.nodes if node.is_argument}
+        starts = tuple(way.put(list(base.starts)))
+        found = replay(dataclasses.replace(base, program=program, starts=starts))(given)
+    return dataclasses.replace(found, program=base.program, compiled=way.compiled)
 
 
-def _run(base: Record, way: Way, arguments: Sequence[Any]) -> Numbers:
+def _run(base: Record, way: Way, arguments: Sequence[Any], starts: Sequence[Any]) -> Numbers:
     """Run a program operator by operator, forward and back: what flows is known of its record."""
     operators, given = Operators(base, way), iter(arguments)
     values: list[tuple[Any, ...]] = []
@@ -191,33 +186,30 @@ def _run(base: Record, way: Way, arguments: Sequence[Any]) -> Numbers:
     def value(slot: Slot) -> Any:
         return values[slot.node][slot.output]
 
+    def flowing(index: int) -> list[int]:
+        parts = base.nodes[index].contributions
+        return [k for k, part in enumerate(parts) if part is not None]
+
     for i, node in enumerate(base.nodes):
         if node.is_argument:
             values.append((_into(next(given), way),))
         elif node.kind == "constant":
             values.append((node.constant,))
         else:
-            made = operators.forward(i, list(map(value, node.inputs)))
-            values.append(tuple(made))
-
-    def flowing(index: int) -> list[int]:
-        parts = base.nodes[index].contributions
-        return [k for k, part in enumerate(parts) if part is not None]
-
+            values.append(tuple(operators.forward(i, list(map(value, node.inputs)))))
     gradients: dict[Slot, Any] = {}
-    for slot, g in zip(base.outputs, base.starts, strict=True):
+    for slot, g in zip(base.outputs, starts, strict=True):
         if base.nodes[slot.node].cotangents[slot.output] is not None:
             gradients[slot] = gradients[slot] + g if slot in gradients else _into(g, way)
     chunk = [node.index for node in base.nodes if node.kind == "operator"]
     parts = operators.pull(chunk, value, flowing, gradients)
-    rows = [
-        [tuple(of.get(Slot(i, k)) for k in range(len(row))) for i, row in enumerate(counted)]
-        for of, counted in (
-            (gradients, [node.avals for node in base.nodes]),
-            (parts, [node.inputs for node in base.nodes]),
-        )
-    ]
-    return of_operators(base, Numbers(values, *rows))
+
+    def row(of: dict[Slot, Any], index: int, count: int) -> tuple[Any, ...]:
+        return tuple(of.get(Slot(index, k)) for k in range(count))
+
+    cotangents = [row(gradients, i, len(node.avals)) for i, node in enumerate(base.nodes)]
+    contributions = [row(parts, i, len(node.inputs)) for i, node in enumerate(base.nodes)]
+    return of_operators(base, Numbers(values, cotangents, contributions))
 
 
 def _into(x: Any, way: Way) -> Any:

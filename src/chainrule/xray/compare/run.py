@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from chainrule import _require
 from chainrule.data import tensors
@@ -121,7 +120,11 @@ def diff(
       ('sub', True)
     """
     _require.flag("gradients", gradients)
-    settings = {"argnums": argnums, "cotangent": cotangent, "gradients": gradients}
+    settings = {
+        "argnums": argnums,
+        "cotangent": call.ones if gradients and cotangent is None else cotangent,
+        "gradients": gradients and None,  # where there are floats
+    }
     two = _two(first, rest, a, b, settings)
     left = two.first
     right = shared(left, two.second)
@@ -162,7 +165,7 @@ def _two(first: Any, rest: Sequence[Any], a: Any, b: Any, settings: dict[str, An
     f: Callable[..., Any] = first
     if alone:
         ways = way("a", "compiled" if a is None else a), way("b", "op by op" if b is None else b)
-        base = record(f, rest, Way("compiled"), **settings)
+        base = _record(f, rest, Way("compiled"), settings)
         one, two = (recorded(base, each) for each in ways)
         names = f"{base.function}, {ways[0].name}", ways[1].name
         return _Two(one, two, names, ways, _said(ways))
@@ -172,7 +175,7 @@ def _two(first: Any, rest: Sequence[Any], a: Any, b: Any, settings: dict[str, An
             f"a is {ways[0].name!r} and b is {ways[1].name!r}: two programs run as they are, "
             "'compiled', 'op by op' or on a device; compare one with itself in another dtype"
         )
-    one = record(f, rest[1:], ways[0], **settings) if known is None else known
+    one = _record(f, rest[1:], ways[0], settings) if known is None else known
     if not one.wanted:
         settings = settings | {"gradients": False, "cotangent": None}
     if not rest:
@@ -182,7 +185,7 @@ def _two(first: Any, rest: Sequence[Any], a: Any, b: Any, settings: dict[str, An
         second = other.record if isinstance(other, Report) else other
     else:
         _require.function("the second program", other, "of arrays, or a report")
-        second = record(other, rest[1:], ways[1], **settings)
+        second = _record(other, rest[1:], ways[1], settings)
     names = one.function, second.function
     if isinstance(other, Report | Record) or named:
         return _Two(one, second, names, ways, (), named)
@@ -211,33 +214,9 @@ def _is_function(f: Any) -> bool:
     return callable(f) and not any(hasattr(leaf, "dtype") for leaf in jax.tree.leaves(f))
 
 
-def record(
-    f: Callable[..., Any],
-    args: Sequence[Any],
-    way: Way,
-    *,
-    argnums: Any = None,
-    cotangent: Any = None,
-    gradients: bool = True,
-) -> Record:
-    """Record a program; a result that is no scalar gets ones as its gradient if none is given."""
+def _record(f: Callable[..., Any], args: Sequence[Any], way: Way, settings: Any) -> Record:
     with way.context():
-        return call.record(
-            f,
-            way.put(list(args)) if way.device is not None else args,
-            argnums=argnums,
-            cotangent=_ones if gradients and cotangent is None else cotangent,
-            compiled=way.compiled,
-            gradients=gradients,
-        )
-
-
-def _ones(shapes: Any) -> Any:
-    """Return ones as the gradient of a result that is no scalar, None of a scalar."""
-    leaves = jax.tree.leaves(shapes)
-    if len(leaves) == 1 and not leaves[0].shape:
-        return None
-    return jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), shapes)
+        return call.record(f, way.put(list(args)), compiled=way.compiled, **settings)
 
 
 def _said(ways: tuple[Way, Way]) -> tuple[str, ...]:
@@ -300,21 +279,17 @@ def _first(rows: Sequence[Row], suffers: bool, two: _Two) -> Row | None:
 
 def _digits(two: _Two, rows: Sequence[Row]) -> tuple[digits.Death, ...]:
     """Return where digits die, if one of the two is the program as it is and the other is wider."""
-    pairs = zip(two.ways, (two.first, two.second), strict=True)
-    plain = [record for way, record in pairs if _is_plain(way, record)]
-    wide = [
-        record for way, record in zip(two.ways, (two.first, two.second), strict=True) if way.wide
-    ]
+    records = two.first, two.second
+    wide = next((k for k in (0, 1) if two.ways[k].wide), None)
+    if wide is None or not _is_plain(records[1 - wide]):
+        return ()
     lost = sorted((row for row in rows if row.lost > _LOST), key=lambda row: row.node)
-    return digits.find(plain[0], wide[0], lost) if plain and wide else ()
+    return digits.find(records[1 - wide], records[wide], lost)
 
 
-def _is_plain(way: Way, record: Record) -> bool:
-    slots = [slot for slot in record.outputs if record.nodes[slot.node].kind == "operator"]
-    return not way.wide and all(
-        record.value(slot).dtype == record.nodes[slot.node].avals[slot.output].dtype
-        for slot in slots
-    )
+def _is_plain(record: Record) -> bool:
+    ends = ((record.value(s), record.nodes[s.node].avals[s.output]) for s in record.outputs)
+    return all(x.dtype == aval.dtype for x, aval in ends)
 
 
 def _unmatched(

@@ -83,37 +83,33 @@ class Sweep:
 
     def shape(self, slot: Slot) -> tuple[int, ...]:
         """Return the shape of an array of the second program, inside a loop with its steps."""
-        node = self.second.nodes[slot.node]
-        lead = self.steps is not None and node.kind != "constant"
-        shape = tuple(node.avals[slot.output].shape)
+        lead = self.steps is not None and self.second.nodes[slot.node].kind != "constant"
+        shape = tuple(self._aval(slot).shape)
         return (self.steps or 0, *shape) if lead else shape
 
     def taken(self, slot: Slot) -> Any:
         """Return what an operator of the second program takes from the first's array."""
-        x, aval = self.true(slot), self.second.nodes[slot.node].avals[slot.output]
-        if not jnp.issubdtype(aval.dtype, jnp.inexact):
-            return (
-                x
-                if getattr(x, "dtype", None) == aval.dtype or not is_number(aval)
-                else (np.asarray(x).astype(aval.dtype))
-            )
-        into = self.way.dtype
-        wants = aval.dtype if into is None or into is _jax.TF32 else into.dtype
-        if into is None and wants != getattr(x, "dtype", wants) and self._only_converted(slot):
-            return x
-        if jnp.issubdtype(aval.dtype, jnp.complexfloating):
-            wants = jnp.complex128 if self.way.wide else aval.dtype
-        if getattr(x, "dtype", None) == wants:
+        x, aval, into = self.true(slot), self._aval(slot), self.way.dtype
+        wants = aval.dtype
+        if jnp.issubdtype(wants, jnp.complexfloating):
+            wants = jnp.complex128 if self.way.wide else wants
+        elif jnp.issubdtype(wants, jnp.floating):
+            if into is None and self._only_converted(slot):
+                return x
+            wants = wants if into in (None, _jax.TF32) else into.dtype
+        if getattr(x, "dtype", None) == wants or not is_number(aval):
             return x
         with np.errstate(all="ignore"):  # what is too large for the type becomes infinite
             return np.asarray(x).astype(wants)
 
+    def _aval(self, slot: Slot) -> Any:
+        return self.second.nodes[slot.node].avals[slot.output]
+
     def _only_converted(self, slot: Slot) -> bool:
         """Whether only a change of its type reads an array, so that it need not be rounded."""
         readers = [use.node for use in self.second.readers[slot]]
-        return all(
-            k is not None and self.second.nodes[k].op == "convert_element_type" for k in readers
-        )
+        nodes = (None if k is None else self.second.nodes[k].op for k in readers)
+        return all(op == "convert_element_type" for op in nodes)
 
     def run(self) -> Iterator[Made]:
         """Yield what each operator makes, forward, and what it hands back."""
