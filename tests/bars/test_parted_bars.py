@@ -1,5 +1,6 @@
 """How often the first operator is named where two programs part, and never where they do not."""
 
+import inspect
 import itertools
 import pathlib
 import re
@@ -86,7 +87,7 @@ def test_where_digits_die_is_named(seed, tmp_path):
         jax.clear_caches()
         with nan_truth.plain_jax(False):
             found = xray.diff(program.f, *program.args, a="float32", b="float64")
-        file = pathlib.Path(program.f.__code__.co_filename).name
+        file = pathlib.Path(inspect.unwrap(program.f).__code__.co_filename).name
         good = named(found, file, (program.line,))
         missed += [] if good else [f"{program.name}: {found.first}"]
         stable += any(one.text for one in found.digits)

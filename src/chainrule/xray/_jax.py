@@ -36,14 +36,13 @@ def compile_whole(f: Callable[..., Any]) -> Callable[..., Any]:
     A large array that only has another shape than one before it, or the same, shares its memory:
     of LeNet's record that is two thirds.
     """
-    options = {"xla_disable_hlo_passes": "fusion"} if jax.default_backend() == "cpu" else None
 
     def each_once(*args: Any) -> _once.Once:
         closed, shapes = jax.make_jaxpr(f, return_shape=True)(*args)
         kept, plan = _once.planned(closed, jax.tree.structure(shapes))
         return _once.Once(evaluate(kept, jax.tree.leaves(args)), plan)
 
-    whole = quiet(jax.jit(each_once, compiler_options=options))
+    whole = compile_alone(each_once)
 
     def run(*args: Any) -> Any:
         try:
@@ -54,6 +53,12 @@ def compile_whole(f: Callable[..., Any]) -> Callable[..., Any]:
             raise ValueError(INSIDE) from None
 
     return run
+
+
+def compile_alone(f: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Return a function compiled without fusing operators: one operator, say."""
+    options = {"xla_disable_hlo_passes": "fusion"} if jax.default_backend() == "cpu" else None
+    return quiet(jax.jit(f, compiler_options=options))
 
 
 def quiet(f: Callable[_P, _R]) -> Callable[_P, _R]:

@@ -135,7 +135,7 @@ class Operators:
 @functools.lru_cache(_KEPT)
 def _forward(kind: _Kind) -> Callable[..., list[Any]]:
     function = kind.function()
-    return _jax.compile_whole(lambda *inputs: list(function(*inputs)))
+    return _jax.compile_alone(lambda *inputs: list(function(*inputs)))
 
 
 @functools.lru_cache(_KEPT)
@@ -157,7 +157,7 @@ def _backward(kind: _Kind, wrt: tuple[int, ...], live: tuple[int, ...]) -> _Back
         parts = zip(_jax.evaluate(closed, cast), nonzero, strict=True)
         return [part if hit else None for part, hit in parts]
 
-    return _jax.compile_whole(back)
+    return _jax.compile_alone(back)
 
 
 def recorded(base: Record, way: Way) -> Record:
