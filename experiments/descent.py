@@ -11,8 +11,8 @@ next to eta = 0.01, with the share of hidden units that end up dead.
     python experiments/descent.py --losses rosenbrock --etas 0.0005 0.001 0.0015 --steps 2000
     python experiments/descent.py --explore
 
-The last one runs sweeps of 200 rates on every landscape, and of 40 on the network, and leaves them
-in `explorer.html`: a page to play with, in which every number is one of these runs.
+The last one runs sweeps of 40 rates on the network and leaves `explorer.html`, a page to play with:
+it shows the descents on digits as they were recorded, and computes those on the landscapes.
 """
 
 from settings import command

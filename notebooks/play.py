@@ -1,4 +1,4 @@
-"""The pages to play with, which ``play.md`` shows: living graphs of the course's circuits and networks.
+"""The pages to play with, which ``play.md`` shows: living graphs of the course, and learning rates.
 
 python notebooks/play.py FOLDER    # writes them; `make book` does so, too
 """
@@ -10,7 +10,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from chainrule import data, xray
+from chainrule import data, explorer, xray
+from chainrule._jobs import landscapes
 from chainrule.models import lenet
 from chainrule.models.pretrained.preprocessing import DIGITS
 from chainrule.ops import activations, convolution, linear, pooling
@@ -103,6 +104,7 @@ def write(folder: pathlib.Path) -> None:
     for name, recorded in PAGES.items():
         page = recorded().to_html(live=True, direction={"digit": "right"}.get(name))
         (folder / f"{name}.html").write_text(page, encoding="utf-8")
+    (folder / "rates.html").write_text(explorer.page(landscapes.TABLE), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -48,6 +48,8 @@ LEFT_OUT = {
     "chainrule.data.digits.record.check": "a part of data.mnist",
     "chainrule.descent.updates": "a part of descent and training",
     "chainrule.explorer.block": "a part of explorer.page",
+    "chainrule.explorer.landscape.check": "a part of explorer.page",
+    "chainrule.explorer.landscape.programs": "a part of explorer.page",
     "chainrule.explorer.problem.check": "a part of explorer.page",
     "chainrule.models.dag.passes.by_vjp": "a part of dag.backward",
     "chainrule.models.stack.rows.checked": "a part of stack",
@@ -700,8 +702,7 @@ def _explorer() -> dict[str, Call]:
         loss,
         ("descending", "diverged"),
         {"edge": 2.0},
-        2.0,
-        counts={"errors": loss > 1},
+        {"errors": loss > 1},
     )
     demo = problem.Problem("demo", "a demo", "", np.array([0.5, 3.0]), [one], (0.5, 3.0))
     return {"explorer.build.page": {"problems": [demo], "title": "rates"}}

@@ -17,29 +17,23 @@ from chainrule import descent, explorer, runs, xray
 from chainrule.plots import trajectory
 
 SIZES = [(1440, 900), (390, 844)]
-RATES = np.asarray([0.1, 0.5, 2.5], np.float32)
 
 
 def wells():
-    """Two wells, (w² - 1)² / 4, and a descent into each, recorded by hand."""
-    grid = np.linspace(-2, 2, 31)
-    w = np.stack([np.full(len(RATES), 0.5)] * 4, 1)
+    """Two wells, (w² - 1)² / 4, and descents into one of them, recorded by hand."""
+    rates = np.asarray([0.1, 0.5, 2.5], np.float32)
+    w = np.stack([np.full(len(rates), 0.5)] * 4, 1)
     for k in range(3):
-        w[:, k + 1] = w[:, k] - RATES * (w[:, k] ** 3 - w[:, k])
-    slopes = w**3 - w
+        w[:, k + 1] = w[:, k] - rates * (w[:, k] ** 3 - w[:, k])
     sweep = explorer.Sweep(
-        optimizer="sgd", start="w = 0.5", loss=(w**2 - 1) ** 2 / 4, grad_norm=np.abs(slopes),
-        verdicts=["descending", "converged", "oscillating"], edges={"edge": 2.0}, factor=2.0,
-        params=w[..., None], slopes=slopes[..., None], sharpness=3 * w**2 - 1,
+        optimizer="sgd", start="w = 0.5", loss=(w**2 - 1) ** 2 / 4, grad_norm=np.abs(w**3 - w),
+        verdicts=["descending", "converged", "oscillating"], edges={"edge": 2.0}, counts={"w": w},
     )  # fmt: skip
-    return explorer.page(
-        [
-            explorer.Problem(
-                "wells", "two wells", "(w² - 1)² / 4", RATES, [sweep], (0.1, 0.5), 0.0, ("w",),
-                (grid, (grid**2 - 1) ** 2 / 4), np.array([[-1.0], [1.0]]),
-            )
-        ]
+    live = explorer.Landscape(
+        "wells", "two wells", "(w² - 1)² / 4", lambda w: (w[0] ** 2 - 1) ** 2 / 4, ("w",), [[0.5]],
+        (0.1, 2.5), (0.1, 0.5), 4, [(-2.0, 2.0)], [[-1.0], [1.0]],
     )  # fmt: skip
+    return explorer.page([live, explorer.Problem("w", "recorded", "", rates, [sweep], (0.1, 0.5))])
 
 
 def played():
@@ -117,7 +111,11 @@ STATES = {
     "living": {"start": "document.querySelector('#steps10').click()"},
     "report": {"start": ""},
     "compare": {"start": ""},
-    "explorer": {"start": ""},
+    "explorer": {
+        "start": "",
+        "adam": "Object.assign(state.a, begun('a', 4)); build('a'); draw()",
+        "recorded": "choose(described.problems[1])",
+    },
     "two wells": {"start": ""},
     "evidence": {"start": ""},
 }

@@ -269,8 +269,8 @@ COMMANDS: Mapping[str, Command | tuple[str, Mapping[str, Command]]] = {
                 action="append",
                 default=[],
                 metavar="NUMBERS",
-                help="where to begin, as --start=-1,2; again for another start (default: the "
-                "first of example_args())",
+                help="where to begin, as --start=-1,2; again for B's start (default: the first of "
+                "example_args())",
             ),
             _argument("--steps", type=int, help="of a descent (default 60)"),
             _argument("--rates", type=int, default=200, help="of a sweep (default 200)"),
@@ -278,7 +278,7 @@ COMMANDS: Mapping[str, Command | tuple[str, Mapping[str, Command]]] = {
                 "--optimizers",
                 nargs="+",
                 choices=_OPTIMIZERS,
-                help="to choose from (default sgd momentum adam)",
+                help="of recorded descents (default sgd momentum adam); a landscape has all",
             ),
             _argument("--root", type=_Path, default=_Path("runs"), help=_ROOT),
         ),

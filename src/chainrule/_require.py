@@ -176,7 +176,7 @@ def text(name: str, value: object) -> str:
     return value
 
 
-def several(name: str, values: Any, what: type, of: str) -> list[Any]:
+def several(name: str, values: Any, what: Any, of: str) -> list[Any]:
     """Return a sequence as a list, and refuse one that holds anything but objects of a type."""
     made = None
     if not isinstance(values, str | bytes | Mapping):

@@ -1,14 +1,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from rich.console import Console
 
-from chainrule import descent as descents
 from chainrule import runs
 from chainrule._jobs import explore, landscapes
-from chainrule.landscapes import two_well
 from experiments import descent
 
 
@@ -33,24 +30,6 @@ def test_rates_are_spread_evenly_and_hold_those_asked_for():
     assert len(rates) == 21
 
 
-def test_the_edge_of_adam_moves_with_its_mean_of_squares():
-    row = next(one for one in landscapes.TABLE if one.name == "quadratic")
-    rates, slope = np.asarray([0.05, 0.3]), jax.jit(jax.grad(lambda w: row.loss(w)))
-    found = landscapes._moving(row, optax.adam, rates, jnp.asarray(row.starts[0], jnp.float32))
-    for eta, numbers in zip(rates, np.asarray(found), strict=True):
-        w, mean, square = np.float64(row.starts[0]), 0.0, 0.0
-        assert np.isnan(numbers[0])  # before its first step
-        for t, number in enumerate(numbers[1:21], start=1):
-            g = np.float64(slope(jnp.asarray(w, jnp.float32)))
-            mean, square = 0.9 * mean + 0.1 * g, 0.999 * square + 0.001 * g**2
-            w = w - eta * mean / (1 - 0.9**t) / (np.sqrt(square / (1 - 0.999**t)) + 1e-8)
-            # The next step multiplies the mean of squares by 0.999: its gradient counts as 0. Its
-            # own mean is corrected as well, by 1 - 0.9^(t + 1).
-            scale = np.sqrt(0.999 * square / (1 - 0.999 ** (t + 1))) + 1e-8
-            critical = 38 * scale[0] * (1 - 0.9 ** (t + 1))
-            assert number == pytest.approx(critical, rel=1e-3)
-
-
 def test_exploring_leaves_a_page_of_runs_that_is_linked_from_the_report(tmp_path, monkeypatch):
     monkeypatch.setattr(landscapes, "TABLE", landscapes.TABLE[:3:2])  # of one and of two axes
     drawn = []
@@ -64,20 +43,9 @@ def test_exploring_leaves_a_page_of_runs_that_is_linked_from_the_report(tmp_path
     assert (path / "explorer.html").stat().st_size > 20_000
     assert 'href="explorer.html"' in (path / "report.html").read_text()
     results = runs.load(path).record["results"]
-    rest = results["two_well, sgd from w = -0.5: edge at the lowest point"]["value"]
-    assert rest == pytest.approx(2 / 4.5732, rel=1e-3)
-    assert results["two_well, sgd from w = -0.5: edge at the start"]["value"] == "inf"
-    assert results["bowl, sgd from (u, v) = (2, 0): edge at the start"]["value"] == 0.2
-
-    wells, _, digits = drawn
-    assert len(wells.sweeps) == 3
-    one = wells.sweeps[0]
-    trace = descents.sweep(two_well, jnp.asarray(-0.5), wells.rates, 40, record_params=True)
-    np.testing.assert_allclose(one.loss, trace.loss, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(one.params[..., 0], trace.params, rtol=1e-4, atol=1e-6)
-    curvature = 6 * trace.params[:4] ** 2 - 2  # the last rate diverges
-    np.testing.assert_allclose(one.sharpness[:4], curvature, rtol=1e-4, atol=1e-5)
-    assert one.verdicts == descents.verdict(trace)
+    assert "digits, sgd from seed 0: edge at the start" in results
+    wells, bowl, digits = drawn
+    assert (wells.lanes, bowl.lanes) == (5, 5)
     assert list(digits.sweeps[0].counts) == ["errors of 30", "dead units of 6"]
     assert digits.sweeps[0].counts["errors of 30"].shape == (3, 5)
 

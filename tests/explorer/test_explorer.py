@@ -1,4 +1,4 @@
-"""The explorer, as text and in a browser: what it shows is what was recorded."""
+"""The explorer, as text and in a browser: it shows what was recorded, or what JAX computes, too."""
 
 import base64
 import csv
@@ -6,10 +6,13 @@ import json
 import re
 import zlib
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from chainrule import explorer
+from chainrule import descent, explorer
 from chainrule.explorer import block, build
 
 RATES = np.asarray([0.1, 0.25, 0.5, 1.6, 2.5], np.float32)
@@ -17,50 +20,39 @@ STEPS = 6
 WORD = '</script><img src=x onerror="alert(1)">'
 
 
-def sweep(curvature, start, optimizer="sgd", name="here"):
-    """Descents on sum(curvature * w^2) / 2, by hand: w shrinks by 1 - eta * curvature a step."""
-    shrink = 1 - RATES[:, None, None] * np.asarray(curvature, np.float32)
-    w = np.asarray(start, np.float32) * shrink ** np.arange(STEPS + 1)[:, None]
-    loss = np.sum(np.asarray(curvature) * w**2, axis=-1) / 2
-    slopes = np.asarray(curvature) * w
+def sweep(optimizer="sgd", start="seed 0"):
+    """Descents on w^2 / 2 from 1, by hand: w shrinks by 1 - eta a step; and a count of errors."""
+    w = (1 - RATES[:, None]) ** np.arange(STEPS + 1)
     return explorer.Sweep(
         optimizer=optimizer,
-        start=name,
-        loss=loss,
-        grad_norm=np.linalg.norm(slopes, axis=-1),
+        start=start,
+        loss=w**2 / 2,
+        grad_norm=np.abs(w),
         verdicts=["descending", "descending", "converged", "oscillating", "diverged"],
-        edges={"edge at the start": 2 / max(curvature)},
-        factor=2.0,
-        params=w,
-        slopes=slopes,
-        sharpness=np.full(loss.shape, max(curvature)),
+        edges={"edge at the start": 2.0},
+        counts={"errors of 9": np.arange(5 * (STEPS + 1)).reshape(5, -1)},
     )
 
 
 def line(**changes):
-    w = np.linspace(-3, 3, 31)
-    sweeps = [sweep([1.0], [s], o, f"w = {s:g}") for o in ("sgd", "adam") for s in (2.0, -1.0)]
-    made = explorer.Problem(
-        "line", "a line", "half of w²", RATES, sweeps, (0.1, 1.6), 0.0, ("w",), (w, w**2 / 2)
-    )
+    made = explorer.Landscape(
+        "line", "a line", "half of w²", lambda w: jnp.sum(w * w) / 2, ("w",), [[2.0]],
+        (0.1, 2.5), (0.1, 1.6), STEPS, [(-3.0, 3.0)], [[0.0]], lanes=5,
+    )  # fmt: skip
     return made._replace(**changes)
 
 
 def plane(**changes):
-    u, v = np.linspace(-3, 3, 31), np.linspace(-2, 2, 21)
-    loss = (u[None] ** 2 + 3 * v[:, None] ** 2) / 2
-    made = explorer.Problem(
-        "plane", "a plane", "", RATES, [sweep([1.0, 3.0], [2.0, 1.0])], (0.25, 0.5), 0.0,
-        ("u", "v"), (u, v, loss), [[0.0, 0.0]],
+    made = explorer.Landscape(
+        "plane", "a plane", "", lambda w: jnp.sum(jnp.asarray([1.0, 3.0]) * w * w) / 2 - 1,
+        ("u", "v"), [[2.0, 1.0], [-1.0, 1.5]], (0.05, 2.0), (0.25, 0.5), STEPS,
+        [(-3.0, 3.0), (-2.0, 2.0)], [[0.0, 0.0]], lanes=9,
     )  # fmt: skip
     return made._replace(**changes)
 
 
 def network(**changes):
-    one = sweep([1.0], [1.0])
-    errors = np.arange(5 * (STEPS + 1)).reshape(5, -1)
-    one = one._replace(params=None, slopes=None, sharpness=None, counts={"errors of 9": errors})
-    made = explorer.Problem("network", "a network", WORD, RATES, [one], (0.1, 0.5))
+    made = explorer.Problem("network", "a network", WORD, RATES, [sweep()], (0.1, 0.5))
     return made._replace(**changes)
 
 
@@ -75,54 +67,49 @@ def unpack(page):
 # --- the text of the page ----------------------------------------------------------------------
 
 
-def test_the_page_holds_the_numbers_of_the_sweeps():
-    described, numbers = unpack(explorer.page([line(), plane(floor=np.float32(-1)), network()]))
-    assert [p["kind"] for p in described["problems"]] == ["line", "plane", "network"]
-    assert [p["floor"] for p in described["problems"]] == [0, -1, 0]
-    for shown, problem in zip(described["problems"], (line(), plane(), network()), strict=True):
+def test_the_page_holds_the_numbers_of_the_sweeps_and_the_equations_of_a_loss():
+    recorded = [network(), network(floor=np.float32(-1))]
+    described, numbers = unpack(explorer.page([line(), plane(), *recorded]))
+    assert [p["kind"] for p in described["problems"]] == ["line", "plane", "network", "network"]
+    assert [p["floor"] for p in described["problems"]] == [0, -1, 0, -1]
+    for shown, problem in zip(described["problems"][2:], recorded, strict=True):
         rates = numbers[shown["rates"] :][: shown["count"]]
         np.testing.assert_array_equal(rates, RATES)
         for there, one in zip(shown["sweeps"], problem.sweeps, strict=True):
             loss = numbers[there["loss"] :][: one.loss.size].reshape(one.loss.shape)
             # Above a floor every bit counts.
-            tolerance = 0 if shown["name"] == "plane" else 2**-16
+            tolerance = 0 if problem.floor else 2**-16
             np.testing.assert_allclose(loss, one.loss.astype("f4"), rtol=tolerance)
             words = [described["verdicts"][i] for i in there["verdicts"]]
             assert words == list(one.verdicts)
-            for axis in range(len(problem.axes)):
-                at = there["params"] + axis * one.loss.size
-                w = numbers[at:][: one.loss.size].reshape(one.loss.shape)
-                np.testing.assert_allclose(w, one.params[..., axis], rtol=2**-16)
-                at = there["slopes"] + axis * one.loss.size
-                slope = numbers[at:][: one.loss.size].reshape(one.loss.shape)
-                np.testing.assert_allclose(slope, one.slopes[..., axis], rtol=2**-12)
-    errors = numbers[described["problems"][2]["sweeps"][0]["counts"][0] :][:35]
-    np.testing.assert_array_equal(errors, np.arange(35))
+        errors = numbers[shown["sweeps"][0]["counts"][0] :][:35]
+        np.testing.assert_array_equal(errors, np.arange(35))
+    on_line, on_plane, *_ = described["problems"]
+    w, loss = (numbers[at:][:241] for at in on_line["curve"][:2])
+    np.testing.assert_allclose(loss, w**2 / 2, rtol=1e-4)
+    assert on_line["starts"] == [[2.0], [2.0]]
+    assert on_plane["starts"] == [[2.0, 1.0], [-1.0, 1.5]]
+    first = sum(on_plane["contours"]["lengths"][:1])
+    u, v = numbers[on_plane["contours"]["at"] :][: 2 * first].reshape(-1, 2).T
+    level = (u**2 + 3 * v**2) / 2
+    np.testing.assert_allclose(level, level.mean(), rtol=0.05)
 
 
 def test_the_rates_begun_with_are_the_nearest_and_edges_may_be_missing():
-    first = sweep([1.0], [2.0])
-    none = first._replace(edges={"a": np.inf, "b": np.nan}, factor=np.nan)
-    described, _ = unpack(explorer.page([line(sweeps=[none])]))
+    none = sweep()._replace(edges={"a": np.inf, "b": np.nan})
+    described, _ = unpack(explorer.page([network(sweeps=[none], chosen=(0.11, 1.5))]))
     (problem,) = described["problems"]
-    assert problem["chosen"] == {"a": 0, "b": 3}
+    assert problem["chosen"] == [0, 3]
     assert problem["sweeps"][0]["edges"] == [["a", "inf"], ["b", None]]
-    assert problem["sweeps"][0]["factor"] is None
 
 
-def test_an_edge_that_moves_has_a_number_at_each_step():
-    moving = sweep([1.0], [2.0])
-    moving = moving._replace(factor=np.linspace(1, 5, moving.loss.size).reshape(moving.loss.shape))
-    described, numbers = unpack(explorer.page([line(sweeps=[moving])]))
-    (shown,) = described["problems"][0]["sweeps"]
-    assert shown["factor"] is None
-    found = numbers[shown["factors"] :][: moving.loss.size].reshape(moving.loss.shape)
-    np.testing.assert_allclose(found, moving.factor, rtol=2**-8)
-    short = moving._replace(factor=moving.factor[:, :-1])
-    with pytest.raises(
-        ValueError, match=r"factor of sgd from here has shape \(5, 6\), not \(5, 7\)"
-    ):
-        explorer.page([line(sweeps=[short])])
+def test_a_floor_that_is_not_known_is_the_lowest_in_the_window_if_that_is_below_zero():
+    def floors(problem):
+        return [p["floor"] for p in unpack(explorer.page([problem]))[0]["problems"]]
+
+    assert floors(plane(minima=())) == [pytest.approx(-1, abs=1e-3)]
+    assert floors(line(minima=(), window=[(1.0, 3.0)])) == [0]
+    assert floors(line(floor=-2.0)) == [-2]
 
 
 @pytest.mark.parametrize("bits", [8, 12, 16, 24])
@@ -139,28 +126,57 @@ def test_rounding_keeps_so_many_bits_and_leaves_what_is_not_finite(bits):
 
 
 def test_no_text_becomes_a_tag():
-    named = sweep([1.0], [2.0], optimizer=WORD, name=WORD)._replace(edges={WORD: 1.0})
-    page = explorer.page([line(name=WORD, title=WORD, about=WORD, sweeps=[named])], title=WORD)
+    named = sweep(WORD, WORD)._replace(edges={WORD: 1.0})
+    problems = [network(name=WORD, title=WORD, sweeps=[named]), line(axes=(WORD,), about=WORD)]
+    page = explorer.page(problems, title=WORD)
     assert "<img" not in page
     assert page.count("</script>") == 3
     assert unpack(page)[0]["problems"][0]["about"] == WORD
 
 
 def test_what_does_not_fit_is_refused_with_both_shapes():
-    good = line().sweeps
-    bare = good[0]._replace(params=None, sharpness=None)
+    good = [sweep(o, s) for o in ("sgd", "adam") for s in ("one", "two")]
+    short = good[0]._replace(grad_norm=good[0].loss[:, 1:])
     counting = good[3]._replace(counts={"x": good[3].loss})
     for problems, message in (
         ([], r"no problem to explore"),
-        ([network(sweeps=good[:1])], r"no sweep, or neither axes nor counts"),
-        ([line(grid=plane().grid)], r"has 1 axes and a grid of 3 arrays"),
-        ([line(rates=RATES[:4])], r"loss of sgd from w = 2 has shape \(5, 7\), not \(4, 7\)"),
-        ([line(sweeps=[good[1], bare])], r"from w = 2 has no sharpness; .* has no params"),
-        ([line(sweeps=good[:3])], r"3 sweeps, but each optimizer from each start is 4"),
-        ([line(sweeps=[*good[:3], counting])], r"counts \['x'\], not \[\]"),
+        ([network(sweeps=[good[0]._replace(counts={})])], r"no sweep, or no counts"),
+        ([network(rates=RATES[:4])], r"loss of sgd from seed 0 has shape \(5, 7\), not \(4, 7\)"),
+        ([network(sweeps=[short])], r"grad_norm of sgd from one has shape \(5, 6\), not \(5, 7\)"),
+        ([network(sweeps=good[:3])], r"3 sweeps, but each optimizer from each start is 4"),
+        ([network(sweeps=[*good[:3], counting])], r"counts \['x'\], not \['errors of 9'\]"),
+        ([line(axes=())], r"landscape 'line' has 0 axes: one or two can be drawn"),
+        ([line(starts=[[2.0, 1.0]])], r"starts must be one or two points of 1 finite number each"),
+        (
+            [plane(starts=[[2.0, np.inf]], window=[(1, 2), (2, 1)])],
+            r"starts must.*; window must be 2",
+        ),
+        (
+            [line(rates=(2.5, 0.1))],
+            r"rates must be two positive rates, ascending, not \(2.5, 0.1\)",
+        ),
+        ([line(chosen=(0.0, 1.0))], r"chosen must be two positive rates, not \(0.0, 1.0\)"),
+        ([line(minima=[[0.0, 1.0]])], r"minima must be points of 1 finite number each, not \[\["),
+        ([line(floor=np.nan)], r"floor must be a finite number, not nan"),
+        ([line(steps=0)], r"steps of landscape 'line' must be an int of at least 1, not 0"),
+        (
+            [line(loss=jnp.square)],
+            r"loss must return a floating-point scalar, shape \(\), but returns float32",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             explorer.page(problems)
+
+
+def test_a_loss_that_a_page_cannot_compute_is_refused_by_the_primitive():
+    def loss(w):
+        return jnp.sum(w) + jnp.sum(jnp.linalg.cholesky(jnp.outer(w, w)))
+
+    message = (
+        r"landscape 'line' cannot be .* for the page has no rule for the primitive cholesky: record"
+    )
+    with pytest.raises(ValueError, match=message):
+        explorer.page([line(loss=loss)])
 
 
 # --- in a browser ------------------------------------------------------------------------------
@@ -182,6 +198,21 @@ def number(page, lane, key):
     return float(page.inner_text(f"#numbers [data-lane={lane}][data-key='{key}']"))
 
 
+def typed(page, lane, name):
+    """A number that one types: the rate, the start along an axis, a setting."""
+    named = {"rate": f"learning rate of {lane.upper()}, typed"}.get(name)
+    return page.get_by_role("spinbutton", name=named or f"{name} of {lane.upper()}", exact=True)
+
+
+def by_jax(problem, start, eta, optimizer=optax.sgd):
+    """Return the only lane of a sweep by JAX, on which a landscape is."""
+    trace = descent.sweep(
+        problem.loss, jnp.asarray(start, jnp.float32), jnp.asarray([eta]), problem.steps,
+        optimizer=optimizer, record_params=True,
+    )  # fmt: skip
+    return descent.verdict(trace)[0], jax.tree.map(lambda leaf: np.asarray(leaf[0]), trace)
+
+
 def point(page, view, x, y):
     """Where on the screen a place in a plot is, scrolled to."""
     picture = page.query_selector(f"#{view}")
@@ -191,38 +222,134 @@ def point(page, view, x, y):
     return box["x"] + at[0] * box["width"], box["y"] + at[1] * box["height"]
 
 
-def test_the_slider_changes_the_lane_and_the_numbers_to_those_of_the_trace(opened):
-    one = line().sweeps[0]
+def test_a_landscape_is_descended_from_where_one_drags_at_what_one_types_and_sent(visit, opened):
+    opened.click("text=a plane")
+    one, path = plane(), "#place .path.rest.a"
+    paths = [opened.get_attribute(path, "d")]
+
+    opened.mouse.move(*point(opened, "place", 2.0, 1.0))  # A's start
+    opened.mouse.down()
+    opened.mouse.move(*point(opened, "place", 1.0, -0.5), steps=3)
+    opened.mouse.move(*point(opened, "place", -1.5, -1.0), steps=3)
+    opened.mouse.up()
+    start = [float(typed(opened, "a", f"{axis} of the start").input_value()) for axis in "uv"]
+    assert start == pytest.approx([-1.5, -1.0], abs=0.02)
+    assert float(typed(opened, "b", "u of the start").input_value()) == -1.0  # left alone
+    paths.append(opened.get_attribute(path, "d"))
+
+    opened.keyboard.press("End")
+    assert opened.inner_text("fieldset.a .verdict b") == "descending"
+    opened.focus("fieldset.a .rate-slider")
+    opened.keyboard.press("ArrowRight")
+    eta = float(typed(opened, "a", "rate").input_value())
+    assert 0.25 < eta < 0.3
+    opened.keyboard.press("Home")
+    assert typed(opened, "a", "rate").input_value() == "0.05"
+    opened.keyboard.press("End")
+    assert opened.inner_text("fieldset.a .verdict b") == "diverged"
+    paths.append(opened.get_attribute(path, "d"))
+
+    opened.select_option("fieldset.a .optimizer", label="adam")
+    typed(opened, "a", "rate").fill("0.3")
+    typed(opened, "a", "b1").fill("0.5")
+    opened.get_by_role("slider", name="b2 of A, slider").fill("0.9")
+    typed(opened, "a", "u of the start").press("ArrowUp")
+    start[0] = float(typed(opened, "a", "u of the start").input_value())
+    assert start[0] == pytest.approx(-1.47, abs=0.02)
+    paths.append(opened.get_attribute(path, "d"))
+    assert len(set(paths)) == 4
+
+    def matches(page):
+        word, trace = by_jax(one, start, 0.3, lambda eta: optax.adam(eta, b1=0.5, b2=0.9))
+        assert page.inner_text("fieldset.a .verdict b") == word
+        assert number(page, "a", "u") == pytest.approx(trace.params[-1, 0], rel=2e-5, abs=1e-6)
+        assert number(page, "a", "loss") == pytest.approx(trace.loss[-1], rel=2e-5)
+        assert number(page, "a", "grad_norm") == pytest.approx(trace.grad_norm[-1], rel=2e-3)
+        assert number(page, "a", "sharpness") == 3
+
+    matches(opened)
+    again = visit(explorer.page([line(), one]))
+    again.wait_for_selector("html[data-ready=yes]")  # by then it has written an address of its own
+    address = opened.evaluate("location.hash")
+    again.goto(again.url.partition("#")[0] + address)
+    again.reload()
+    again.wait_for_selector("html[data-ready=yes]")
+    assert again.evaluate("location.hash") == address
+    assert again.get_attribute(path, "d") == paths[-1]
+    matches(again)
+
+
+def test_what_is_no_rate_start_or_decay_changes_nothing_and_is_marked(opened):
+    opened.select_option("fieldset.a .optimizer", label="momentum")
+    shown = opened.evaluate("location.hash")
+    for name, texts in {
+        "rate": ("0", "-1", "", "1e-60"),
+        "w of the start": ("", "1e60"),
+        "momentum": ("1", "-0.1"),
+    }.items():
+        for text in texts:
+            typed(opened, "a", name).fill(text)
+            assert typed(opened, "a", name).get_attribute("aria-invalid") is not None, (name, text)
+            assert opened.evaluate("location.hash") == shown
+        typed(opened, "a", name).blur()
+        assert typed(opened, "a", name).get_attribute("aria-invalid") is None
+    assert typed(opened, "a", "rate").input_value() == "0.1"
+    typed(opened, "a", "rate").fill("7.5")  # beyond the slider
+    assert opened.evaluate("state.a.rate") == 7.5
+    assert opened.inner_text("fieldset.a .verdict b") == "diverged"
+
+
+def test_the_numbers_are_those_of_the_trace_and_are_exported(opened):
+    one = line()
     opened.click("#forward")
     opened.click("#forward")
     paths = set()
-    for rate, word in enumerate(one.verdicts):
-        opened.fill("fieldset.a .rate-slider", str(rate))
-        assert number(opened, "a", "loss") == pytest.approx(one.loss[rate, 2], rel=2e-5)
-        assert number(opened, "a", "w") == pytest.approx(one.params[rate, 2, 0], rel=2e-5)
-        assert number(opened, "a", "next") == pytest.approx(one.loss[rate, 3], rel=2e-5)
-        model = one.loss[rate, 2] - RATES[rate] / 2 * one.grad_norm[rate, 2] ** 2
+    for eta in (0.1, 0.5, 1.3, 2.5):
+        typed(opened, "a", "rate").fill(str(eta))
+        word, trace = by_jax(one, [2.0], eta)
+        assert number(opened, "a", "loss") == pytest.approx(trace.loss[2], rel=2e-5)
+        assert number(opened, "a", "w") == pytest.approx(trace.params[2, 0], rel=2e-5)
+        assert number(opened, "a", "next") == pytest.approx(trace.loss[3], rel=2e-5)
+        model = trace.loss[2] - eta / 2 * trace.grad_norm[2] ** 2
         assert number(opened, "a", "promise") == pytest.approx(model, rel=1e-3, abs=1e-4)
-        assert number(opened, "a", "over") == pytest.approx(RATES[rate] / 2, rel=1e-3)
+        assert number(opened, "a", "over") == pytest.approx(eta / 2, rel=1e-3)
+        assert number(opened, "a", "edge") == 2
         assert opened.inner_text("fieldset.a .verdict b") == word
-        assert opened.inner_text("fieldset.a .rate output") == f"{RATES[rate]:.4g}"
         paths.add(opened.get_attribute("#loss .path.rest.a", "d"))
-    assert len(paths) == 5
-    assert number(opened, "b", "loss") == pytest.approx(one.loss[3, 2], rel=2e-5)  # left alone
+    assert len(paths) == 4
+    _, other = by_jax(one, [2.0], 1.6)
+    assert number(opened, "b", "loss") == pytest.approx(other.loss[2], rel=2e-5)  # left alone
 
+    opened.select_option("fieldset.b .optimizer", label="momentum")
     with opened.expect_download() as waiting:
         opened.click("#export")
     assert waiting.value.suggested_filename == "descent-line.csv"
     header, *rows = csv.reader(waiting.value.path().read_text().splitlines())
     assert header[:2] == ["step", "A/line/eta=2.5/optimizer=sgd/start=w = 2/loss"]
-    assert header[4] == "B/line/eta=1.6/optimizer=sgd/start=w = 2/loss"
+    assert header[4] == "B/line/eta=1.6/optimizer=momentum/momentum=0.9/start=w = 2/loss"
     values = np.asarray(rows, float)
     np.testing.assert_array_equal(values[:, 0], np.arange(STEPS + 1))
-    np.testing.assert_allclose(values[:, 1], one.loss[4], rtol=2e-5)
-    np.testing.assert_allclose(values[:, 6], one.params[3, :, 0], rtol=2e-5)
+    np.testing.assert_allclose(values[:, 1], trace.loss, rtol=2e-5)
+    np.testing.assert_allclose(values[:, 3], trace.params[:, 0], rtol=2e-5)
 
-    opened.select_option("fieldset.b .start", label="w = -1")
-    assert number(opened, "b", "w") == pytest.approx(-0.36, rel=2e-5)
+
+def test_recorded_descents_are_chosen_among_their_rates(opened):
+    opened.click("text=a network")
+    assert opened.inner_text("#about") == WORD
+    assert "Every step was recorded in a run: of 5 descents" in opened.inner_text("#how")
+    assert opened.query_selector("#of-edge").is_hidden()
+    opened.keyboard.press("End")
+    one = sweep()
+    for rate, word in enumerate(one.verdicts):
+        opened.fill("fieldset.a .rate-slider", str(rate))
+        assert number(opened, "a", "loss") == pytest.approx(one.loss[rate, -1], rel=5e-5)
+        assert number(opened, "a", "errors of 9") == 7 * rate + 6
+        assert opened.inner_text("fieldset.a .verdict b") == word
+        assert float(typed(opened, "a", "rate").input_value()) == pytest.approx(RATES[rate])
+    typed(opened, "a", "rate").fill("0.3")  # the nearest is taken
+    assert number(opened, "a", "errors of 9") == 13
+    typed(opened, "a", "rate").press("ArrowUp")
+    assert number(opened, "a", "errors of 9") == 20
 
 
 def test_play_reaches_the_end_and_all_works_by_keyboard(opened):
@@ -237,80 +364,62 @@ def test_play_reaches_the_end_and_all_works_by_keyboard(opened):
         opened.keyboard.press(key)
         seen.append(opened.evaluate(shown)[0])
     assert seen[:5] == ["0", "1", "2", "1", "6"]
-    assert opened.inner_text("fieldset.a .rate output") == "0.25"
-    assert opened.inner_text("fieldset.b .rate output") == "2.5"
+    fifth = (2.5 / 0.1) ** 0.25  # of four steps from the lowest rate to the highest
+    rates = [float(typed(opened, lane, "rate").input_value()) for lane in "ab"]
+    assert rates == pytest.approx([0.1 * fifth, 1.6 * fifth], rel=1e-3)
     assert opened.query_selector("#loss .b") is None
     opened.keyboard.press(" ")
     opened.keyboard.press(" ")
     assert opened.inner_text("#play") == "play"
     assert int(opened.evaluate(shown)[0]) < 6  # it began anew and was stopped
-    # A slider with the focus keeps its arrows.
+    # A control with the focus keeps its keys.
     step = opened.evaluate(shown)
+    typed(opened, "a", "rate").press("ArrowRight")
     opened.focus("fieldset.a .rate-slider")
     opened.keyboard.press("ArrowRight")
-    assert opened.inner_text("fieldset.a .rate output") == "0.5"
+    assert float(typed(opened, "a", "rate").input_value()) > rates[0]
     assert opened.evaluate(shown) == step
 
 
-def test_planes_and_networks_and_what_the_pointer_tells(opened):
+def test_what_the_pointer_tells_and_takes_along(opened):
     assert opened.query_selector("#hover").is_hidden()
     opened.mouse.move(*point(opened, "loss", 0, 2))
     assert opened.inner_text("#hover").startswith("A, step 0\nloss 2\nw 2")
-    opened.mouse.move(*point(opened, "rates", RATES[2], 1))
-    assert opened.inner_text("#hover") == "η 0.5\nsgd: converged, final 0.00048828"
+    opened.mouse.move(*point(opened, "rates", 0.5, 1))
+    assert opened.inner_text("#hover") == "η 0.5\nsgd: descending, final 0.00048828"
     opened.mouse.down()
     opened.mouse.up()
-    assert opened.inner_text("fieldset.b .rate output") == "0.5"  # B was nearer
+    assert float(typed(opened, "b", "rate").input_value()) == pytest.approx(0.5, rel=0.02)  # nearer
 
     opened.click("text=a plane")
-    one = plane().sweeps[0]
+    _, trace = by_jax(plane(), [-1.0, 1.5], 0.5)
     opened.click("#forward")
-    assert number(opened, "b", "v") == pytest.approx(one.params[2, 1, 1], rel=2e-5)
+    assert number(opened, "b", "v") == pytest.approx(trace.params[1, 1], rel=2e-5)
     assert opened.get_attribute("#place .contour", "d").count("M") >= build.CONTOURS - 4
     radius = opened.eval_on_selector("#place circle.model.a", "c => Number(c.getAttribute('r'))")
     unit = opened.evaluate("views.place.x(1) - views.place.x(0)")
-    assert radius == pytest.approx(unit * 0.25 * one.grad_norm[1, 1], rel=1e-3)
-
-    opened.click("text=a network")
-    assert opened.inner_text("#about") == WORD
-    opened.keyboard.press("End")
-    assert number(opened, "a", "errors of 9") == 6
-    assert number(opened, "b", "errors of 9") == 20
+    _, trace = by_jax(plane(), [2.0, 1.0], 0.25)
+    assert radius == pytest.approx(unit * 0.25 * trace.grad_norm[1], rel=1e-3)
 
 
 # --- sent, toured, read on any screen -----------------------------------------------------------
 
 
-def test_the_address_holds_what_is_shown_and_shows_it_again(visit, text, opened):
-    opened.click("text=a plane")
-    opened.click("#forward")
-    opened.click("#forward")
-    opened.click("text=a line")
-    opened.select_option("fieldset.a .optimizer", label="adam")
-    opened.select_option("fieldset.b .start", label="w = -1")
-    opened.fill("fieldset.a .rate-slider", "2")
-    opened.keyboard.press("ArrowRight")
-    opened.click("#forward")
-    opened.uncheck("fieldset.b .shown")
-    address = opened.evaluate("location.hash")
-    assert "problem=line&step=1&a.rate=1.6&a.optimizer=adam" in address
-    again = visit(text)
-    again.wait_for_selector("html[data-ready=yes]")  # by then it has written an address of its own
-    again.goto(again.url.partition("#")[0] + address)
-    again.reload()
-    again.wait_for_selector("html[data-ready=yes]")
-    assert again.evaluate("location.hash") == address
-    assert again.inner_text("fieldset.a .rate output") == "1.6"
-    assert again.eval_on_selector("fieldset.b .start", "s => s.selectedOptions[0].text") == "w = -1"
-    assert not again.is_checked("fieldset.b .shown")
-    assert number(again, "a", "w") == number(opened, "a", "w")
-    # What an address says wrongly is left as it is.
-    again.evaluate("location.hash = '#problem=plane&step=99&a.rate=x&a.optimizer=none'")
-    again.wait_for_function("state.problem.name === 'plane'")
-    assert again.inner_text("#step-shown") == "6 of 6"
-    assert again.inner_text("fieldset.a .rate output") == "0.25"
-    again.evaluate("location.hash = '#problem=nowhere'")
-    assert again.evaluate("state.problem.name") == "plane"
+def test_what_an_address_says_wrongly_is_left_as_it_begins(opened):
+    opened.evaluate(
+        "location.hash = '#problem=plane&step=99&a.rate=x&a.optimizer=none&a.start=1&b.start=1,2"
+        "&b.shown=no&b.optimizer=nesterov&b.momentum=3'"
+    )
+    opened.wait_for_function("state.problem.name === 'plane'")
+    assert opened.inner_text("#step-shown") == "6 of 6"
+    assert opened.evaluate("[state.a.rate, state.a.optimizer, state.a.start]") == [0.25, 0, [2, 1]]
+    assert opened.evaluate("[state.b.start, state.b.settings]") == [[1, 2], {"momentum": 0.9}]
+    assert not opened.is_checked("fieldset.b .shown")
+    opened.evaluate("location.hash = '#problem=network&a.rate=1.7&a.start=nowhere&step=2'")
+    opened.wait_for_function("state.problem.name === 'network'")
+    assert opened.evaluate("[state.a.rate, state.a.start, state.step]") == [3, 0, 2]
+    opened.evaluate("location.hash = '#problem=nowhere'")
+    assert opened.evaluate("state.problem.name") == "network"
 
 
 @pytest.mark.parametrize(("width", "height"), [(1440, 900), (1280, 720), (390, 844)])
@@ -346,30 +455,33 @@ def test_no_line_crosses_a_label(opened):
         assert bare == []
 
 
-def test_the_tour_has_six_stops_and_goes_on_by_what_is_done(opened):
+def test_the_tour_has_seven_stops_and_goes_on_by_what_is_done(opened):
     def said():
         return opened.inner_text("#tour-text")
 
     assert opened.query_selector("#tour").is_hidden()
     opened.focus("#tour-begin")
     opened.keyboard.press("Enter")
-    assert said().startswith("1 of 6.")
+    assert said().startswith("1 of 7.")
     opened.keyboard.press("ArrowRight")
-    assert said().startswith("2 of 6. In the picture of all rates, drag A past the dashed line")
+    assert said().startswith("2 of 7. In the picture of all rates, drag A past the dashed line")
     for _ in range(4):  # 0.1 to 2.5, beyond the edge at 2
         opened.keyboard.press("]")
-    assert said().startswith("3 of 6.")
+    assert said().startswith("3 of 7. Drag the ring at A's start elsewhere")
+    typed(opened, "a", "w of the start").fill("1")
+    assert said().startswith("4 of 7.")
+    opened.focus("#tour-next")
     for _ in range(3):
         opened.keyboard.press("{")
-    assert said().startswith("4 of 6.")
+    assert said().startswith("5 of 7.")
     opened.select_option("fieldset.b .optimizer", label="adam")
-    assert said().startswith("5 of 6.")
+    assert said().startswith("6 of 7.")
     opened.focus("#tour-next")
     opened.keyboard.press("End")
-    assert said().startswith("6 of 6. The address of this page")
+    assert said().startswith("7 of 7. The address of this page")
     assert opened.is_disabled("#tour-next")
     opened.click("#tour-back")
-    assert said().startswith("5 of 6."), "what is done already is read again"
+    assert said().startswith("6 of 7."), "what is done already is read again"
     opened.keyboard.press("Escape")
     assert opened.query_selector("#tour").is_hidden()
     assert opened.evaluate("document.activeElement.id") == "tour-begin"

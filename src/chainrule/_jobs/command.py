@@ -64,10 +64,10 @@ def explore(
 
     Args:
       spec: ``FILE.py:LOSS`` or ``package.module:LOSS``; without it the landscapes and the digits.
-      start: where descents begin, each as numbers with commas between them.
+      start: where A and B begin, or both, each as numbers with commas between them.
       steps: of each descent.
       rates: how many of each sweep.
-      optimizers: their names.
+      optimizers: of recorded descents, their names; on a landscape all are there.
       root: where run folders are kept.
     """
     _begin("explore")

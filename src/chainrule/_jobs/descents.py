@@ -64,9 +64,9 @@ class Config(OnDigits, Repeated):
     explore: bool = False
     """Leave a page to play with instead, explorer.html, and open it where there is a display."""
     explore_rates: Count = 200
-    """Rates of each of its sweeps over a landscape."""
+    """Rates of its picture of all rates on a landscape."""
     explore_digits_rates: Some = 40
-    """And over the digits' network, a few hundred times dearer; 0 to leave the network out."""
+    """Rates of each sweep over the digits' network; 0 to leave the network out."""
     explore_steps: Count = 60
     """Steps of the network there."""
     explore_optimizers: tuple[Literal["sgd", "momentum", "nesterov", "rmsprop", "adam"], ...] = (
@@ -74,7 +74,7 @@ class Config(OnDigits, Repeated):
         "momentum",
         "adam",
     )
-    """The optimizers to choose from."""
+    """The optimizers to choose from on the digits; on a landscape all are there."""
 
 
 def main(config: Config) -> pathlib.Path:

@@ -14,16 +14,16 @@ from chainrule._files import printable
 from chainrule._jobs import explored, landscapes, network, own
 from chainrule._jobs.optimizers import OPTIMIZERS
 from chainrule._jobs.wording import CONSOLE
-from chainrule.explorer import Problem
+from chainrule.explorer import Landscape, Problem
 from chainrule.xray import lookup
 
 
 def course(config: Any, run: runs.Run) -> None:
-    """Sweep over every landscape and the digits, and leave the page of all of them."""
+    """Sweep over the digits, and leave the page of them and of every landscape."""
     optimizers = {name: OPTIMIZERS[name] for name in config.explore_optimizers}
-    problems = list(
-        landscapes.problems(optimizers, config.explore_rates, config.etas, CONSOLE.print)
-    )
+    problems: list[Landscape | Problem] = [
+        one._replace(lanes=config.explore_rates) for one in landscapes.TABLE
+    ]
     if config.explore_digits_rates:
         inputs, targets = network.fives(config, run)
         etas = [*([config.reference] if config.reference else []), *config.etas]
@@ -59,6 +59,11 @@ def page(
         _require.one_of("optimizer", name, OPTIMIZERS)
     if spec is None and start:
         raise ValueError("--start goes with a loss: name one, as FILE.py:LOSS")
+    if len(start) > 2:
+        raise ValueError(
+            f"--start is given {len(start)} times, but there are two descents: give it once or "
+            "twice, and move them to other starts on the page"
+        )
     settings = {"spec": spec, "start": list(start), "rates": rates, "optimizers": names}
     chosen = {name: OPTIMIZERS[name] for name in names}
     with runs.start("explore", seed=0, arguments=settings, root=root, keep_programs=True) as run:
@@ -85,9 +90,11 @@ def page(
     show(run.path / "explorer.html")
 
 
-def leave(problems: list[Problem], run: runs.Run) -> None:
-    """Note what was found, and write the page."""
+def leave(problems: Sequence[Landscape | Problem], run: runs.Run) -> None:
+    """Note what was recorded, and write the page."""
     for problem in problems:
+        if isinstance(problem, Landscape):
+            continue
         for sweep in problem.sweeps:
             where = f"{problem.name}, {sweep.optimizer} from {sweep.start}"
             for edge, value in sweep.edges.items():

@@ -79,7 +79,6 @@ def problem(
                     "edge at the start": edge(params, optimizer),
                     "edge at the lowest point": edge(end, optimizer),
                 },
-                factor=descent.edge(1.0, optimizer),
                 counts=dict(zip(names, map(np.asarray, trace.observed), strict=True)),
             )
         )

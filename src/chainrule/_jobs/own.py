@@ -1,4 +1,4 @@
-"""The explorer's problem of a loss of the user's: recorded sweeps around its edge."""
+"""A loss of the user's in the explorer: its landscape, or recorded sweeps around its edge."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -12,8 +12,9 @@ import optax
 from jaxtyping import PyTree
 
 from chainrule import descent
-from chainrule._jobs.landscapes import Landscape, Optimizers, problem, spread
-from chainrule.explorer import Problem, Sweep
+from chainrule._jobs.landscapes import spread
+from chainrule.explorer import Landscape, Problem, Sweep, landscape
+from chainrule.xray.live.equations import CannotLiveError
 
 _BELOW, _ABOVE = 100.0, 10.0  # how far the rates reach from the edge at the start
 _MARGIN = 0.15  # of a window around what it shows
@@ -68,19 +69,19 @@ def explored(
     name: str,
     loss: Callable[..., Any],
     starts: Sequence[PyTree],
-    optimizers: Optimizers,
+    optimizers: Mapping[str, descent.OptimizerFactory],
     *,
     count: int,
     steps: int,
     say: Callable[[str], Any],
-) -> Problem:
-    """Sweep over a loss: drawn on its landscape where it has one or two numbers.
+) -> Landscape | Problem:
+    """Return the landscape of a loss of one or two numbers, or else recorded sweeps over it.
 
     Args:
       name: of the loss.
       loss: of the parameters alone.
-      starts: the parameters to begin from; of a network the first is taken.
-      optimizers: by name, each a function from a learning rate.
+      starts: the parameters to begin from, of A and of B; of a network the first is taken.
+      optimizers: of the recorded sweeps, by name, each a function from a learning rate.
       count: rates a sweep.
       steps: of each descent.
       say: is told what is swept, before it is.
@@ -93,39 +94,54 @@ def explored(
     edge = descent.edge(sharpness)
     near = edge if 0 < edge < math.inf else 0.1
     rates, chosen = (near / _BELOW, near * _ABOVE), (near / 4, near * 0.9)
-    vector, tree = jax.flatten_util.ravel_pytree(starts[0])
     about = f"{name}, {count} rates around {near:.3g}" + (
         ", its edge at the start." if near == edge else "."
     )
-    if vector.size > 2:
-        return _network(name, about, loss, starts[0], optimizers, rates, chosen, count, steps, say)
+    if sum(np.size(leaf) for leaf in jax.tree.leaves(starts[0])) <= 2:
+        made = _landscape(name, about, loss, starts, rates, chosen, count, steps)
+        try:
+            landscape.programs(made)
+        except CannotLiveError as why:
+            say(f"{name}: its descents are recorded, for a page cannot compute them: {why}")
+        else:
+            return made
+    return _network(name, about, loss, starts[0], optimizers, rates, chosen, count, steps, say)
+
+
+def _landscape(
+    name: str,
+    about: str,
+    loss: Callable[..., Any],
+    starts: Sequence[PyTree],
+    rates: tuple[float, float],
+    chosen: tuple[float, float],
+    count: int,
+    steps: int,
+) -> Landscape:
+    vector, tree = jax.flatten_util.ravel_pytree(starts[0])
     flat = [jax.flatten_util.ravel_pytree(start)[0] for start in starts]
 
     def on_axes(w: Any) -> Any:
         return loss(tree(w.astype(vector.dtype)))
 
     seen = [
-        descent.sweep(on_axes, w, spread(*rates, 24, ()), steps, record_params=True).params
-        for w in flat
+        descent.sweep(on_axes, w, spread(*rates, 24, ()), steps, record_params=True) for w in flat
     ]
-    return problem(
-        Landscape(
-            name=name,
-            title=name,
-            about=about,
-            loss=on_axes,
-            axes=_names(starts[0]),
-            starts=tuple(tuple(map(float, w)) for w in flat),
-            rates=rates,
-            chosen=chosen,
-            steps=steps,
-            window=_window(np.concatenate([np.asarray(s).reshape(-1, vector.size) for s in seen])),
-            minima=(),
-        ),
-        optimizers,
-        count,
-        (),
-        say,
+    losses = np.concatenate([np.ravel(trace.loss) for trace in seen])
+    visited = np.concatenate([np.reshape(trace.params, (-1, vector.size)) for trace in seen])
+    return Landscape(
+        name=name,
+        title=name,
+        about=about,
+        loss=on_axes,
+        axes=_names(starts[0]),
+        starts=[list(map(float, w)) for w in flat],
+        rates=rates,
+        chosen=chosen,
+        steps=steps,
+        window=_window(visited),
+        floor=min(0.0, float(losses[np.isfinite(losses)].min())),
+        lanes=count,
     )
 
 
@@ -181,7 +197,6 @@ def _network(
                 grad_norm=np.asarray(trace.grad_norm),
                 verdicts=descent.verdict(trace),
                 edges={"edge at the start": descent.edge(sharpness, make)},
-                factor=descent.edge(1.0, make),
                 counts={"distance from the start": np.asarray(trace.observed)},
             )
         )

@@ -1,8 +1,7 @@
 """All arrays of a page in one block of float32: rounded to a number of bits, and deflated.
 
-Losses and parameters keep 16 significant bits (off by at most 1 in 65,536), slopes 12, and the
-sharpness, a guide for the eye, 8. Losses above a floor, which may differ from it only in their last
-digits, are kept whole. Without rounding a page of six problems takes 5 MB, with it half of that.
+Losses and counts keep 16 significant bits (off by at most 1 in 65,536), level lines 12. Losses
+above a floor, which may differ from it only in their last digits, are kept whole.
 """
 
 import base64
@@ -11,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["EXACT", "GUIDE", "SLOPE", "VALUE", "Block", "rounded"]
+__all__ = ["EXACT", "LINE", "VALUE", "Block", "rounded"]
 __dir__ = __all__.copy
 
-VALUE, SLOPE, GUIDE, EXACT = 16, 12, 8, 24  #: significant bits
+VALUE, LINE, EXACT = 16, 12, 24  #: significant bits
 
 
 class Block:

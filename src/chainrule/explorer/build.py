@@ -1,8 +1,9 @@
-"""The descent explorer: one page to play with learning rates, which shows recorded descents.
+"""The descent explorer: one page to play with learning rates.
 
-The page computes no descent of its own. It holds every step of every lane of some sweeps, two
-hundred rates each. Its reader chooses among them: a rate, a start, an optimizer, two of each to
-compare, step by step, with the quadratic model and the predicted edge beside them.
+Two descents are compared in it, step by step, at rates and with optimizers that its reader chooses.
+On a landscape the page computes them, from any start and at any rate and momentum: it holds the
+equations of the loss, and runs them on the engine of the living graph. Of anything larger, such as
+a network, it shows recorded sweeps, whose every step it holds.
 """
 
 import html
@@ -12,21 +13,38 @@ from collections.abc import Sequence
 from typing import Any
 
 import contourpy
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from chainrule import _require
 from chainrule._html import resource
-from chainrule.explorer.block import EXACT, GUIDE, SLOPE, VALUE, Block
+from chainrule.explorer.block import EXACT, LINE, VALUE, Block
+from chainrule.explorer.landscape import Landscape, programs
+from chainrule.explorer.landscape import check as check_landscape
 from chainrule.explorer.problem import VERDICTS, Problem, Sweep, check
+from chainrule.xray.live.equations import CannotLiveError
 
-__all__ = ["CONTOURS", "page"]
+__all__ = ["CONTOURS", "SCRIPTS", "page"]
 __dir__ = __all__.copy
 
 CONTOURS = 16
 """How many level lines of a landscape are drawn."""
 
+SCRIPTS = (
+    ("chainrule.xray.page", "special.js"),
+    ("chainrule.xray.page", "engine.js"),
+    ("chainrule.explorer", "descents.js"),
+    ("chainrule.explorer", "page.js"),
+)
+"""The scripts, by package: the engine of the living graph, what descends with it, and the page."""
 
-def page(problems: Sequence[Problem], *, title: str = "Play with learning rates") -> str:
+_GRID = 241  # points an axis: fine enough for the floor of a narrow valley
+
+
+def page(
+    problems: Sequence[Landscape | Problem], *, title: str = "Play with learning rates"
+) -> str:
     """Return the page: it needs no network and nothing beside it.
 
     Args:
@@ -34,18 +52,24 @@ def page(problems: Sequence[Problem], *, title: str = "Play with learning rates"
       title: its heading.
 
     Raises:
-      ValueError: there is no problem; or the arrays of one do not fit its rates, its steps or its
-        axes; or an optimizer is missing from a start.
+      ValueError: there is no problem; or what a landscape has does not fit its axes, or its loss
+        cannot be computed in a page; or the arrays of a recorded problem do not fit its rates or
+        its steps, or an optimizer is missing from a start.
 
     Example:
+      >>> loss = lambda w: w[0] ** 2 / 2
+      >>> rates = (0.02, 4.0), (0.5, 1.9)
+      >>> live = Landscape("half", "half", "", loss, ("w",), [[1.0]], *rates, 40, [(-2.0, 2.0)])
       >>> loss = np.asarray([[2.0, 0.5], [2.0, 8.0]])
       >>> words, edges = ("descending", "diverged"), {"edge at the start": 2.0}
-      >>> one = Sweep("sgd", "w = 2", loss, loss, words, edges, 2.0, counts={"errors": loss > 1})
-      >>> demo = Problem("demo", "a demo", "", np.asarray([0.5, 3.0]), [one], (0.5, 3.0))
-      >>> page([demo]).startswith("<!DOCTYPE html>")
+      >>> one = Sweep("sgd", "w = 2", loss, loss, words, edges, {"errors": loss > 1})
+      >>> recorded = Problem("demo", "a demo", "", np.asarray([0.5, 3.0]), [one], (0.5, 3.0))
+      >>> page([live, recorded]).startswith("<!DOCTYPE html>")
       True
     """
-    problems = _require.several("problems", problems, Problem, "explorer.Problem")
+    problems = _require.several(
+        "problems", problems, Landscape | Problem, "explorer.Landscape or explorer.Problem"
+    )
     _require.text("title", title)
     if not problems:
         raise ValueError("no problem to explore: pass at least one of problems")
@@ -60,7 +84,7 @@ def page(problems: Sequence[Problem], *, title: str = "Play with learning rates"
     for name, value in (
         ("title", html.escape(title)),
         ("style", resource("_html.css") + resource("page.css", __package__)),
-        ("script", resource("page.js", __package__)),
+        ("script", "".join(resource(name, package) for package, name in SCRIPTS)),
         ("recorded", block.packed()),
         ("described", text),  # last: it holds the words of others
     ):
@@ -68,7 +92,9 @@ def page(problems: Sequence[Problem], *, title: str = "Play with learning rates"
     return filled
 
 
-def _problem(problem: Problem, block: Block) -> dict[str, Any]:
+def _problem(problem: Landscape | Problem, block: Block) -> dict[str, Any]:
+    if isinstance(problem, Landscape):
+        return _landscape(problem, block)
     check(problem)
     rates = np.asarray(problem.rates, np.float32)
     optimizers = list(dict.fromkeys(sweep.optimizer for sweep in problem.sweeps))
@@ -78,18 +104,16 @@ def _problem(problem: Problem, block: Block) -> dict[str, Any]:
         "name": problem.name,
         "title": problem.title,
         "about": problem.about,
-        "kind": ("network", "line", "plane")[len(problem.axes)],
+        "kind": "network",
         "rates": block.add(rates, EXACT),
         "count": len(rates),
         "steps": int(np.shape(problem.sweeps[0].loss)[1]) - 1,
-        "chosen": dict(zip("ab", (int(d.argmin()) for d in distances), strict=True)),
+        "chosen": [int(d.argmin()) for d in distances],
         "floor": float(problem.floor),
-        "axes": problem.axes,
+        "axes": [],
         "counts": list(problem.sweeps[0].counts),
         "optimizers": optimizers,
         "starts": starts,
-        "minima": [[float(x) for x in point] for point in problem.minima],
-        **_picture(problem, block),
         # Above a floor the loss is shown by what it has in excess, which may be its last digits.
         "sweeps": [
             _sweep(sweep, block, EXACT if problem.floor else VALUE) for sweep in problem.sweeps
@@ -97,46 +121,67 @@ def _problem(problem: Problem, block: Block) -> dict[str, Any]:
     }
 
 
-def _picture(problem: Problem, block: Block) -> dict[str, Any]:
-    if len(problem.axes) == 1:
-        w, loss = problem.grid
-        return {"curve": [block.add(w, VALUE), block.add(loss, VALUE), len(w)]}
-    if len(problem.axes) == 2:
-        u, v, loss = (np.asarray(part, np.float64) for part in problem.grid)
-        above = loss - problem.floor
-        levels = np.geomspace(1e-4, 1, CONTOURS, endpoint=False) * above.max()
-        generator = contourpy.contour_generator(u, v, above)
-        lines = [line for level in levels for line in generator.lines(level)]
-        return {
-            "window": [[float(u[0]), float(u[-1])], [float(v[0]), float(v[-1])]],
-            "contours": {
-                "at": block.add(np.concatenate([*lines, np.empty((0, 2))]), SLOPE),
-                "lengths": [len(line) for line in lines],
-            },
-        }
-    return {}
-
-
 def _sweep(sweep: Sweep, block: Block, loss_bits: int) -> dict[str, Any]:
-    def axes_first(values: np.ndarray | None, bits: int) -> int | None:
-        return None if values is None else block.add(np.moveaxis(values, -1, 0), bits)
-
-    sharpness, moves = sweep.sharpness, np.ndim(sweep.factor) > 0
     return {
         "optimizer": sweep.optimizer,
         "start": sweep.start,
         "loss": block.add(sweep.loss, loss_bits),
-        # Where there are slopes their length is taken of them.
-        "grad_norm": block.add(sweep.grad_norm, VALUE) if sweep.slopes is None else None,
+        "grad_norm": block.add(sweep.grad_norm, VALUE),
         "verdicts": [VERDICTS.index(word) for word in sweep.verdicts],
         "edges": [[name, _number(edge)] for name, edge in sweep.edges.items()],
-        "factor": None if moves else _number(float(sweep.factor)),
-        "factors": block.add(sweep.factor, GUIDE) if moves else None,
-        "params": axes_first(sweep.params, VALUE),
-        "slopes": axes_first(sweep.slopes, SLOPE),
-        "sharpness": None if sharpness is None else block.add(sharpness, GUIDE),
         "counts": [block.add(values, VALUE) for values in sweep.counts.values()],
     }
+
+
+def _landscape(one: Landscape, block: Block) -> dict[str, Any]:
+    check_landscape(one)
+    try:
+        slope, curvature = programs(one)
+    except CannotLiveError as why:
+        raise ValueError(
+            f"landscape {one.name!r} cannot be descended on in a page, for {why}: record sweeps by "
+            "chainrule.descent.sweep, and show them as an explorer.Problem"
+        ) from None
+    loss = jax.jit(jax.vmap(one.loss))
+    axes = [np.linspace(low, high, _GRID, dtype=np.float32) for low, high in one.window]
+    points = jnp.stack(jnp.meshgrid(*axes), axis=-1)
+    grid = np.asarray(loss(points.reshape(-1, len(axes)))).reshape(points.shape[:-1])
+    floor = one.floor
+    if floor is None:
+        lowest = min(0.0, float(np.nanmin(grid)))
+        floor = float(loss(jnp.asarray(one.minima, np.float32))[0]) if len(one.minima) else lowest
+    return {
+        "name": one.name,
+        "title": one.title,
+        "about": one.about,
+        "kind": ("line", "plane")[len(axes) - 1],
+        "rates": list(map(float, one.rates)),
+        "count": one.lanes,
+        "steps": one.steps,
+        "chosen": list(map(float, one.chosen)),
+        "floor": floor,
+        "axes": one.axes,
+        "counts": [],
+        "starts": [list(map(float, one.starts[k])) for k in (0, -1)],
+        "minima": [[float(x) for x in point] for point in one.minima],
+        "window": [[float(low), float(high)] for low, high in one.window],
+        "slope": slope,
+        "curvature": curvature,
+        **_picture(axes, grid, floor, block),
+    }
+
+
+def _picture(
+    axes: Sequence[np.ndarray], grid: np.ndarray, floor: float, block: Block
+) -> dict[str, Any]:
+    if len(axes) == 1:
+        return {"curve": [block.add(axes[0], VALUE), block.add(grid, VALUE), _GRID]}
+    above = np.asarray(grid, np.float64) - floor
+    levels = np.geomspace(1e-4, 1, CONTOURS, endpoint=False) * above.max()
+    generator = contourpy.contour_generator(axes[0], axes[1], above)
+    lines = [line for level in levels for line in generator.lines(level)]
+    at = block.add(np.concatenate([*lines, np.empty((0, 2))]), LINE)
+    return {"contours": {"at": at, "lengths": [len(line) for line in lines]}}
 
 
 def _number(value: float) -> float | str | None:

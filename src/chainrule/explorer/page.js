@@ -1,10 +1,11 @@
-/* The descent explorer: shows descents that were run and recorded, and computes none of them.
+/* The descent explorer. On a landscape it computes the descents; of a network it shows recorded ones.
 
-   `described` is what chainrule.explorer.page.page wrote: problems, their sweeps, and where each
-   array starts in `numbers`, the one Float32Array that holds all of them. A series of a sweep is
-   [rates, steps + 1]; the parameters and slopes have one such block an axis.
+   `described` is what chainrule.explorer.page wrote. A landscape has the programs `slope` and
+   `curvature`. Another problem has sweeps, and says where each array starts in `numbers`, the one
+   Float32Array that holds all of them; a series of a sweep is [rates, steps + 1].
 
-   Everything shown is a function of `state`; whoever changes it calls `draw`. */
+   Everything shown is a function of `state`; whoever changes it calls `draw`. The rate of a lane is a
+   number on a landscape and elsewhere the place of one among the rates, and so is its start. */
 "use strict";
 
 const $ = (selector, within = document) => within.querySelector(selector);
@@ -16,8 +17,9 @@ const state = {
   problem: described.problems[0],
   step: 0,
   timer: null,
-  a: { shown: true, optimizer: 0, start: 0, rate: 0 },
-  b: { shown: true, optimizer: 0, start: 0, rate: 0 },
+  moving: false, // while something is dragged
+  a: { shown: true, optimizer: 0, start: 0, rate: 0, settings: {} },
+  b: { shown: true, optimizer: 0, start: 0, rate: 0, settings: {} },
 };
 
 /* The arrays are deflated after their bytes were sorted by place, which halves their size. */
@@ -33,49 +35,126 @@ async function unpack() {
   return new Float32Array(bytes.buffer);
 }
 
-/* --- what was recorded ---------------------------------------------------------------------- */
+/* --- the descents ---------------------------------------------------------------------------- */
+
+const computed = (p = state.problem) => "slope" in p;
 
 function rates() {
-  const { rates: at, count } = state.problem;
-  return numbers.subarray(at, at + count);
+  const p = state.problem;
+  if (!computed()) return numbers.subarray(p.rates, p.rates + p.count);
+  const [low, high] = p.rates;
+  return Float32Array.from({ length: p.count }, (_, i) => low * (high / low) ** (i / (p.count - 1)));
 }
 
+const optimizerOf = (lane) => state.problem.optimizers[state[lane].optimizer];
+const etaOf = (lane) => (computed() ? Math.fround(state[lane].rate) : rates()[state[lane].rate]);
+
+/* What was found lately, by what it was found of: nothing is computed twice while it is shown. */
+const found = new Map();
+function once(key, compute) {
+  if (!found.has(key)) {
+    if (found.size > 16) found.clear();
+    found.set(key, compute());
+  }
+  return found.get(key);
+}
+
+/* What a lane asks for on a landscape. */
+function asked(lane) {
+  const { start, settings } = state[lane];
+  return { optimizer: optimizerOf(lane), settings, start, steps: state.problem.steps };
+}
+
+const HURRY = 60; // milliseconds: what takes longer waits until nothing is dragged any more
+
+/* Where every rate ends: {optimizer, adapts, first, ends, verdicts, edges}. An edge is null where the
+   optimizer has no prediction, "inf" where there is none. */
 function sweepOf(lane) {
-  const { optimizer, start } = state[lane];
+  const p = state.problem;
+  if (!computed()) {
+    const sweep = recorded(lane);
+    return once(sweep, () => {
+      const ends = Array.from(rates(), (_, rate) => seriesOf(sweep.loss, rate)[p.steps]);
+      const verdicts = sweep.verdicts.map((k) => described.verdicts[k]);
+      const { optimizer, edges } = sweep;
+      return { optimizer, adapts: false, first: seriesOf(sweep.loss, 0)[0], ends, verdicts, edges };
+    });
+  }
+  const key = JSON.stringify([p.name, asked(lane)]);
+  if (state.moving && p.slow && !found.has(key) && p.last?.[lane]) return p.last[lane];
+  const sweep = once(key, () => {
+    const began = performance.now();
+    const made = computedSweep(p, asked(lane));
+    p.slow = performance.now() - began > HURRY;
+    return made;
+  });
+  p.last = { ...p.last, [lane]: sweep };
+  return sweep;
+}
+
+function computedSweep(p, wanted) {
+  const { losses, norms, last } = descents.descend(p.slopes, wanted, rates());
+  const ends = losses.map((loss) => loss[p.steps]);
+  const axes = p.axes.length;
+  const lowest = ends.reduce((best, end, k) => (end < ends[best] || ends[best] !== ends[best] ? k : best), 0);
+  const points = [...wanted.start, ...last.subarray(lowest * axes, (lowest + 1) * axes)];
+  const { adapts = false, response } = descents.RULES[wanted.optimizer];
+  const hessians = matrices(p, Float32Array.from(points));
+  const edges = ["edge at the start", "edge at the lowest point"].map((name, k) => {
+    const s = descents.largest([1, 1], hessians[k]);
+    const edge = s > 0 ? 1 / (response(wanted.settings) * s) : s <= 0 ? "inf" : null;
+    return [name, adapts ? null : edge];
+  });
+  const verdicts = losses.map((loss, k) => descents.verdict(loss, norms[k]));
+  return { optimizer: wanted.optimizer, adapts, first: losses[0][0], ends, verdicts, edges };
+}
+
+/* The Hessians at some points, flat. */
+function matrices(p, points) {
+  const size = p.axes.length ** 2;
+  const [all] = p.curvatures(points);
+  return Array.from({ length: all.length / size }, (_, k) => all.subarray(k * size, (k + 1) * size));
+}
+
+function recorded(lane) {
   const { optimizers, starts, sweeps } = state.problem;
+  const { optimizer, start } = state[lane];
   return sweeps.find((s) => s.optimizer === optimizers[optimizer] && s.start === starts[start]);
 }
 
-/* One recorded descent: the lane `rate` of a sweep, its series as views on the numbers. */
-function descentOf(sweep, rate) {
-  const { count, steps, axes } = state.problem;
-  const length = steps + 1;
-  const series = (at, axis = 0) => {
-    const from = at + (axis * count + rate) * length;
-    return numbers.subarray(from, from + length);
-  };
-  const each = (at) => (at === null ? [] : axes.map((_, axis) => series(at, axis)));
-  const slopes = each(sweep.slopes);
+function seriesOf(at, rate) {
+  const length = state.problem.steps + 1;
+  return numbers.subarray(at + rate * length, at + (rate + 1) * length);
+}
+
+/* The descent of a lane: every series has a number for each step. `ratio` is eta over the edge. */
+function descent(lane) {
+  const p = state.problem;
+  const eta = etaOf(lane);
+  if (computed()) return once(JSON.stringify([p.name, asked(lane), eta]), () => computedDescent(p, asked(lane), eta));
+  const sweep = recorded(lane);
+  const { rate } = state[lane];
+  const counts = sweep.counts.map((at) => seriesOf(at, rate));
+  const [loss, gradNorm] = [seriesOf(sweep.loss, rate), seriesOf(sweep.grad_norm, rate)];
+  return { eta, loss, gradNorm, params: [], counts, verdict: described.verdicts[sweep.verdicts[rate]] };
+}
+
+function computedDescent(p, wanted, eta) {
+  const d = descents.descend(p.slopes, wanted, [eta]);
+  const points = Float32Array.from({ length: d.last.length * (p.steps + 1) }, (_, i) =>
+    d.params[i % p.axes.length][Math.floor(i / p.axes.length)],
+  );
+  const hessians = matrices(p, points);
+  const [[loss], [gradNorm]] = [d.losses, d.norms];
   return {
-    eta: rates()[rate],
-    loss: series(sweep.loss),
-    gradNorm:
-      sweep.grad_norm === null
-        ? slopes[0].map((_, i) => Math.hypot(...slopes.map((s) => s[i])))
-        : series(sweep.grad_norm),
-    sharpness: sweep.sharpness === null ? null : series(sweep.sharpness),
-    params: each(sweep.params),
-    slopes,
-    counts: sweep.counts.map((at) => series(at)),
-    verdict: described.verdicts[sweep.verdicts[rate]],
-    factor: (t) => (sweep.factors === null ? sweep.factor : series(sweep.factors)[t]),
-    moves: sweep.factors !== null,
-    edges: sweep.edges,
+    eta, loss, gradNorm, params: d.params, slopes: d.slopes, counts: [],
+    verdict: descents.verdict(loss, gradNorm),
+    sharpness: hessians.map((h) => descents.largest([1, 1], h)),
+    ratio: hessians.map((h, t) => descents.largest(d.responses[t].map((k) => eta * k), h)),
   };
 }
 
 const shownLanes = () => LANES.filter((lane) => state[lane].shown);
-const descent = (lane) => descentOf(sweepOf(lane), state[lane].rate);
 
 function peakOf(loss) {
   let peak = -1;
@@ -107,9 +186,8 @@ function cell(x) {
   return String(Number(x.toPrecision(digits)));
 }
 
-/* The edges of a sweep: null where the optimizer has no prediction, "inf" where there is none. */
-function edgesText(edges, moves) {
-  if (moves) return "Its edge moves with its state: see the table, step by step.";
+function edgesText({ edges, adapts }) {
+  if (adapts) return "Its edge moves with its state: see the table, step by step.";
   if (edges.every(([, edge]) => edge === null)) return "No edge is predicted for this optimizer.";
   const texts = edges.map(([name, edge]) => `${name}: ${edge === "inf" ? "none" : show(edge, 4)}`);
   return `Predicted ${texts.join("; ")}.`;
@@ -118,10 +196,10 @@ function edgesText(edges, moves) {
 /* What the dashed lines are, and whose edge is not among them: that of an optimizer which adapts to
    its gradients depends on its state, which differs from rate to rate. */
 function dashes(sweeps) {
-  const unknown = sweeps.filter((sweep) => sweep.factor === null);
+  const unknown = sweeps.filter(({ edges }) => edges.every(([, edge]) => edge === null));
   const named = (some) => [...new Set(some.map((sweep) => sweep.optimizer))].join(" and ");
-  const moving = named(unknown.filter((sweep) => sweep.factors !== null));
-  const silent = named(unknown.filter((sweep) => sweep.factors === null));
+  const moving = named(unknown.filter(({ adapts }) => adapts));
+  const silent = named(unknown.filter(({ adapts }) => !adapts));
   return (
     (unknown.length < sweeps.length ? "A dashed line is a predicted edge. " : "") +
     (moving && `The edge of ${moving} moves with its state: the table has it. `) +
@@ -130,16 +208,11 @@ function dashes(sweeps) {
 }
 
 function edgeHere(d, t) {
-  const [s, factor] = [d.sharpness[t], d.factor(t)];
-  if (factor === null || (d.moves && Number.isNaN(factor))) return "no prediction";
+  const [s, ratio] = [d.sharpness[t], d.ratio[t]];
   if (!Number.isFinite(s)) return "";
-  return s > 0 ? show(factor / s, 3) : "none";
+  if (Number.isNaN(ratio)) return "no prediction";
+  return ratio > 0 ? show(d.eta / ratio, 3) : "none";
 }
-
-const overEdge = (d, t) => {
-  const [s, factor] = [d.sharpness[t], d.factor(t)];
-  return factor > 0 && s > 0 ? show((d.eta * s) / factor, 3) : "";
-};
 
 /* The table: [key, name, text of a descent at a step]. */
 function rows() {
@@ -151,10 +224,10 @@ function rows() {
   made.push(["grad_norm", "length of the gradient", (d, t) => show(d.gradNorm[t], 4)]);
   made.push(["promise", "next loss, promised by the model", (d, t) => show(promise(d, t), 4)]);
   made.push(["next", "next loss, as it came", next]);
-  if (p.sweeps[0].sharpness !== null) {
+  if (computed()) {
     made.push(["sharpness", "sharpness (largest curvature)", (d, t) => show(d.sharpness[t], 3)]);
     made.push(["edge", "edge here, from the curvature", edgeHere]);
-    made.push(["over", "η over this edge", overEdge]);
+    made.push(["over", "η over this edge", (d, t) => (d.ratio[t] > 0 ? show(d.ratio[t], 3) : "")]);
   }
   return made;
 }
@@ -245,13 +318,16 @@ function frame(svg, x, y, names) {
   return inside;
 }
 
-/* A line through points; it ends where a number is not finite, and is kept within what SVG draws. */
+/* A line through points, from the first finite one to the next that is not; kept within what SVG draws. */
 function line(xs, ys, x, y) {
   let path = "";
   for (let i = 0; i < xs.length; i++) {
     const at = [x(xs[i]), y(ys[i])];
-    if (!at.every(Number.isFinite)) break;
-    path += (i ? "L" : "M") + at.map((v) => Math.max(-1e4, Math.min(1e4, v)).toFixed(1)).join(" ");
+    if (!at.every(Number.isFinite)) {
+      if (path) break;
+      continue;
+    }
+    path += (path ? "L" : "M") + at.map((v) => Math.max(-1e4, Math.min(1e4, v)).toFixed(1)).join(" ");
   }
   return path || "M0 0";
 }
@@ -275,6 +351,8 @@ function marker(lane, kind, cx, cy, r) {
 function label(svg, attributes, text) {
   const made = make("text", { ...attributes, class: `over ${attributes.class ?? ""}` }, text);
   svg.append(made);
+  const beyond = made.getBBox().x + made.getBBox().width - (BOX.right + 8);
+  if (beyond > 0) made.setAttribute("x", attributes.x - beyond);
   const { x, y, width, height } = made.getBBox();
   const box = { x: x - 2, y, width: width + 4, height };
   svg.insertBefore(make("rect", { class: "label-box", ...box }), made);
@@ -328,6 +406,7 @@ function drawLine(svg) {
       const lowest = w[t] - d.eta * slope[t];
       g.append(marker(lane, "promise", x(lowest), y(model(lowest)), 4.5));
     }
+    g.append(marker(lane, "start", x(w[0]), y(d.loss[0]), 10));
     for (let i = 0; i < t; i++) g.append(marker(lane, "past", x(w[i]), y(d.loss[i]), 3.4));
     if (t < p.steps) g.append(marker(lane, "next", x(w[t + 1]), y(d.loss[t + 1]), 5));
     g.append(marker(lane, "now", x(w[t]), y(d.loss[t]), 7));
@@ -385,6 +464,7 @@ function drawPlane(svg) {
       g.append(make("circle", { class: `model ${lane}`, cx: x(to[0]), cy: y(to[1]), r }));
       g.append(marker(lane, "promise", x(to[0]), y(to[1]), 4.5));
     }
+    g.append(marker(lane, "start", x(u[0]), y(v[0]), 10));
     for (let i = 0; i < t; i++) g.append(marker(lane, "past", x(u[i]), y(v[i]), 3));
     if (t < p.steps) g.append(marker(lane, "next", x(u[t + 1]), y(v[t + 1]), 4.5));
     g.append(marker(lane, "now", x(u[t]), y(v[t]), 6.5));
@@ -395,8 +475,9 @@ function drawPlane(svg) {
   return { x, y, points: (d, i) => [d.params[0][i], d.params[1][i]] };
 }
 
-/* Values over steps, one line a lane; without a landscape also in its place. */
-function drawSteps(svg, name, log, valueOf, promised) {
+/* Values over steps, one line a lane; without a landscape also in its place. `promised`: the loss, with
+   what the model promises; `edge`: the rate over its edge. */
+function drawSteps(svg, name, valueOf, { log = false, promised = false, edge = false } = {}) {
   const p = state.problem;
   const t = state.step;
   const lanes = shownLanes().map((lane) => [lane, descent(lane)]);
@@ -413,6 +494,7 @@ function drawSteps(svg, name, log, valueOf, promised) {
     high = Math.min(high, first * 1e6) * 1.5;
   } else {
     [low, high] = [0, 1.06 * high || 1];
+    if (edge) high = Math.max(1.25, Math.min(3, high));
   }
   if (!(low < high)) [low, high] = [log ? 1e-3 : 0, 1];
   const x = scale(0, Math.max(p.steps, 1), BOX.left, BOX.right);
@@ -423,6 +505,7 @@ function drawSteps(svg, name, log, valueOf, promised) {
   const steps = Float64Array.from({ length: p.steps + 1 }, (_, i) => i);
   const named = [];
   g.append(make("path", { class: "cursor", d: `M${x(t)} ${BOX.top}V${BOX.bottom}` }));
+  if (edge) g.append(make("path", { class: "edge", d: `M${BOX.left} ${y(1)}H${BOX.right}` }));
   lanes.forEach(([lane, d], i) => {
     const v = values[i];
     g.append(make("path", { class: `path rest ${lane}`, d: line(steps, v, x, place) }));
@@ -436,7 +519,7 @@ function drawSteps(svg, name, log, valueOf, promised) {
       g.append(marker(lane, "promise", x(t + 1), place(promise(d, t) - p.floor), 4.5));
     g.append(marker(lane, "now", x(t), place(v[t]), 6));
     named.push([lane, x(t), place(v[t])]);
-    const gone = v.findIndex((value) => !Number.isFinite(value));
+    const gone = edge ? -1 : v.findIndex((value) => !Number.isFinite(value));
     if (gone >= 0) {
       const said = `${lane.toUpperCase()}: not finite from step ${gone} on`;
       label(
@@ -459,10 +542,8 @@ function drawRates(svg) {
   const p = state.problem;
   const eta = rates();
   const sweeps = [...new Set(shownLanes().map(sweepOf))];
-  const ends = sweeps.map((sweep) =>
-    Array.from(eta, (_, rate) => descentOf(sweep, rate).loss[p.steps] - p.floor),
-  );
-  const start = Math.max(...sweeps.map((sweep) => descentOf(sweep, 0).loss[0] - p.floor));
+  const ends = sweeps.map((sweep) => sweep.ends.map((end) => end - p.floor));
+  const start = Math.max(...sweeps.map((sweep) => sweep.first - p.floor));
   const finite = ends.flat().filter((v) => Number.isFinite(v) && v > 0);
   const low = Math.max(Math.min(...finite, start), start * 1e-7, Math.abs(p.floor) * 5e-7) / 2;
   const high = start * 30;
@@ -482,7 +563,7 @@ function drawRates(svg) {
         x(eta[rate]),
         end > high || !Number.isFinite(end) ? BOX.top + 5 : y(Math.max(end, low * 1.2)),
       ];
-      const diverged = described.verdicts[sweep.verdicts[rate]] === "diverged";
+      const diverged = sweep.verdicts[rate] === "diverged";
       if (diverged) crosses += `M${cx - 3} ${cy - 3}l6 6m0 -6l-6 6`;
       else if (color === "b") dots += `M${cx - 2.4} ${cy - 2.4}h4.8v4.8h-4.8z`;
       else dots += `M${cx - 2.6} ${cy}a2.6 2.6 0 1 0 5.2 0a2.6 2.6 0 1 0 -5.2 0z`;
@@ -524,7 +605,7 @@ function drawRates(svg) {
     texts.push([place, `${names.size > 1 ? "edge" : [...names][0]}: ${value}`]);
   });
   for (const lane of shownLanes()) {
-    const at = x(eta[state[lane].rate]);
+    const at = Math.max(BOX.left, Math.min(BOX.right, x(etaOf(lane))));
     g.append(make("path", { class: `chosen ${lane}`, d: `M${at} ${BOX.top}V${BOX.bottom}` }));
     svg.append(
       make(
@@ -545,9 +626,13 @@ function drawStep() {
   const place = $("#place");
   if (p.kind === "line") views.place = drawLine(place);
   else if (p.kind === "plane") views.place = drawPlane(place);
-  else views.place = drawSteps(place, p.counts[0], false, (d, i) => d.counts[0][i], false);
+  else views.place = drawSteps(place, p.counts[0], (d, i) => d.counts[0][i]);
   const name = p.floor ? "loss above the lowest" : "loss";
-  views.loss = drawSteps($("#loss"), name, true, (d, i) => d.loss[i] - p.floor, true);
+  const loss = (d, i) => d.loss[i] - p.floor;
+  views.loss = drawSteps($("#loss"), name, loss, { log: true, promised: true });
+  $("#of-edge").hidden = !computed();
+  if (computed())
+    views.edge = drawSteps($("#edge"), "η over the edge", (d, i) => d.ratio[i], { edge: true });
   $("#step").value = state.step;
   $("#step-shown").textContent = `${state.step} of ${p.steps}`;
   const table = rows().map(([key, name, text]) => {
@@ -578,11 +663,12 @@ function toAddress() {
   const p = state.problem;
   const kept = new URLSearchParams({ problem: p.name, step: state.step });
   for (const lane of LANES) {
-    const { shown, optimizer, start, rate } = state[lane];
+    const { shown, start, rate, settings } = state[lane];
     if (!shown) kept.set(`${lane}.shown`, "no");
-    kept.set(`${lane}.rate`, cell(rates()[rate]));
-    kept.set(`${lane}.optimizer`, p.optimizers[optimizer]);
-    kept.set(`${lane}.start`, p.starts[start]);
+    kept.set(`${lane}.rate`, computed() ? rate : cell(rates()[rate]));
+    kept.set(`${lane}.optimizer`, optimizerOf(lane));
+    kept.set(`${lane}.start`, computed() ? start : p.starts[start]);
+    for (const [name, value] of Object.entries(settings)) kept.set(`${lane}.${name}`, value);
   }
   return `#${kept}`;
 }
@@ -596,17 +682,20 @@ function fromAddress() {
   const kept = new URLSearchParams(location.hash.slice(1));
   const problem = described.problems.find((p) => p.name === kept.get("problem"));
   if (!problem) return;
+  state.problem = problem;
   for (const lane of LANES) {
-    const eta = Number(kept.get(`${lane}.rate`));
-    state[lane].shown = lane === "a" || kept.get(`${lane}.shown`) !== "no";
-    state.problem = problem;
-    const at = eta > 0 ? nearestTo(eta) : problem.chosen[lane];
-    const known = (kind) => Math.max(0, problem[`${kind}s`].indexOf(kept.get(`${lane}.${kind}`)));
-    Object.assign(state[lane], { rate: at, optimizer: known("optimizer"), start: known("start") });
+    const said = (name) => kept.get(`${lane}.${name}`);
+    const optimizer = Math.max(0, problem.optimizers.indexOf(said("optimizer")));
+    Object.assign(state[lane], begun(lane, optimizer), { shown: lane === "a" || said("shown") !== "no" });
+    if (RATE(Number(said("rate")))) setRate(lane, Number(said("rate")));
+    for (const name of Object.keys(state[lane].settings))
+      if (said(name) && DECAY(Number(said(name)))) state[lane].settings[name] = Number(said(name));
+    const start = said("start")?.split(",").map(Number) ?? [];
+    if (!computed()) state[lane].start = Math.max(0, problem.starts.indexOf(said("start")));
+    else if (start.length === problem.axes.length && start.every(PLACE)) state[lane].start = start;
   }
-  const wanted = structuredClone({ a: state.a, b: state.b });
   const step = Math.trunc(Number(kept.get("step"))) || 0;
-  choose(problem, wanted, Math.max(0, Math.min(problem.steps, step)));
+  present(problem, Math.max(0, Math.min(problem.steps, step)));
 }
 
 function nearestTo(eta) {
@@ -621,7 +710,6 @@ const edgeOf = (lane) => {
   const inside = known.filter((edge) => typeof edge === "number" && edge > rates()[0]);
   return inside.length ? Math.min(...inside) : null;
 };
-const etaOf = (lane) => rates()[state[lane].rate];
 
 /* Each stop: what to do, and whether it is done; the tour goes on by itself then. */
 const STOPS = [
@@ -636,6 +724,11 @@ const STOPS = [
         : "In the picture of all rates, drag A past the dashed line, its predicted edge (or press ]).",
     done: () =>
       edgeOf("a") === null ? descent("a").verdict === "diverged" : etaOf("a") > edgeOf("a"),
+  },
+  {
+    text: "Drag the ring at A's start elsewhere, in the first picture (or type another start below).",
+    computed: true,
+    done: () => String(state.a.start) !== String(state.problem.starts[0]),
   },
   {
     text: "Read A's verdict below. Now drag B well below the edge (or press {): it creeps, but it arrives.",
@@ -655,22 +748,25 @@ const STOPS = [
   },
 ];
 let stop = null;
+const stops = () => STOPS.filter((one) => !one.computed || computed());
 
 function onward() {
   if (stop === null) return;
-  while (stop < STOPS.length - 1 && STOPS[stop].begun && STOPS[stop].done()) visitStop(stop + 1);
+  while (stop < stops().length - 1 && stops()[stop].begun && stops()[stop].done()) visitStop(stop + 1);
 }
 
 function visitStop(to) {
   stop = to;
   $("#tour").hidden = stop === null;
   if (stop === null) return;
-  STOPS.forEach((one, i) => (one.begun = i === stop && !one.done()));
-  const { text } = STOPS[stop];
+  const all = stops();
+  stop = Math.min(stop, all.length - 1);
+  all.forEach((one, i) => (one.begun = i === stop && !one.done()));
+  const { text } = all[stop];
   const said = typeof text === "string" ? text : text();
-  $("#tour-text").textContent = `${stop + 1} of ${STOPS.length}. ${said}`;
+  $("#tour-text").textContent = `${stop + 1} of ${all.length}. ${said}`;
   $("#tour-back").disabled = stop === 0;
-  $("#tour-next").disabled = stop === STOPS.length - 1;
+  $("#tour-next").disabled = stop === all.length - 1;
 }
 
 function endTour() {
@@ -682,11 +778,10 @@ function drawLane(lane) {
   const box = $(`fieldset.${lane}`);
   const d = descent(lane);
   box.classList.toggle("off", !state[lane].shown);
-  const eta = show(d.eta, 4);
-  $(".rate output", box).textContent = eta;
+  for (const { refresh } of controls[lane]) refresh();
   const slider = $(".rate-slider", box);
-  slider.value = state[lane].rate;
-  slider.setAttribute("aria-valuetext", eta);
+  slider.value = computed() ? standing(d.eta) : state[lane].rate;
+  slider.setAttribute("aria-valuetext", show(d.eta, 4));
   const peak = peakOf(d.loss);
   const steps = state.problem.steps;
   const word = document.createElement("b");
@@ -694,7 +789,7 @@ function drawLane(lane) {
   const peaked = peak > 0 ? `, peak ${show(d.loss[peak], 4)} at step ${peak}` : "";
   $(".verdict", box).replaceChildren(
     word,
-    ` after ${steps} steps: loss ${show(d.loss[0], 4)} to ${show(d.loss[steps], 4)}${peaked}. ${edgesText(d.edges, d.moves)}`,
+    ` after ${steps} steps: loss ${show(d.loss[0], 4)} to ${show(d.loss[steps], 4)}${peaked}. ${edgesText(sweepOf(lane))}`,
   );
 }
 
@@ -706,20 +801,35 @@ function draw() {
 
 /* --- what one can do ------------------------------------------------------------------------ */
 
-function choose(problem, wanted = null, step = 0) {
-  pause();
+/* What a lane begins with. */
+function begun(lane, optimizer = 0) {
+  const p = state.problem;
+  const k = LANES.indexOf(lane);
+  const settings = computed() ? { ...descents.RULES[p.optimizers[optimizer]].settings } : {};
+  return { optimizer, start: computed() ? [...p.starts[k]] : 0, rate: p.chosen[k], settings };
+}
+
+function choose(problem) {
   state.problem = problem;
+  for (const lane of LANES) Object.assign(state[lane], begun(lane));
+  present(problem, 0);
+}
+
+function present(problem, step) {
+  pause();
   state.step = step;
+  if (computed() && !problem.slopes)
+    [problem.slopes, problem.curvatures] = [problem.slope, problem.curvature].map(descents.each);
   for (const lane of LANES) {
-    const first = { optimizer: 0, start: 0, rate: problem.chosen[lane] };
-    Object.assign(state[lane], wanted ? wanted[lane] : first);
     const box = $(`fieldset.${lane}`);
-    $(".rate-slider", box).max = problem.count - 1;
-    for (const kind of ["optimizer", "start"]) {
-      const options = problem[`${kind}s`].map((text, i) => new Option(text, i));
-      $(`.${kind}`, box).replaceChildren(...options);
-      $(`.${kind}`, box).value = state[lane][kind];
-    }
+    const slider = $(".rate-slider", box);
+    [slider.max, slider.step] = [problem.count - 1, computed() ? "any" : 1];
+    const options = (words) => words.map((text, i) => new Option(text, i));
+    $(".optimizer", box).replaceChildren(...options(problem.optimizers));
+    $(".start", box).replaceChildren(...(computed() ? [] : options(problem.starts)));
+    $(".start", box).value = String(state[lane].start);
+    $(".start-of", box).hidden = computed();
+    build(lane);
   }
   $("fieldset.b .shown").checked = state.b.shown;
   for (const button of $("#problems").children) {
@@ -727,14 +837,130 @@ function choose(problem, wanted = null, step = 0) {
   }
   $("#about").textContent = problem.about;
   $("#step").max = problem.steps;
+  const drag = " Drag the ring of a start elsewhere, or type another.";
   $("#place-caption").textContent = {
-    line: "The landscape, the steps so far, and the quadratic model at the current one. Its minimum, the open amber mark, is where plain descent steps next; the open mark on the landscape is where this optimizer does.",
-    plane:
-      "Level lines of the loss, spaced evenly in its logarithm, and the steps so far. The circle is the quadratic model's level line through the current point; its centre is where plain descent steps next. The cross is the minimum.",
+    line: `The landscape, the steps so far, and the quadratic model at the current one. Its minimum, the open amber mark, is where plain descent steps next; the open mark on the landscape is where this optimizer does.${drag}`,
+    plane: `Level lines of the loss, spaced evenly in its logarithm, and the steps so far. The circle is the quadratic model's level line through the current point; its centre is where plain descent steps next. A cross is a minimum.${drag}`,
     network: `After every step: ${problem.counts[0]}. The other numbers stand in the table.`,
   }[problem.kind];
+  $("#how").textContent = computed()
+    ? "The page computes these descents, from the equations of the loss, in float32 as JAX does."
+    : `Every step was recorded in a run: of ${(problem.sweeps.length * problem.count).toLocaleString("en")} descents, and the page computes none of them.`;
   draw();
 }
+
+/* --- numbers that one types ------------------------------------------------------------------- */
+
+const RATE = (x) => x > 0 && Number.isFinite(Math.fround(x)) && Math.fround(x) > 0;
+const DECAY = (x) => x >= 0 && x < 1;
+const PLACE = (x) => Number.isFinite(Math.fround(x));
+const SETTINGS = { momentum: "momentum β", decay: "decay β", b1: "mean β₁", b2: "squares β₂" };
+const controls = { a: [], b: [] };
+
+/* A number to type, with the arrows up and down to nudge it; what is no such number is marked. */
+function typed(input, { right, get, set, nudge }) {
+  const take = (x) => {
+    set(x);
+    draw();
+  };
+  input.oninput = () => {
+    const good = input.value !== "" && right(Number(input.value));
+    input.toggleAttribute("aria-invalid", !good);
+    if (good) take(Number(input.value));
+  };
+  input.onkeydown = (event) => {
+    const by = { ArrowUp: 1, ArrowDown: -1 }[event.key];
+    if (!by) return;
+    event.preventDefault();
+    const next = nudge(get(), by);
+    if (right(next)) take(next);
+    refresh(true);
+  };
+  input.onblur = () => refresh(true);
+  const refresh = (always = false) => {
+    if (document.activeElement === input && !always && Number(input.value) === get()) return;
+    if (document.activeElement === input && !always && input.hasAttribute("aria-invalid")) return;
+    input.value = cell(get());
+    input.removeAttribute("aria-invalid");
+  };
+  return { refresh };
+}
+
+function field(text, label) {
+  const box = document.createElement("label");
+  const input = document.createElement("input");
+  Object.assign(input, { type: "number", step: "any" });
+  input.setAttribute("aria-label", label);
+  box.append(`${text} `, input);
+  return [box, input];
+}
+
+/* What a lane can be set to, of the problem and the optimizer that it has. */
+function build(lane) {
+  const box = $(`fieldset.${lane}`);
+  const [p, own, name] = [state.problem, state[lane], lane.toUpperCase()];
+  $(".optimizer", box).value = own.optimizer;
+  const rate = { right: RATE, get: () => state[lane].rate, set: (x) => setRate(lane, x), nudge: nudged };
+  if (!computed()) Object.assign(rate, { get: () => etaOf(lane), nudge: (_, by) => rates()[own.rate + by] });
+  controls[lane] = [typed($(".rate-typed", box), rate)];
+  const places = !computed() ? [] : p.axes.map((axis, i) => {
+    const [made, input] = field(axis, `${axis} of the start of ${name}`);
+    const set = (x) => (state[lane].start = state[lane].start.with(i, x));
+    const nudge = (x, by) => rounded(x + (by * (p.window[i][1] - p.window[i][0])) / 200, i);
+    controls[lane].push(typed(input, { right: PLACE, get: () => state[lane].start[i], set, nudge }));
+    return made;
+  });
+  $(".place", box).replaceChildren(...(places.length ? ["start ", ...places] : []));
+  const settings = Object.keys(own.settings).map((key) => {
+    const [made, input] = field(SETTINGS[key], `${key} of ${name}`);
+    const set = (x) => (state[lane].settings = { ...state[lane].settings, [key]: x });
+    const get = () => state[lane].settings[key];
+    const nudge = (x, by) => Number((x + by * 0.01).toFixed(6));
+    const slider = document.createElement("input");
+    Object.assign(slider, { type: "range", min: 0, max: 0.999, step: 0.001 });
+    slider.setAttribute("aria-label", `${key} of ${name}, slider`);
+    slid(slider, () => set(Number(slider.value)));
+    controls[lane].push(typed(input, { right: DECAY, get, set, nudge }));
+    controls[lane].push({ refresh: () => (slider.value = get()) });
+    const row = document.createElement("div");
+    row.append(made, slider);
+    return row;
+  });
+  $(".settings", box).replaceChildren(...settings);
+}
+
+/* A slider that draws what follows while it moves, and all of it once it rests. */
+function slid(slider, set) {
+  slider.addEventListener("input", () => {
+    state.moving = true;
+    set();
+    draw();
+  });
+  slider.addEventListener("change", rest);
+}
+
+function rest() {
+  if (!state.moving) return;
+  state.moving = false;
+  draw();
+}
+
+/* A place on an axis in as many digits as can be told apart in the picture. */
+function rounded(x, axis) {
+  const [low, high] = state.problem.window[axis];
+  return Number(x.toFixed(Math.max(0, Math.ceil(-Math.log10((high - low) / 1000)))));
+}
+
+/* Where a rate stands on the slider of a landscape, and the rate at a place there. */
+function standing(eta) {
+  const [low, high] = state.problem.rates;
+  return ((state.problem.count - 1) * Math.log(eta / low)) / Math.log(high / low);
+}
+function rateAt(at) {
+  const [low, high] = state.problem.rates;
+  return Number((low * (high / low) ** (at / (state.problem.count - 1))).toPrecision(4));
+}
+const nudged = (eta, by) => rateAt(standing(eta) + by);
 
 function go(step) {
   state.step = Math.max(0, Math.min(state.problem.steps, step));
@@ -742,8 +968,14 @@ function go(step) {
   drawStep();
 }
 
-function rate(lane, to) {
-  state[lane].rate = Math.max(0, Math.min(state.problem.count - 1, to));
+/* Give a lane a rate; of recorded ones it is the nearest. */
+function setRate(lane, eta) {
+  state[lane].rate = computed() ? eta : nearestTo(eta);
+}
+
+function nudgeRate(lane, by) {
+  const eta = computed() ? nudged(state[lane].rate, by) : rates()[state[lane].rate + by];
+  if (RATE(eta)) setRate(lane, eta);
   draw();
 }
 
@@ -768,8 +1000,10 @@ function toCsv() {
   const columns = [["step", (i) => String(i)]];
   for (const lane of shownLanes()) {
     const d = descent(lane);
-    const sweep = sweepOf(lane);
-    const name = `${lane.toUpperCase()}/${p.name}/eta=${cell(d.eta)}/optimizer=${sweep.optimizer}/start=${sweep.start}`;
+    const { start, settings } = state[lane];
+    const set = Object.entries(settings).map(([key, value]) => `/${key}=${value}`).join("");
+    const from = !computed() ? p.starts[start] : p.axes.length > 1 ? `(${p.axes.join(", ")}) = (${start.join(", ")})` : `${p.axes} = ${start}`;
+    const name = `${lane.toUpperCase()}/${p.name}/eta=${cell(d.eta)}/optimizer=${optimizerOf(lane)}${set}/start=${from}`;
     const add = (what, series) => columns.push([`${name}/${what}`, (i) => cell(series[i])]);
     add("loss", d.loss);
     add("grad_norm", d.gradNorm);
@@ -810,7 +1044,7 @@ function tell(event, text) {
   box.style.top = `${Math.max(8, event.clientY - box.offsetHeight - 10)}px`;
 }
 
-/* The nearest recorded point of the lanes shown, within 40 units of the picture. */
+/* The nearest point of the lanes shown, within 40 units of the picture. */
 function nearest(view, [px, py]) {
   let best = null;
   for (const lane of shownLanes()) {
@@ -833,44 +1067,68 @@ function describe({ lane, d, i }) {
   return lines.join("\n");
 }
 
-function nearestRate(view, px) {
-  const eta = rates();
-  let best = 0;
-  eta.forEach((x, i) => {
-    if (Math.abs(view.x(x) - px) < Math.abs(view.x(eta[best]) - px)) best = i;
+/* The rate at a place in the picture of all rates. */
+function pointed(px) {
+  const eta = views.rates.x.inverse(Math.max(BOX.left, Math.min(BOX.right, px)));
+  return computed() ? Number(eta.toPrecision(4)) : rates()[nearestTo(eta)];
+}
+
+/* Drag what the lanes have in a picture: the one that is nearest, by `away`, goes along by `move`. */
+function draggable(svg, able, away, move) {
+  let held = null;
+  const pull = (event) => {
+    move(held, pointer(svg, event));
+    draw();
+  };
+  svg.addEventListener("pointerdown", (event) => {
+    if (!able() || event.button) return;
+    const at = pointer(svg, event);
+    held = shownLanes().sort((a, b) => away(a, at) - away(b, at))[0];
+    state.moving = true;
+    svg.setPointerCapture(event.pointerId);
+    pull(event);
   });
-  return best;
+  svg.addEventListener("pointermove", (event) => held && pull(event));
+  for (const end of ["pointerup", "pointercancel"])
+    svg.addEventListener(end, () => {
+      held = null;
+      rest();
+    });
+}
+
+function moveStart(lane, at) {
+  const kept = [at[0], at[1]].map((v, i) => Math.max(BOX[["left", "top"][i]], Math.min(BOX[["right", "bottom"][i]], v)));
+  const scales = [views.place.x, views.place.y];
+  state[lane].start = state.problem.axes.map((_, i) => rounded(scales[i].inverse(kept[i]), i));
+}
+
+function awayFromStart(lane, [px, py]) {
+  const [u, v] = views.place.points(descent(lane), 0);
+  const aside = state.problem.kind === "plane" ? views.place.y(v) - py : 0;
+  return Math.hypot(views.place.x(u) - px, aside) || 0;
 }
 
 function listenToPictures() {
-  for (const name of ["place", "loss"]) {
+  for (const name of ["place", "loss", "edge"]) {
     const svg = $(`#${name}`);
     svg.addEventListener("pointermove", (event) => {
-      const found = nearest(views[name], pointer(svg, event));
-      tell(event, found ? describe(found) : "");
+      const near = nearest(views[name], pointer(svg, event));
+      tell(event, near ? describe(near) : "");
     });
     svg.addEventListener("pointerleave", (event) => tell(event, ""));
   }
+  draggable($("#place"), computed, awayFromStart, moveStart);
   const svg = $("#rates");
-  let held = null;
-  svg.addEventListener("pointerdown", (event) => {
-    const [px] = pointer(svg, event);
-    const away = (lane) => Math.abs(views.rates.x(rates()[state[lane].rate]) - px);
-    held = shownLanes().sort((a, b) => away(a) - away(b))[0];
-    svg.setPointerCapture(event.pointerId);
-    rate(held, nearestRate(views.rates, px));
-  });
+  const away = (lane, [px]) => Math.abs(views.rates.x(etaOf(lane)) - px);
+  draggable(svg, () => true, away, (lane, [px]) => setRate(lane, pointed(px)));
   svg.addEventListener("pointermove", (event) => {
-    const at = nearestRate(views.rates, pointer(svg, event)[0]);
-    if (held) rate(held, at);
+    const eta = pointed(pointer(svg, event)[0]);
+    const at = nearestTo(eta);
     const lines = [`η ${show(rates()[at], 4)}`];
-    for (const sweep of new Set(shownLanes().map(sweepOf))) {
-      const d = descentOf(sweep, at);
-      lines.push(`${sweep.optimizer}: ${d.verdict}, final ${show(d.loss[state.problem.steps])}`);
-    }
+    for (const sweep of new Set(shownLanes().map(sweepOf)))
+      lines.push(`${sweep.optimizer}: ${sweep.verdicts[at]}, final ${show(sweep.ends[at])}`);
     tell(event, lines.join("\n"));
   });
-  for (const end of ["pointerup", "pointercancel"]) svg.addEventListener(end, () => (held = null));
   svg.addEventListener("pointerleave", (event) => tell(event, ""));
 }
 
@@ -882,10 +1140,10 @@ const KEYS = {
   ArrowRight: () => go(state.step + 1),
   Home: () => go(0),
   End: () => go(state.problem.steps),
-  "[": () => rate("a", state.a.rate - 1),
-  "]": () => rate("a", state.a.rate + 1),
-  "{": () => rate("b", state.b.rate - 1),
-  "}": () => rate("b", state.b.rate + 1),
+  "[": () => nudgeRate("a", -1),
+  "]": () => nudgeRate("a", 1),
+  "{": () => nudgeRate("b", -1),
+  "}": () => nudgeRate("b", 1),
   b: () => $("fieldset.b .shown").click(),
   Escape: endTour,
 };
@@ -897,6 +1155,7 @@ function onKey(event) {
   if (tagName === "SELECT" || (event.key === " " && (tagName === "BUTTON" || type === "checkbox")))
     return;
   if (type === "range" && /^(Arrow|Home|End)/.test(event.key)) return;
+  if (type === "number" && event.key !== "Escape") return;
   event.preventDefault();
   KEYS[event.key]();
 }
@@ -910,15 +1169,21 @@ function listen() {
   }
   for (const lane of LANES) {
     const box = $(`fieldset.${lane}`);
-    $(".rate-slider", box).addEventListener("input", (event) =>
-      rate(lane, Number(event.target.value)),
-    );
-    for (const kind of ["optimizer", "start"]) {
-      $(`.${kind}`, box).addEventListener("change", (event) => {
-        state[lane][kind] = Number(event.target.value);
-        draw();
-      });
-    }
+    const slider = $(".rate-slider", box);
+    slid(slider, () => {
+      const at = Number(slider.value);
+      state[lane].rate = computed() ? rateAt(at) : at;
+    });
+    $(".optimizer", box).addEventListener("change", (event) => {
+      const { optimizer, settings } = begun(lane, Number(event.target.value));
+      Object.assign(state[lane], { optimizer, settings });
+      build(lane);
+      draw();
+    });
+    $(".start", box).addEventListener("change", (event) => {
+      state[lane].start = Number(event.target.value);
+      draw();
+    });
   }
   $("fieldset.b .shown").addEventListener("change", (event) => {
     state.b.shown = event.target.checked;
@@ -945,12 +1210,11 @@ function listen() {
 unpack().then((unpacked) => {
   numbers = unpacked;
   listen();
-  const runs = described.problems.reduce((sum, p) => sum + p.sweeps.length * p.count, 0);
-  $("#count").textContent = runs.toLocaleString("en");
-  const asked = location.hash;
+  for (const p of described.problems) if (computed(p)) p.optimizers = Object.keys(descents.RULES);
+  const hash = location.hash;
   choose(described.problems[0]);
-  if (asked) {
-    history.replaceState(null, "", asked);
+  if (hash) {
+    history.replaceState(null, "", hash);
     fromAddress();
   }
   document.documentElement.dataset.ready = "yes";

@@ -1,4 +1,4 @@
-"""What the explorer shows: recorded sweeps over a problem, and whether they fit each other."""
+"""Descents that the explorer shows as they were recorded: sweeps over a problem, checked."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,12 +23,8 @@ class Sweep(NamedTuple):
       grad_norm: ``[lanes, steps + 1]``.
       verdicts: ``[lanes]``, of `VERDICTS`.
       edges: predicted edges by what they are called; infinity for none, NaN for no prediction.
-      factor: the edge times the sharpness: 2 for plain descent; ``[lanes, steps + 1]`` for an
-        optimizer that adapts, whose edge depends on its state; NaN where none is predicted.
-      params: ``[lanes, steps + 1, axes]``, or None.
-      slopes: the gradient at the same points, or None.
-      sharpness: ``[lanes, steps + 1]``, the largest eigenvalue of the Hessian there, or None.
-      counts: other things over the steps by name, each ``[lanes, steps + 1]``.
+      counts: other things over the steps by name, each ``[lanes, steps + 1]``; the first of them is
+        drawn beside the loss.
     """
 
     optimizer: str
@@ -37,15 +33,11 @@ class Sweep(NamedTuple):
     grad_norm: np.ndarray
     verdicts: Sequence[str]
     edges: Mapping[str, float]
-    factor: float | np.ndarray
-    params: np.ndarray | None = None
-    slopes: np.ndarray | None = None
-    sharpness: np.ndarray | None = None
-    counts: Mapping[str, np.ndarray] = {}
+    counts: Mapping[str, np.ndarray]
 
 
 class Problem(NamedTuple):
-    """What one descends on, with all sweeps over it: each optimizer from each start.
+    """What was descended on, with all sweeps over it: each optimizer from each start.
 
     Attributes:
       name: for file names.
@@ -55,9 +47,6 @@ class Problem(NamedTuple):
       sweeps: every optimizer from every start, over these rates.
       chosen: the rates that A and B begin with; the nearest of ``rates`` are taken.
       floor: the lowest loss there is; losses are drawn above it, on a logarithmic scale.
-      axes: the names of the parameters: none, one or two.
-      grid: with one axis ``(w [n], loss [n])``, with two ``(u [n], v [m], loss [m, n])``.
-      minima: ``[k, axes]``, to be marked.
     """
 
     name: str
@@ -67,31 +56,21 @@ class Problem(NamedTuple):
     sweeps: Sequence[Sweep]
     chosen: tuple[float, float]
     floor: float = 0.0
-    axes: tuple[str, ...] = ()
-    grid: tuple[np.ndarray, ...] = ()
-    minima: Sequence[Sequence[float]] = ()
 
 
 def check(problem: Problem) -> None:
-    """Refuse a problem whose sweeps do not fit its rates, its steps, its axes or each other.
+    """Refuse a problem whose sweeps do not fit its rates, its steps or each other.
 
     Raises:
       ValueError: it says all that does not.
     """
     where = f"problem {problem.name!r}"
-    if not problem.sweeps or not (problem.axes or problem.sweeps[0].counts):
-        raise ValueError(
-            f"{where} has no sweep, or neither axes nor counts: there is nothing to draw"
-        )
-    if len(problem.axes) > 2 or len(problem.grid) != (0, 2, 3)[len(problem.axes)]:
-        raise ValueError(
-            f"{where} has {len(problem.axes)} axes and a grid of {len(problem.grid)} arrays: "
-            "none goes with 0, one with 2 (w, loss), two with 3 (u, v, loss)"
-        )
+    if not problem.sweeps or not problem.sweeps[0].counts:
+        raise ValueError(f"{where} has no sweep, or no counts: there is nothing to draw")
     _check_rates(problem, where)
     first = problem.sweeps[0]
     points = (len(problem.rates), *np.shape(first.loss)[1:])
-    wrong = [text for one in problem.sweeps for text in _mismatches(one, first, points, problem)]
+    wrong = [text for one in problem.sweeps for text in _mismatches(one, first, points)]
     pairs = {(sweep.optimizer, sweep.start) for sweep in problem.sweeps}
     full = len({optimizer for optimizer, _ in pairs}) * len({start for _, start in pairs})
     if not len(pairs) == full == len(problem.sweeps):
@@ -111,10 +90,8 @@ def _check_rates(problem: Problem, where: str) -> None:
         raise ValueError(f"{where}: floor must be a finite number, not {problem.floor}")
 
 
-def _mismatches(
-    sweep: Sweep, first: Sweep, points: tuple[int, ...], problem: Problem
-) -> Iterator[str]:
-    """Say what of a sweep does not fit the rates, the steps, the axes and the first sweep."""
+def _mismatches(sweep: Sweep, first: Sweep, points: tuple[int, ...]) -> Iterator[str]:
+    """Say what of a sweep does not fit the rates, the steps and the first sweep."""
     label = f"{sweep.optimizer} from {sweep.start}"
     due: dict[str, tuple[Any, tuple[int, ...]]] = {
         "loss": (sweep.loss, points),
@@ -122,17 +99,8 @@ def _mismatches(
         "verdicts": (sweep.verdicts, points[:1]),
     }
     due |= {name: (values, points) for name, values in sweep.counts.items()}
-    if first.sharpness is not None:
-        due["sharpness"] = (sweep.sharpness, points)
-    if np.ndim(sweep.factor):
-        due["factor"] = (sweep.factor, points)
-    if problem.axes:
-        places = (*points, len(problem.axes))
-        due |= {"params": (sweep.params, places), "slopes": (sweep.slopes, places)}
     for name, (values, shape) in due.items():
-        if values is None:
-            yield f"{label} has no {name}"
-        elif np.shape(values) != shape:
+        if np.shape(values) != shape:
             yield f"{name} of {label} has shape {np.shape(values)}, not {shape}"
     if list(sweep.counts) != list(first.counts):
         yield f"{label} counts {list(sweep.counts)}, not {list(first.counts)}"
