@@ -3,6 +3,7 @@
 import importlib.util
 import pathlib
 import re
+from urllib.parse import parse_qs
 
 import jax
 import jax.numpy as jnp
@@ -38,8 +39,46 @@ def test_the_pages_of_the_book_live(play, tmp_path):
             assert 'id="recorded"' not in page
 
 
-def test_a_seven_becomes_a_three_as_the_page_says(play):
-    report = play.PAGES["digit"]()
+@pytest.fixture(scope="module")
+def digit(play):
+    return play.PAGES["digit"]()
+
+
+def test_a_stroke_changes_the_probabilities_to_those_of_lenet(visit, digit):
+    text = digit.to_html(live=True, direction="right")
+    assert len(text.encode()) < 1_500_000
+    page, drawing = visit(text), np.array(digit.node("drawing").value)
+
+    def shown():
+        meters = "list => list.map((meter) => meter.value)"
+        return np.array(page.eval_on_selector_all("#results meter", meters))
+
+    def by_lenet():
+        pixels = preprocess(jnp.asarray(drawing)[None, :, :, None], DIGITS)
+        return np.asarray(jax.nn.softmax(lenet.apply(lenet.pretrained(), pixels))[0])
+
+    before = shown()
+    np.testing.assert_allclose(before, by_lenet(), atol=1e-4)
+    sheet = page.locator("canvas[role=application]")
+    sheet.scroll_into_view_if_needed()
+    box = sheet.bounding_box()
+    x, y = (box["x"] + box["width"] * np.array([0.2, 0.8]), box["y"] + box["height"] * 0.8)
+    page.mouse.move(x[0], y)
+    page.mouse.down()
+    page.mouse.move(x[1], y, steps=3)
+    page.mouse.up()
+    page.wait_for_function("location.hash.includes('set')")
+    (kept,) = parse_qs(page.evaluate("location.hash.slice(1)"))["set"]
+    for change in kept.partition(":")[2].split(","):
+        at, value = change.split("=")
+        drawing.flat[int(at)] = np.float32(value)
+    assert np.sum(drawing != digit.node("drawing").value) > 28
+    np.testing.assert_allclose(shown(), by_lenet(), atol=1e-4)
+    assert np.abs(shown() - before).max() > 0.01
+
+
+def test_a_seven_becomes_a_three_as_the_page_says(play, digit):
+    report = digit
     params, seven, label = lenet.pretrained(), report.node("drawing").value, jnp.int32(3)
     pixels = preprocess(seven[None, :, :, None], DIGITS)
     np.testing.assert_allclose(
