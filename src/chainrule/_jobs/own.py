@@ -140,7 +140,7 @@ def _landscape(
         chosen=chosen,
         steps=steps,
         window=_window(visited),
-        floor=min(0.0, float(losses[np.isfinite(losses)].min())),
+        floor=float(np.min(losses, initial=0.0, where=np.isfinite(losses))),
         lanes=count,
     )
 

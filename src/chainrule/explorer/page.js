@@ -65,7 +65,7 @@ function asked(lane) {
   return { optimizer: optimizerOf(lane), settings, start, steps: state.problem.steps };
 }
 
-const HURRY = 60; // milliseconds: what takes longer waits until nothing is dragged any more
+const HURRY = 30; // milliseconds: what takes longer waits until nothing is dragged any more
 
 /* Where every rate ends: {optimizer, adapts, first, ends, verdicts, edges}. An edge is null where the
    optimizer has no prediction, "inf" where there is none. */
