@@ -35,9 +35,8 @@ def report(what, count, missed):
     print(f"\n{what}: {count - len(missed)} of {count}", *missed, sep="\n  ")
 
 
-# Open: of seed 1 all but one of the 38 that are written otherwise, the line of that one among two;
-# of three further seeds, as they came, 86 of 92, one of the others among several lines. Rules that
-# go wrong backward alone, in a function that the first program has not, are not found.
+# Open: of the first 20 of seed 102 20 as they came, of the first 24 of seed 101 21: one more
+# is a lead among several lines, two were mended since. Whole fresh seeds of 100 have not run.
 @pytest.mark.xfail(strict=False)
 @pytest.mark.bars
 @pytest.mark.timeout(7200)
@@ -76,7 +75,7 @@ def test_of_honest_pairs_none_raises_an_alarm(seed, tmp_path):
     assert not alarms
 
 
-# Open: 29 of 31.
+# Open: 29 of 31, also of seed 201; one of the others stands inside a scan, the other a moving average.
 @pytest.mark.xfail(strict=False)
 @pytest.mark.bars
 @pytest.mark.timeout(7200)
