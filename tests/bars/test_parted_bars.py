@@ -75,7 +75,7 @@ def test_of_honest_pairs_none_raises_an_alarm(seed, tmp_path):
     assert not alarms
 
 
-# Open: 29 of 31, also of seed 201; one of the others stands inside a scan, the other a moving average.
+# Open: 29 of 31, also of seed 201; of the others one stands inside a scan, one is a moving average.
 @pytest.mark.xfail(strict=False)
 @pytest.mark.bars
 @pytest.mark.timeout(7200)
