@@ -38,7 +38,7 @@ def graph_of_operators(scale: Scale) -> Iterator[Row]:
 
 def records(scale: Scale) -> Iterator[Row]:
     """All values and gradients of a call, against the gradient of the parameters alone."""
-    yield _record("LeNet", lenet, (100, *lenet.INPUT_SHAPE), 5.0)
+    yield _record("LeNet", lenet, (100, *lenet.INPUT_SHAPE), 2.5)
     yield _record("VGG16", vgg, (1, 224, 224, 3), 3.0)
 
 
