@@ -13,10 +13,8 @@ from chainrule.xray.live.equations import Program, program
 __all__ = ["Landscape", "check", "programs"]
 __dir__ = __all__.copy
 
-_MOST, _ROOM = (
-    25,
-    200_000,
-)  # points at once: a path of one alone waits for all; numbers, with those on the way
+_MOST = 25  # points at once: a path of one alone waits for all of them
+_ROOM = 200_000  # numbers at once, with those on the way
 
 
 class Landscape(NamedTuple):
