@@ -95,8 +95,9 @@ def test_untied_copies_compute_what_the_shared_network_does():
 
 def test_a_pair_of_an_image_with_itself_has_distance_and_gradient_0():
     itself = jnp.repeat(PAIRS[:, :1], 2, axis=1)
-    distance, gradient = jax.jit(
-        jax.value_and_grad(lambda params: jnp.sum(siamese.distances(params, itself, EMBED)))
+    # Not as one program: there two equal rows of a product may be rounded differently.
+    distance, gradient = jax.value_and_grad(
+        lambda params: jnp.sum(siamese.distances(params, itself, EMBED))
     )(PARAMS)
     assert distance == 0
     assert all(np.all(leaf == 0) for leaf in jax.tree.leaves(gradient))

@@ -110,6 +110,7 @@ def diff(
       FileNotFoundError: there is no such file.
 
     Example:
+      >>> import jax.numpy as jnp
       >>> def f(x):
       ...     return jnp.log(jnp.mean(x * x) - jnp.mean(x) ** 2)
       >>> x = 100 + jnp.linspace(0.0, 1.0, 32)
