@@ -91,7 +91,7 @@ class Row:
 
 
 def row(node: Entry, other: Entry | None, **more: Any) -> Row:
-    """Return the row of an operator beside its counterpart; `Row` says what else there is."""
+    """Return the row of an operator beside its counterpart; ``more`` are its other fields."""
     theirs = ("", "") if other is None else (other.label, other.line)
     return Row(node.index, node.label, node.op, node.line, *theirs, **more)
 
