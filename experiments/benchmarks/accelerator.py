@@ -13,7 +13,6 @@ the run folder. Without an accelerator both sides run on the CPU, and the table 
 import dataclasses
 import importlib.metadata
 import pathlib
-import platform
 
 import descents
 import jax
@@ -24,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from chainrule import runs
+from chainrule.runs.surroundings import surroundings
 
 WORK = (descents.network_sweep, networks.lenet_epoch, networks.siamese_epoch, networks.vgg16)
 
@@ -43,8 +43,8 @@ class Config:
 def main(config: Config) -> pathlib.Path:
     """Time every row, print the table, and return the run folder."""
     console, timings = Console(), list[Timing]()
-    device = jax.devices()[0].device_kind
-    device = platform.processor() or "a CPU" if device == "cpu" else device
+    on_cpu = jax.default_backend() == "cpu"
+    device = surroundings()["machine"]["processor"] if on_cpu else jax.devices()[0].device_kind
     versions = ", ".join(
         f"{name} {importlib.metadata.version(name)}" for name in ("jax", "jaxlib", "torch")
     )

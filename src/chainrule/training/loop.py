@@ -129,9 +129,10 @@ def fit(
     flight = None if recorder is None else Flight(recorder, batches, **what, mesh=mesh)
     # Each step that is not finite stops a call that is recorded: then it is looked into.
     skipping = skip_nonfinite if flight is None else 0
-    options = compiler_options or {}
-    _require.instance("compiler_options", options, Mapping, "what compiling.options() returns")
-    compiled = _run_steps_with(tuple(options.items())) if options else run_steps
+    given = compiler_options or {}
+    _require.instance("compiler_options", given, Mapping, "what compiling.options() returns")
+    options = tuple(sorted(given.items()))
+    compiled = _run_steps_with(options) if options else run_steps
     run = functools.partial(compiled, **what, skip_nonfinite=skipping, mesh=mesh)
     step, steps = int(train_state.step), epochs * batches.per_epoch
     feed = Feed(batches, mesh)
@@ -142,7 +143,7 @@ def fit(
     first = step % batches.per_epoch
     known = identity.describe(train_state, batch, batches, **what) if checkpoints else {}
     if checkpoints and options:
-        known["compiler options"] = ", ".join(f"{k}={v}" for k, v in sorted(options.items()))
+        known["compiler options"] = ", ".join(f"{k}={v}" for k, v in options)
     session = Session(checkpoints, known, batches.per_epoch)
     if (resumed := session.resume(carry)) is not None:
         carry, first = resumed, 0

@@ -88,17 +88,14 @@ def planned(closed: Any, tree: Any) -> tuple[Any, Plan]:
             kept[key] = len(variables)
             variables.append(first)
         places.append((kept[key], tuple(variable.aval.shape)))
-    less = closed.replace(jaxpr=_returning(jaxpr, variables))
+    names = jaxpr.debug_info.with_unknown_names()
+    less = closed.replace(jaxpr=jaxpr.replace(outvars=variables, debug_info=names))
     return less, Plan(tree, tuple(places))
 
 
-def _returning(jaxpr: Any, variables: list[Any]) -> Any:
-    return jaxpr.replace(outvars=variables, debug_info=jaxpr.debug_info.with_unknown_names())
-
-
 _SHAPES: dict[str, Callable[[Mapping[str, Any]], bool]] = {
-    **dict.fromkeys(("squeeze", "expand_dims", "copy", "copy_p"), lambda _: True),
-    **dict.fromkeys(("broadcast_in_dim", "split", "concatenate"), lambda _: True),
+    **dict.fromkeys(("squeeze", "expand_dims", "broadcast_in_dim", "copy"), lambda _: True),
+    **dict.fromkeys(("split", "concatenate"), lambda _: True),
     "reshape": lambda params: params.get("dimensions") is None,
     "pad": lambda params: not any(map(any, params["padding_config"])),
     "slice": lambda params: params["strides"] is None,
