@@ -86,82 +86,101 @@ def drawn(one, optimizers, seed, count):
         yield optimizer, dict(zip(names, values, strict=True)), make(*values), start, etas
 
 
-def gap(a, b):
-    """Return how far rows of series are apart at each step, relative to the largest so far."""
-    a, b = (np.clip(x, -LARGEST, LARGEST).astype(float) for x in (a, b))
-    found = np.abs(a - b) / np.maximum.accumulate(np.maximum(1, np.abs(np.nan_to_num(a))), axis=1)
-    return np.where(
-        np.isnan(a) | np.isnan(b), np.where(np.isnan(a) & np.isnan(b), 0, np.inf), found
-    ).max(0)
+def apart(ours, theirs, unit):
+    """Return how far numbers are apart in a unit: not at all where both are NaN or as infinite."""
+    ours, theirs = (np.clip(np.asarray(x, np.float64), -LARGEST, LARGEST) for x in (ours, theirs))
+    far = np.abs(ours - theirs) / np.where(np.isnan(unit), np.inf, np.maximum(unit, 1e-30))
+    nan = np.isnan(ours), np.isnan(theirs)
+    return np.where(nan[0] | nan[1], np.where(nan[0] & nan[1], 0, np.inf), far)
+
+
+@functools.cache
+def at(one):
+    """Return a function of points to losses, gradients, and lengths of these and of Hessians."""
+
+    def one_point(w):
+        loss, slope = jax.value_and_grad(one.loss)(w)
+        return loss, slope, jnp.linalg.norm(slope), jnp.linalg.norm(jax.hessian(one.loss)(w))
+
+    return jax.jit(jax.vmap(one_point))
+
+
+def stepped(rule, points, slopes):
+    """Return where optax steps to from each point, when the gradients are these."""
+
+    @jax.jit
+    def all_steps(points, slopes):
+        def step(state, here):
+            point, slope = here
+            value = jnp.sum(point)  # no optimizer here looks at it
+            point, state = updates.update(rule, slope, state, point, value=value, value_fn=jnp.sum)
+            return state, point
+
+        return jax.lax.scan(step, updates.init(rule, points[0]), (points, slopes))[1]
+
+    return jax.device_get(all_steps(points[:-1], slopes[:-1]))
 
 
 def compared(one, optimizers, seed, count):
-    """Yield of each descent the gap to JAX's, over what rounding explains; and verdicts.
+    """Yield of each descent how far the page is from JAX, over what rounding explains.
 
-    Rounding explains a hundred-thousandth, or ten times what another start or rate, a millionth
-    away, or rounding as that of numbers one larger changes. Where these change a hundredth, the
-    descent is chaotic, and nothing is compared from there on.
+    Every step is compared by itself, from the page's own point and with its own gradients. Whole
+    descents part where rounding grows from step to step, as RMSprop's does near a minimum; how far
+    is another matter on every processor.
     """
     for optimizer, settings, factory, start, etas in drawn(one, optimizers, seed, count):
-        near = np.float32(1 + 1e-6)
-        starts, shifts = np.stack([start, start * near, start + 1]), np.float32([0, 0, 1])
-        found = swept(one, factory)(starts, shifts, np.concatenate([etas, etas * near]))
-        traces = jax.device_get(found)
-        params = np.moveaxis(traces.params - shifts[:, None, None, None], -1, 2)
-        rows = np.concatenate([params, traces.loss[:, :, None]], axis=2)
-        verdicts = descent.verdict(jax.tree.map(lambda x: x[0], traces))
-        for k, eta in enumerate(etas):
+        for eta in etas:
             page, (word,) = in_the_page(one, optimizer, settings, start.tolist(), [eta])
-            expected = rows[0, k]
-            others = rows[1, k], rows[2, k], rows[0, count + k]
-            changed = np.max([gap(expected, other) for other in others], axis=0)
-            changed = np.maximum.accumulate(changed)
-            found = gap(expected, np.concatenate([page["params"], page["losses"]]))
-            excess = (found / np.maximum(1e-5, 10 * changed))[changed <= 1e-2]
+            points, slopes = (np.float32(page[key].T) for key in ("params", "slopes"))
+            losses, norms = (np.float32(page[key][0]) for key in ("losses", "norms"))
             about = f"{one.name}, {optimizer} {settings} from {start.tolist()} at {eta}"
-            yield about, excess, changed[-1] <= 1e-5, (word, verdicts[k]), expected[-1]
-
-
-def swept(one, factory):
-    """Return a function of starts, of shifts of the origin, and of rates, to the traces."""
-
-    @jax.jit
-    def run(starts, shifts, etas):
-        def shifted(start, shift):
-            return descent.sweep(
-                lambda w: one.loss(w - shift), start, etas, one.steps, optimizer=factory,
-                record_params=True,
-            )  # fmt: skip
-
-        return jax.vmap(shifted)(starts, shifts)
-
-    return run
+            assert (points[0] == start).all(), about
+            assert (word,) == descent.verdict(descent.Trace(losses, norms, None, None, None)), about
+            loss, slope, norm, bent = map(np.float64, jax.device_get(at(one)(points)))
+            with np.errstate(over="ignore", invalid="ignore"):
+                off = 2.0**-21 * np.linalg.norm(points.astype(float), axis=1)  # of a rounded point
+                unit = 1e-6 * norm + bent * off + 1e-18  # squares of less underflow
+                moved = stepped(factory(eta), points, slopes)
+                far = np.abs(moved.astype(float) - points[:-1])
+                roundings = 4e-6 * np.maximum.accumulate(far) + 2.0**-22 * np.abs(moved)
+                yield (
+                    about,
+                    losses,
+                    {
+                        "loss": apart(
+                            losses,
+                            loss,
+                            1e-6 * np.maximum(1, np.abs(loss)) + norm * off + bent * off**2,
+                        ),
+                        "length": apart(norms, norm, unit),
+                        "gradient": apart(slopes, slope, unit[:, None]),
+                        "step": apart(points[1:], moved, roundings),
+                    },
+                )
 
 
 def same(rows):
-    """Assert that descents are JAX's; return how many were not chaotic, how many overflowed."""
-    regular = overflowed = 0
-    for about, excess, whole, (word, expected), losses in rows:
-        assert excess.max() <= 1, about
-        if whole:
-            assert word == expected, about
-        regular, overflowed = regular + whole, overflowed + (not np.isfinite(losses).all())
-    return regular, overflowed
+    """Assert that descents are JAX's; return how many there were, how many overflowed."""
+    count = overflowed = 0
+    for about, losses, found in rows:
+        for what, far in found.items():
+            assert far.max() <= 1, f"{about}: {what}"
+        count, overflowed = count + 1, overflowed + (not np.isfinite(losses).all())
+    return count, overflowed
 
 
 @pytest.mark.parametrize("one", TABLE, ids=lambda one: one.name)
 def test_the_descents_of_the_page_are_those_of_jax(one):
     k, names = TABLE.index(one), list(SETTINGS)
-    regular, _ = same(compared(one, [names[k], names[k - 2]], seed=1, count=5))
-    assert regular >= 3
+    same(compared(one, [names[k], names[k - 2]], seed=1, count=5))
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("one", TABLE, ids=lambda one: one.name)
 def test_the_descents_of_every_optimizer_are_those_of_jax(one):
     found = [same(compared(one, SETTINGS, seed, count=4)) for seed in range(100, 103)]
-    regular, overflowed = np.sum(found, axis=0)
-    assert regular >= 20
+    count, overflowed = np.sum(found, axis=0)
+    assert count == 60
     assert overflowed >= 5 or one.name == "two_well"
 
 
