@@ -2,6 +2,7 @@ import contextlib
 import itertools
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import types
@@ -223,6 +224,23 @@ def test_a_network_agrees_with_and_without_the_other_library(onednn):
     assert "__onednn$" not in plain.as_text()
     for a, b in zip(*(jax.tree.leaves(f(params, images)) for f in (plain, other)), strict=True):
         np.testing.assert_allclose(b, a, rtol=0, atol=2e-5 * float(jnp.max(jnp.abs(a))))
+
+
+@KEPT
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_gradient_of_the_inputs_is_one_of_its_convolutions(onednn, dtype):
+    inputs, kernel = jnp.ones((2, 12, 12, 16), dtype), jnp.ones((3, 3, 16, 32), dtype)
+
+    def by_inputs(g):
+        return jax.vjp(lambda inputs: conv(inputs, kernel, padding=1), inputs)[1](g)[0]
+
+    with optimised():
+        program = jax.jit(by_inputs, compiler_options=onednn).lower(
+            jnp.ones((2, 12, 12, 32), dtype)
+        )
+        text = program.compile().as_text()
+    short = {"float32": "f32", "bfloat16": "bf16"}[dtype]
+    assert re.search(rf"{short}\[2,12,12,16\]\S*, .*__onednn\$convolution", text)
 
 
 @KEPT

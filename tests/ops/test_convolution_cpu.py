@@ -1,5 +1,6 @@
 """The algorithms of the CPU: each one where its shapes lead, equal to XLA's own convolution."""
 
+import functools
 import re
 
 import jax
@@ -86,6 +87,66 @@ def test_values_and_gradients_are_those_of_xla(case, chunk, monkeypatch, x64):
     arrays, settings = arrays_of(case, jnp.float64), case[2]
     assert_equal(conv(*arrays, **settings), plain_conv(*arrays, **settings))
     assert_equal(gradients(conv, arrays, settings), gradients(plain_conv, arrays, settings))
+
+
+@pytest.mark.parametrize("strip", [1, 5_000, 10**9])
+@pytest.mark.parametrize("name", ["wide image", "dilated", "signal", "volume"])
+def test_strips_of_rows_are_the_whole(name, strip, monkeypatch, x64):
+    # A row at a time, some rows or some samples, everything at once.
+    monkeypatch.setattr(_convolution_cpu, "_STRIP", strip)
+    arrays, window = arrays_of(CASES[name], jnp.float64), window_of(CASES[name])
+    values, by_arrays = (
+        jax.jit(lambda *arrays, f=f: (f(*arrays, window), energy_gradient(f, arrays, window)))
+        for f in (_convolution_cpu._in_strips, _convolution_cpu.plain)
+    )
+    assert_equal(values(*arrays), by_arrays(*arrays))
+
+
+def energy_gradient(f, arrays, window):
+    return jax.grad(lambda *arrays: jnp.sum(f(*arrays, window) ** 2), (0, 1))(*arrays)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kernel", "dtype", "strips"),
+    [
+        ((4, 56, 56, 64), (3, 3, 64, 8), "float32", True),
+        ((4, 28, 28, 32), (3, 3, 32, 8), "float32", False),  # a small image
+        ((4, 28, 28, 32), (3, 3, 32, 8), "bfloat16", True),
+        ((4, 56, 56, 64), (3, 3, 64, 8), "float16", False),  # its products would overflow
+        ((0, 28, 28, 32), (3, 3, 32, 8), "bfloat16", False),
+        ((4, 28, 28, 3), (3, 3, 3, 8), "bfloat16", False),  # little to multiply
+    ],
+)
+def test_large_images_and_bfloat16_are_unfolded_in_strips(
+    shape, kernel, dtype, strips, monkeypatch
+):
+    ran, function = [], _convolution_cpu._in_strips
+    monkeypatch.setattr(
+        _convolution_cpu, "_in_strips", lambda *args: ran.append(1) or function(*args)
+    )
+    arrays = [jax.ShapeDtypeStruct(s, dtype) for s in (shape, kernel)]
+    by_kernel = jax.eval_shape(
+        lambda *arrays: jax.grad(lambda *a: conv(*a, padding=1).sum(), 1)(*arrays), *arrays
+    )
+    assert by_kernel.shape == kernel
+    assert by_kernel.dtype == dtype
+    assert bool(ran) == strips
+
+
+def test_gradients_in_bfloat16_are_those_of_the_same_numbers_in_float32():
+    inputs, kernel = arrays_of(((3, 12, 10, 16), (3, 3, 16, 8)), jnp.bfloat16)
+    g = arrays_of(((3, 12, 10, 8),), jnp.bfloat16)[0]
+
+    def back(f, *arrays):
+        return jax.vjp(functools.partial(f, padding=1), *arrays[:2])[1](arrays[2])
+
+    half = jax.jit(functools.partial(back, conv))(inputs, kernel, g)
+    wide = (x.astype(jnp.float32) for x in (inputs, kernel, g))
+    for got, want in zip(half, jax.jit(functools.partial(back, plain_conv))(*wide), strict=True):
+        assert got.dtype == jnp.bfloat16
+        np.testing.assert_allclose(
+            got.astype(jnp.float32), want, rtol=0, atol=0.006 * float(jnp.abs(want).max())
+        )
 
 
 def test_an_empty_batch_has_no_outputs_and_no_gradient():

@@ -45,6 +45,30 @@ def test_the_gradient_of_a_sum_over_minibatches_is_the_sum_of_their_gradients():
     np.testing.assert_allclose(bias, bias1 + bias2, rtol=1e-5)
 
 
+@pytest.mark.parametrize("batch", [1, 3])
+def test_the_gradient_of_a_large_kernel_from_few_samples_is_the_product(batch, monkeypatch):
+    monkeypatch.setattr(linear, "_LARGE", 12)
+    keys = jax.random.split(jax.random.key(0), 4)
+    shapes = ((batch, 5), (5, 4), (4,), (batch, 4))
+    x, w, b, g = (
+        jax.random.normal(key, shape, jnp.bfloat16) for key, shape in zip(keys, shapes, strict=True)
+    )
+
+    def back(*arrays):
+        return jax.vjp(linear.linear, *arrays[:3])[1](arrays[3])
+
+    found = jax.jit(back)(x, w, b, g)
+    assert "custom_jvp" in str(jax.make_jaxpr(linear.linear)(x, w, b))
+    outer = jnp.float32(x).T @ jnp.float32(g)
+    assert found[1].dtype == jnp.bfloat16
+    np.testing.assert_allclose(found[1].astype(jnp.float32), outer, rtol=0.01, atol=0.01)
+    forward = jax.jvp(lambda w: linear.linear(x, w, b), (w,), (w,))[1]
+    expected = jnp.float32(x) @ jnp.float32(w)
+    np.testing.assert_allclose(forward.astype(jnp.float32), expected, rtol=0.01, atol=0.02)
+    monkeypatch.setattr(linear, "_FEW", batch - 1)
+    assert "custom_jvp" not in str(jax.make_jaxpr(lambda *a: linear.linear(*a))(x, w, b))
+
+
 @pytest.mark.usefixtures("unchecked")
 def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(

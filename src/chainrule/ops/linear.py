@@ -1,6 +1,8 @@
 """The linear operators: an affine map of a batch, and a matrix times one vector."""
 
+import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from chainrule import _require
@@ -8,6 +10,10 @@ from chainrule._arrays import AnyArray
 
 __all__ = ["linear", "linear_backward", "matvec", "matvec_backward"]
 __dir__ = __all__.copy
+
+_FEW = 8
+_LARGE = 2**20
+"""Samples up to which, and weights from which on, a gradient is outer products: `_of_few`."""
 
 
 def linear(
@@ -42,7 +48,35 @@ def linear(
              [3.5, 4. , 2. ]], dtype=float32)
     """
     _check_linear(inputs, kernel, bias)
-    return jnp.matmul(inputs, kernel) + bias[None, :]
+    batch, half = inputs.shape[0], inputs.dtype == kernel.dtype == jnp.bfloat16
+    # Under `jax.export` the size of a batch may be symbolic.
+    few = half and isinstance(batch, int) and batch <= _FEW and kernel.size >= _LARGE
+    return (_of_few if few else jnp.matmul)(inputs, kernel) + bias[None, :]
+
+
+@jax.custom_jvp
+def _of_few(
+    inputs: Float[AnyArray, "batch in"], kernel: Float[AnyArray, "in out"]
+) -> Float[Array, "batch out"]:
+    """Multiply, so that the kernel's gradient on a CPU is a sum of outer products.
+
+    That is fused with what follows it, a step of descent for example. As a product of matrices it
+    would be written first: VGG16's first dense layer, 4 images, 121 ms in place of 16 (two cores).
+    """
+    return jnp.matmul(inputs, kernel)
+
+
+@_of_few.defjvp
+def _of_few_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    (inputs, kernel), (by_inputs, by_kernel) = primals, tangents
+    by_weights = lax.platform_dependent(inputs, by_kernel, cpu=_outer, default=jnp.matmul)
+    return _of_few(inputs, kernel), jnp.matmul(by_inputs, kernel) + by_weights
+
+
+def _outer(inputs: Array, kernel: Array) -> Array:
+    """Multiply in float32; the transpose is outer products."""
+    terms = inputs.astype(jnp.float32)[:, :, None] * kernel.astype(jnp.float32)[None]
+    return jnp.sum(terms, axis=1).astype(inputs.dtype)
 
 
 def linear_backward(
