@@ -80,6 +80,47 @@ def test_a_changed_closure_is_seen():
     np.testing.assert_array_equal([first, second, third], [6.0, 15.0, 8.0])
 
 
+def rule_of_jvp(slope):
+    @jax.custom_jvp
+    def double(x):
+        return 2 * x
+
+    double.defjvp(lambda primals, tangents: (double(*primals), slope() * tangents[0]))
+    return double
+
+
+def rule_of_vjp(slope):
+    @jax.custom_vjp
+    def double(x):
+        return 2 * x
+
+    double.defvjp(lambda x: (2 * x, None), lambda _, g: (slope() * g,))
+    return double
+
+
+def rule_of_gradient(slope):
+    return jax.custom_gradient(lambda x: (2 * x, lambda g: slope() * g))
+
+
+@pytest.mark.parametrize("make", [rule_of_jvp, rule_of_vjp, rule_of_gradient])
+@pytest.mark.parametrize("around", [lambda f, x: f(x), lambda f, x: jax.lax.map(f, x[None])[0]])
+def test_a_changed_rule_of_the_same_function_is_seen(make, around):
+    slope, array = 2.0, jnp.ones(3)
+    double = make(lambda: slope)
+
+    def f(x):
+        return around(double, x)
+
+    (first,) = xray.xray(f, 1.5).grads
+    slope = 3.0  # what the rule reads
+    (second,) = xray.xray(f, 1.5).grads
+    double = make(lambda: array[0] * 5)  # another rule
+    (third,) = xray.xray(f, 1.5).grads
+    array = 2 * jnp.ones(3)  # a constant of the rule
+    (fourth,) = xray.xray(f, 1.5).grads
+    np.testing.assert_array_equal([first, second, third, fourth], [2.0, 3.0, 5.0, 10.0])
+
+
 def test_the_second_call_does_not_compile_again():
     traces = []
 

@@ -4,14 +4,27 @@ import os
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
+import chainrule
 from chainrule._files import printable
 from chainrule.xray import _jax
 
-__all__ = ["RulePart", "asks_for_zeros", "identity", "input_names", "opaque", "rule_parts"]
+__all__ = [
+    "RulePart",
+    "asks_for_zeros",
+    "identity",
+    "input_names",
+    "opaque",
+    "rule_parts",
+    "rules_in",
+]
 __dir__ = __all__.copy
 
 _INSIDE_JAX = os.path.dirname(jax.__file__) + os.sep
+_OURS = os.path.dirname(chainrule.__file__) + os.sep
+_ANYBODYS = "custom_derivatives.py"  # of JAX: it wraps a rule that `jax.custom_gradient` is given
 
 
 class RulePart(NamedTuple):
@@ -74,3 +87,44 @@ def identity(eqn: Any) -> Any:
     place = info.partition(" at ")[2]
     known = place.startswith(_INSIDE_JAX) and places
     return (info, places, str(body)) if known else id(eqn)
+
+
+def rules_in(body: _jax.ClosedJaxpr) -> tuple[Any, ...]:
+    """Return what the text of a body leaves out: what the custom rules in it compute.
+
+    Those of JAX and of this package never change; each of the others is traced.
+    """
+    found: list[Any] = []
+    for eqn in body.jaxpr.eqns:
+        if _jax.custom_rule(eqn) is not None and not _never_changes(eqn):
+            found.append(_rule(eqn))
+        inner = [x for v in eqn.params.values() for x in (v if isinstance(v, tuple) else (v,))]
+        for x in inner:
+            if hasattr(x, "eqns") or hasattr(x, "jaxpr"):
+                found.extend(rules_in(_jax.close(x)))
+    return tuple(found)
+
+
+def _never_changes(eqn: Any) -> bool:
+    places = [part.place for part in rule_parts(eqn)]
+    return bool(places) and all(
+        place.startswith((_INSIDE_JAX, _OURS)) and _ANYBODYS not in place for place in places
+    )
+
+
+def _rule(eqn: Any) -> Any:
+    """Return the text of a rule and what it closes over; what equals nothing if that fails."""
+
+    def back(*inputs: Any) -> Any:
+        outputs, pull = jax.vjp(_jax.function(eqn), *inputs)
+        return pull([
+            jnp.ones_like(y) if _jax.is_float(y) else np.zeros(y.shape, jax.dtypes.float0)
+            for y in outputs
+        ])  # fmt: skip
+
+    try:
+        inputs = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in eqn.invars]
+        traced = jax.make_jaxpr(back)(*inputs)
+        return str(traced.jaxpr), *(np.asarray(value).tobytes() for value in traced.consts)
+    except Exception:  # whatever somebody else's rule raises, on other types than it has seen
+        return object()

@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from chainrule.xray import _jax
+from chainrule.xray import _custom, _jax
 from chainrule.xray.graph import Graph, Slot, build
 from chainrule.xray.passes import Numbers, of_operators, run
 from chainrule.xray.stats import Stats, is_number, stats
@@ -48,7 +48,7 @@ def program(
     compiled: bool,
     unroll: bool,
 ) -> Program:
-    """Return the program of a traced function; the same one for the same text and constants.
+    """Return the program of a traced function; the same one for the same text, constants and rules.
 
     Args:
       f: the function.
@@ -63,7 +63,9 @@ def program(
       The program.
     """
     constants = tuple(_identity(value) for value in closed.consts)
-    key = (str(closed.jaxpr), constants, names, wanted, keep, compiled, unroll)
+    # The text of a custom rule is that of its function: how it differentiates may have changed.
+    rules = _custom.rules_in(closed)
+    key = (str(closed.jaxpr), constants, rules, names, wanted, keep, compiled, unroll)
     try:
         known = _programs.setdefault(f, {})
     except TypeError:  # such an f cannot be a key, so that the next call compiles again
