@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import chainrule
 from chainrule._files import printable
 from chainrule.xray import _jax
 
@@ -23,7 +22,7 @@ __all__ = [
 __dir__ = __all__.copy
 
 _INSIDE_JAX = os.path.dirname(jax.__file__) + os.sep
-_OURS = os.path.dirname(chainrule.__file__) + os.sep
+_OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _ANYBODYS = "custom_derivatives.py"  # of JAX: it wraps a rule that `jax.custom_gradient` is given
 
 
