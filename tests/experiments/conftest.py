@@ -1,4 +1,4 @@
-"""What the tests of the experiments run under, besides what every test does."""
+"""What some tests of the experiments run under, besides what every test does."""
 
 import os
 
@@ -6,9 +6,9 @@ import jax
 import pytest
 
 
-@pytest.fixture(autouse=True, scope="package")
+@pytest.fixture(scope="module")
 def optimized():
-    """Programs as XLA makes them for people: trainings run longer than they compile."""
+    """Programs as XLA makes them for people: for trainings that run longer than they compile."""
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     before = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1"

@@ -9,6 +9,8 @@ from chainrule import runs, training
 from experiments import lenet_mnist
 from tests.oracles import rates_of
 
+pytestmark = pytest.mark.usefixtures("optimized")
+
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory):

@@ -8,6 +8,8 @@ import pytest
 from chainrule import runs
 from experiments import siamese
 
+pytestmark = pytest.mark.usefixtures("optimized")
+
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory):

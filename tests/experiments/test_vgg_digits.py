@@ -12,6 +12,8 @@ from tests.oracles import rates_of
 
 BLOCKS = ((4,),)
 
+pytestmark = pytest.mark.usefixtures("optimized")
+
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory):

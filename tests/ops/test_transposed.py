@@ -110,7 +110,7 @@ def test_its_rule_is_the_gradient(case):
     rule = functools.partial(backward_of(convolution.conv_transpose), **case[2])
     g = normal(3, *jax.eval_shape(operator, *arrays).shape)
     found = check_gradients(
-        lambda *arrays: rule(jnp.asarray(g, arrays[0].dtype), *arrays),
+        jax.jit(lambda *arrays: rule(jnp.asarray(g, arrays[0].dtype), *arrays)),
         lambda *arrays: jnp.vdot(operator(*arrays), jnp.asarray(g, arrays[0].dtype)),
         *arrays,
         max_differences=20,
@@ -191,14 +191,15 @@ def test_the_largest_go_back_to_where_they_stood(shape, settings):
     # Integers: full of ties. The last of the values that meet stays, whatever else it is.
     rng = np.random.default_rng(0)
     inputs = rng.integers(0, 5, shape).astype(np.float32)
-    _, indices = jax.device_get(pooling.max_pool_with_indices(inputs, **settings))
+    pool = jax.jit(functools.partial(pooling.max_pool_with_indices, **settings))
+    _, indices = jax.device_get(pool(inputs))
     values, size = normal(1, *indices.shape), shape[1:-1]
     found = jax.jit(functools.partial(pooling.max_unpool, size=size))(values, indices)
     np.testing.assert_array_equal(found, put_back(values, indices, size))
     rule = backward_of(pooling.max_unpool)
     g = normal(2, *shape)
     checked = check_gradients(
-        lambda values: rule(jnp.asarray(g, values.dtype), values, indices, size=size)[0],
+        jax.jit(lambda values: rule(jnp.asarray(g, values.dtype), values, indices, size=size)[0]),
         lambda values: jnp.vdot(
             pooling.max_unpool(values, indices, size), jnp.asarray(g, values.dtype)
         ),
@@ -210,13 +211,16 @@ def test_the_largest_go_back_to_where_they_stood(shape, settings):
 
 def test_what_was_pooled_comes_back_with_zeros_between():
     inputs = np.abs(normal(0, 2, 4, 6, 3))
-    back = pooling.max_unpool(*pooling.max_pool_with_indices(inputs, 2), (4, 6))
+    back = jax.jit(
+        lambda inputs: pooling.max_unpool(*pooling.max_pool_with_indices(inputs, 2), (4, 6))
+    )(inputs)
     kept = np.asarray(back) != 0
     assert kept.sum() == 2 * 2 * 3 * 3
     np.testing.assert_array_equal(np.asarray(back)[kept], inputs[kept])
-    np.testing.assert_array_equal(pooling.max_pool(back, 2), pooling.max_pool(inputs, 2))
+    pool = jax.jit(functools.partial(pooling.max_pool, window=2))
+    np.testing.assert_array_equal(pool(back), pool(inputs))
     expected, _ = oracles.max_pool(inputs, (2, 2), (2, 2), [(0, 0), (0, 0)], (1, 1))
-    np.testing.assert_array_equal(pooling.max_pool(back, 2), expected)
+    np.testing.assert_array_equal(pool(back), expected)
 
 
 @pytest.mark.usefixtures("unchecked")
