@@ -1,5 +1,6 @@
 """The weights and the names that live in the package."""
 
+import functools
 import json
 
 import jax
@@ -145,9 +146,10 @@ def test_top_is_no_part_of_a_compiled_program():
 
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_embeddings_are_the_pools_of_the_features(batch_norm):
-    params = vgg.init(jax.random.key(0), ((3,), (4, 5)), 8, batch_norm=batch_norm, hidden=())
+    init = functools.partial(vgg.init, batch_norm=batch_norm, hidden=())
+    params = jax.jit(init, static_argnums=(1, 2))(jax.random.key(0), ((3,), (4, 5)), 8)
     state = vgg.init_state(params) if batch_norm else None
-    images = jax.random.normal(jax.random.key(1), (2, 8, 8, 3))
+    images = np.random.default_rng(1).normal(size=(2, 8, 8, 3)).astype(np.float32)
     maps = vgg.features(params, images, state=state)
     for block in (1, 2):
         expected = np.asarray(maps[f"block{block}/pool"])
@@ -168,7 +170,9 @@ def test_embeddings_are_the_pools_of_the_features(batch_norm):
 )
 @pytest.mark.usefixtures("unchecked")
 def test_what_embed_refuses(settings, message):
-    params = vgg.init(jax.random.key(0), ((3,), (4,)), 8, classes=2, hidden=())
+    init = functools.partial(vgg.init, classes=2, hidden=())
+    params = jax.eval_shape(lambda key: init(key, ((3,), (4,)), 8), jax.random.key(0))
+    params = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), params)
     images = settings.pop("images", np.ones((1, 8, 8, 3), np.float32))
     with pytest.raises(ValueError, match=message):
         vgg.embed(params, images, **settings)
