@@ -269,6 +269,20 @@ def test_minimal_filtering_is_the_convolution(case, rough, x64):
     arrays = arrays_of((shape, (3, 3, shape[-1], 4)), jnp.float64)
     jaxpr = str(jax.make_jaxpr(lambda *arrays: conv(*arrays, **settings))(*arrays))
     assert jaxpr.count("dot_general[") == 36
+    run = jax.jit(lambda operator: operator(*arrays, **settings), static_argnums=0)
+    assert_equal(run(conv), run(plain_conv))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name == "tiles that do not" else pytest.mark.soak)
+        for name in TILED
+    ],
+)
+def test_minimal_filtering_has_the_gradients_of_the_convolution(name, rough, x64):
+    shape, settings = TILED[name]
+    arrays = arrays_of((shape, (3, 3, shape[-1], 4)), jnp.float64)
 
     def values_and_gradients(operator):
         def energy(*arrays):
