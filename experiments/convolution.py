@@ -181,7 +181,11 @@ def _windows(run, pages: bool) -> None:
         def one(x, operator=operator):
             return operator(x[None])[0]
 
-        slides[name] = sliding.Slide(inputs, one(inputs), jax.jacobian(one)(jnp.asarray(inputs)))
+        @jax.jit
+        def both(x, one=one):
+            return one(x), jax.jacobian(one)(x)
+
+        slides[name] = sliding.Slide(inputs, *both(inputs))
         if pages:
             page = sliding.animation(slides[name], f"What an output reads: {name}")
             run.save_text(f"window_{name.replace(', ', '_').replace(' ', '_')}.html", page)
