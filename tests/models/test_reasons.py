@@ -70,9 +70,10 @@ ROWS = (
 
 
 def test_without_biases_the_shares_add_up_to_the_logit():
-    params = stack.init(KEY, ROWS, (8, 8, 2))
-    found = reasons.input_times_gradient(lambda x: stack.apply(params, x, ROWS), IMAGES)
-    logits = stack.apply(params, IMAGES, ROWS).max(axis=1)
+    params = jax.jit(lambda key: stack.init(key, ROWS, (8, 8, 2)))(KEY)
+    apply = jax.jit(lambda images: stack.apply(params, images, ROWS))
+    found = reasons.input_times_gradient(apply, IMAGES)
+    logits = np.max(apply(IMAGES), axis=1)
     np.testing.assert_allclose(found.sum(axis=(1, 2, 3)), logits, rtol=1e-4)
 
 

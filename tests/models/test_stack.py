@@ -122,8 +122,12 @@ def test_what_the_pools_of_vgg16_save():
 def test_the_sizes_of_the_notes(row, input_shape, outputs):
     (layer,) = stack.describe((row,), input_shape).layers
     assert layer.outputs == outputs
-    params = stack.init(jax.random.key(0), (row,), input_shape)
-    assert stack.apply(params, jnp.zeros((2, *input_shape)), (row,)).shape == (2, *outputs)
+
+    @jax.jit
+    def drawn(key, inputs):
+        return stack.apply(stack.init(key, (row,), input_shape), inputs, (row,))
+
+    assert drawn(jax.random.key(0), jnp.zeros((2, *input_shape))).shape == (2, *outputs)
 
 
 @pytest.mark.parametrize(
@@ -155,13 +159,16 @@ def test_the_receptive_field_is_where_the_gradient_of_one_output_is():
     params = stack.init(
         jax.random.key(0), rows, (40, 40, 1), kernel_init=jax.nn.initializers.constant(0.5)
     )
-    for name, layer in zip(
-        stack.features(params, jnp.zeros((1, 40, 40, 1)), rows), described.layers, strict=True
-    ):
-        seen = jax.grad(lambda x, name=name: stack.features(params, x, rows)[name][0, 1, 2, 0])(
-            jnp.ones((1, 40, 40, 1))
-        )
-        lit = np.nonzero(np.asarray(seen)[0, :, :, 0])
+
+    @jax.jit
+    @jax.jacrev
+    def seen(x):
+        return {name: maps[0, 1, 2, 0] for name, maps in stack.features(params, x, rows).items()}
+
+    found = seen(jnp.ones((1, 40, 40, 1)))
+    assert found.keys() == {layer.name for layer in described.layers}
+    for layer in described.layers:
+        lit = np.nonzero(np.asarray(found[layer.name])[0, :, :, 0])
         assert tuple(np.ptp(axis) + 1 for axis in lit) == layer.receptive_field
 
 

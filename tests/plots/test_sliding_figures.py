@@ -1,7 +1,6 @@
 """What a window reads, as it is drawn."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -17,7 +16,8 @@ def slide(operator, inputs=INPUTS):
     def one(x):
         return operator(x[None])[0]
 
-    return sliding.Slide(inputs, one(inputs), jax.jacobian(one)(jnp.asarray(inputs)))
+    both = jax.jit(lambda x: (one(x), jax.jacobian(one)(x)))
+    return sliding.Slide(inputs, *both(inputs))
 
 
 def lit(figure, panel=0):
