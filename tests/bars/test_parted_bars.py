@@ -13,7 +13,7 @@ from tests.bars import nan_truth, parted_programs
 
 pytest.importorskip("equinox", reason="programs of other libraries: make zoo")
 
-FAULTS, HONEST, DIGITS = 40, 20, 31
+FAULTS, HONEST, DIGITS = 40, 40, 31
 NAMED = 0.95  # of the faults, and of the programs in which digits die
 _LINE = re.compile(r"([\w.-]+\.py):(\d+)")
 
@@ -35,34 +35,40 @@ def report(what, count, missed):
     print(f"\n{what}: {count - len(missed)} of {count}", *missed, sep="\n  ")
 
 
-# Open: of the first 20 of seed 102 20 as they came, of the first 24 of seed 101 21: one more
-# is a lead among several lines, two were mended since. Whole fresh seeds of 100 have not run.
+# Open: as they came 91 of 100 of seed 201; after what it missed was mended, 41 of the first 44 of
+# seed 202: the three are losses that are spelled otherwise. One fault takes 6 to 8 s of processor
+# time, most of it to compile. A fault that leaves results and gradients equal, bit by bit, is none.
 @pytest.mark.xfail(strict=False)
 @pytest.mark.bars
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("seed", [1, 3])
+@pytest.mark.parametrize("seed", [201, 202])
 def test_of_planted_faults_the_first_operator_is_named(seed, tmp_path):
-    missed, leads, alike, alike_missed, claimed = [], 0, 0, 0, []
+    missed, leads, alike, alike_missed, claimed, hidden = [], 0, 0, 0, [], 0
     for fault in parted_programs.faults(seed, FAULTS, tmp_path):
         jax.clear_caches()
         with nan_truth.plain_jax(False):
             found = xray.diff(fault.a, fault.b, *fault.args)
+        if found.first is None and not any(found.results.values()):
+            hidden += 1
+            continue
         good = named(found, fault.file, fault.line)
         missed += [] if good else [f"{fault.name}: {found.first}"]
         leads += not good and among(found, fault.file, fault.line)
         alike += not fault.options["port"]
         alike_missed += not fault.options["port"] and not good
         claimed += [f"{fault.name}: {found.first}"] if found.first and found.certain else []
-    report(f"faults of seed {seed}", FAULTS, missed)
+    shown = FAULTS - hidden
+    report(f"faults of seed {seed}", shown, missed)
     print(f"of the others, in {leads} the line is among several that are named")
     print(f"spelled alike: {alike - alike_missed} of {alike}")
     assert set(claimed).isdisjoint(missed), "what is said to be certain is right"
-    assert FAULTS - len(missed) >= NAMED * FAULTS
+    assert hidden <= 0.05 * FAULTS
+    assert shown - len(missed) >= NAMED * shown
 
 
 @pytest.mark.bars
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("seed", [2])
+@pytest.mark.parametrize("seed", [11])
 def test_of_honest_pairs_none_raises_an_alarm(seed, tmp_path):
     alarms = []
     for pair in parted_programs.honest(seed, HONEST, tmp_path):
@@ -75,8 +81,6 @@ def test_of_honest_pairs_none_raises_an_alarm(seed, tmp_path):
     assert not alarms
 
 
-# Open: 29 of 31, also of seed 201; of the others one stands inside a scan, one is a moving average.
-@pytest.mark.xfail(strict=False)
 @pytest.mark.bars
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("seed", [2])

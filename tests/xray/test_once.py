@@ -102,8 +102,8 @@ def test_on_several_devices_and_elsewhere_an_array_is_reshaped_where_it_lies():
             return {Device}
 
     array = np.arange(6.0).view(Elsewhere)
-    assert isinstance(_once._reshaped(array, (2, 3)), Elsewhere)
-    assert type(_once._reshaped(X, (-1,))) is np.ndarray
+    assert isinstance(_once._view(array, (2, 3)), Elsewhere)
+    assert type(_once._view(X, (-1,))) is np.ndarray
 
 
 def test_a_record_holds_a_chain_of_shapes_in_the_memory_of_one():

@@ -16,6 +16,7 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 Literal = core.Literal
+only_reshapes, reshaped = _once.only_reshapes, _once.reshaped
 if TYPE_CHECKING:
     ClosedJaxpr = Any  # JAX 0.12 has it without saying so to a type checker
 else:

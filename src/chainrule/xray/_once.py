@@ -51,16 +51,28 @@ class Once:
         """Return the results."""
         found = [self.arrays[number] for number, _ in self.plan.places]
         other = [k for k, (_, shape) in enumerate(self.plan.places) if np.shape(found[k]) != shape]
-        views = [_reshaped(found[k], self.plan.places[k][1]) for k in other]
+        views = [_view(found[k], self.plan.places[k][1]) for k in other]
         # NumPy's views of arrays in the memory of the CPU: without a copy, and in one call.
         for k, view in zip(other, jax.device_put(views), strict=True):
             found[k] = view
         return jax.tree.unflatten(self.plan.tree, found)
 
 
-def _reshaped(array: Any, shape: tuple[int, ...]) -> Any:
-    here = len(array.sharding.device_set) == 1 and next(iter(array.devices())).platform == "cpu"
+def reshaped(array: Any, shape: tuple[int, ...]) -> jax.Array:
+    """Return an array in another shape, on the CPU without a copy."""
+    return jax.device_put(_view(array, shape))
+
+
+def _view(array: Any, shape: tuple[int, ...]) -> Any:
+    devices: set[Any] = getattr(array, "devices", set)()
+    here = all(device.platform == "cpu" for device in devices) and len(devices) < 2
     return np.asarray(array).reshape(shape) if here else array.reshape(shape)
+
+
+def only_reshapes(eqn: Any) -> bool:
+    """Tell whether an equation hands on a large array, and only in another shape."""
+    pairs = _same(eqn)
+    return len(eqn.outvars) == len(pairs) == 1 and _shareable(*(v.aval for v in pairs[0]))
 
 
 def planned(closed: Any, tree: Any) -> tuple[Any, Plan]:

@@ -172,3 +172,141 @@ def test_what_is_wrong_in_a_function_that_the_first_has_not_is_named_inside_it()
     found = xray.diff(there, here, W, X).first
     assert f":{halved.__wrapped__.__code__.co_firstlineno + 2} (halved)" in found.line
     assert (found.op, found.phase) == ("halved", "forward")
+
+
+def by_norm(w, x):
+    h = x @ w
+    return jnp.sum((h / jnp.sqrt(jnp.einsum("ij,ij->i", h, h)[:, None] + 1)) ** 3)
+
+
+def by_norm_of_columns(w, x):
+    h = x @ w
+    size = jnp.sqrt((h**2).sum(axis=0, keepdims=True) + 1)
+    return jnp.sum((h / size) ** 3)
+
+
+def largest(w, x):
+    h = (x @ w)[:, :4]
+    return jnp.sum(h.reshape(3, 2, 2).max(axis=2) ** 3)
+
+
+def largest_of_clipped(w, x):
+    h = jnp.minimum((x @ w)[:, :4], 0.5)
+    h = h.reshape(3, 2, 2)
+    return jnp.sum(h.max(axis=2) ** 3)
+
+
+def whitened(w, x):
+    centred = x - jnp.sum(x, axis=1, keepdims=True) / 5
+    power = jnp.mean(centred**2, axis=1, keepdims=True)
+    return jnp.sum(jnp.tanh(centred * (power + 1e-5) ** -0.5 @ w))
+
+
+def whitened_along_two_axes(w, x):
+    mean = x.mean(axis=0, keepdims=True)
+    var = x.var(axis=1, keepdims=True)
+    h = (x - mean) / jnp.sqrt(var + 1e-5)
+    return jnp.sum(jnp.tanh(h @ w))
+
+
+def activated(w, x):
+    h = x @ w / 6
+    h = h * 0.5 * (1 + jax.lax.erf(h * 0.5**0.5))
+    scores = jnp.tanh(h @ w / 3) @ w / 3
+    scores -= jax.lax.stop_gradient(scores.max(-1, keepdims=True))
+    return -jnp.sum((scores - jnp.log(jnp.sum(jnp.exp(scores), -1, keepdims=True)))[:, 0]) / 3
+
+
+def nearly_activated(w, x):
+    h = x @ w / 6
+    h = 0.5 * h * (1.0 + jnp.tanh(0.7978846 * (h + 0.044715 * h**3)))
+    scores = jnp.tanh(h @ w / 3) @ w / 3
+    return jnp.mean(jax.nn.logsumexp(scores, axis=-1) - scores[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "line"),
+    [
+        (by_norm, by_norm_of_columns, 2),  # another shape, which spreads: the division is right
+        (largest, largest_of_clipped, 1),  # what reorders, and the maximum, are right
+        (whitened, whitened_along_two_axes, 1),  # the right mean is there too, of the variance
+    ],
+)
+def test_of_what_is_spelled_otherwise_the_line_is_named_that_does_something_else(there, here, line):
+    found = xray.diff(there, here, W, X)
+    assert f":{here.__code__.co_firstlineno + line} ({here.__name__})" in found.first.line
+    assert not found.first.lines
+
+
+def test_results_that_are_nearly_equal_by_chance_hide_no_value():
+    found = xray.diff(activated, nearly_activated, W, X)
+    assert found.results["the result"] < 1e-5 < found.results["the gradient of w"]
+    assert found.first.phase == "forward"
+    line = nearly_activated.__code__.co_firstlineno + 2
+    assert any(f":{line} (" in one for one in (found.first.line, *found.first.lines))
+
+
+def half_gradient(x):
+    return 0.5 * x + jax.lax.stop_gradient(0.5 * x)
+
+
+@jax.custom_vjp
+def slowed(x):
+    return x
+
+
+slowed.defvjp(lambda x: (x, None), lambda _, g: (jnp.sign(g),))
+
+
+def test_a_wrong_gradient_of_what_is_shared_out_otherwise_is_a_lead():
+    def there(w, v, x, y):
+        h = jnp.concatenate([x, y]) @ w + v[0][None]
+        h = h - jnp.sum(h, axis=1, keepdims=True) / 5
+        both = half_gradient(h / jnp.sqrt(jnp.mean(h * h, axis=1, keepdims=True) + 1e-5)) @ v
+        return jnp.sum((both[:3] - both[3:]) ** 2)
+
+    def encoded(w, v, x):
+        h = x @ w + v[0][None]
+        mean = jnp.mean(h, axis=1, keepdims=True)
+        var = jnp.mean(jnp.square(h - mean), axis=1, keepdims=True)
+        return slowed((h - mean) * jax.lax.rsqrt(var + 1e-5)) @ v
+
+    def here(w, v, x, y):
+        return jnp.sum((encoded(w, v, x) - encoded(w, v, y)) ** 2)
+
+    found = xray.diff(there, here, W, V, X, Y)
+    assert found.results["the result"] < 1e-6
+    assert (found.first.phase, found.first.op, found.certain) == ("backward", "slowed", False)
+    assert f":{slowed.__wrapped__.__code__.co_firstlineno + 5} (" in found.first.line
+
+
+def gated(w, v, xs):
+    def step(carry, x):
+        h, trace = carry
+        new, keep = jnp.tanh(x @ w + h), jax.nn.sigmoid(h @ v)
+        h = new + keep * (h - new)
+        return (h, 0.5 * trace + 0.5 * h), h
+
+    start = jnp.ones(5), jnp.zeros(5)
+    (_, trace), hs = jax.lax.scan(step, start, xs)
+    return jnp.sum(trace * hs[-1])
+
+
+def gated_otherwise(w, v, xs, activation=jnp.tanh):
+    def step(state, x):
+        h = state[0]
+        keep = 0.5 * (1 + jnp.tanh(0.5 * (h @ v)))
+        new = activation(x @ w + h)
+        h = keep * h + (1 - keep) * new
+        return jnp.stack([h, 0.5 * state[1] + 0.5 * h]), h
+
+    last, hs = jax.lax.scan(step, jnp.stack([jnp.ones(5), jnp.zeros(5)]), xs)
+    return jnp.sum(last[1] * hs[-1])
+
+
+def test_what_only_takes_a_state_apart_is_not_taken_for_what_is_made_of_it():
+    assert xray.diff(gated, gated_otherwise, W, V, X).first is None
+    found = xray.diff(gated, lambda *args: gated_otherwise(*args, jax.nn.relu), W, V, X)
+    line = gated_otherwise.__code__.co_firstlineno + 4
+    assert f"test_ports.py:{line} (gated_otherwise.step)" in found.first.line
+    assert "relu" in found.first.label  # a function with a rule that the first has not, in a loop

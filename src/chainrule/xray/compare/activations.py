@@ -10,9 +10,8 @@ from chainrule._files import printable
 from chainrule.xray.compare.errors import between
 from chainrule.xray.compare.given import Given
 from chainrule.xray.compare.keys import transparent
-from chainrule.xray.compare.near import NEAR, order, orders
+from chainrule.xray.compare.near import order, orders, shuffled
 from chainrule.xray.compare.sweep import Pairing
-from chainrule.xray.elements import numbers
 from chainrule.xray.graph import Slot
 from chainrule.xray.record import Entry, Record, Trees
 
@@ -85,17 +84,8 @@ def _near(a: Entry, second: Record) -> Iterator[tuple[Entry, Any]]:
 
 def _shuffled(a: Entry, second: Record) -> Entry | None:
     """Return what holds the same elements in another order."""
-    x = numbers(a.value)
-    if x is None or x.size < 8:
-        return None
-    mine = np.sort(x, axis=None)
-    for b in _operators(second):
-        y = numbers(b.value)
-        if y is None or y.size != x.size or y.dtype.kind != "f":
-            continue
-        if between(mine, np.sort(y, axis=None)).relative <= NEAR:
-            return b
-    return None
+    others = _operators(second) if np.size(a.value) >= 8 else ()
+    return next((b for b in others if shuffled(a.value, b.value)), None)
 
 
 def _likely(

@@ -1,5 +1,6 @@
 """Backward through what has no operator of its own in the first program: array by array."""
 
+import collections
 import functools
 import math
 from collections.abc import Callable, Iterator
@@ -8,13 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainrule.xray.compare.errors import Move, between, condition, draws
+from chainrule.xray.compare.near import NEAR
 from chainrule.xray.compare.rows import Row, row
 from chainrule.xray.compare.sweep import Sweep
 from chainrule.xray.graph import Graph, Slot, differentiable
 
-__all__ = ["shares"]
+__all__ = ["lead", "shares"]
 __dir__ = __all__.copy
 
+_DIFFERS = 10 * NEAR
 _NO_DERIVATIVE = (NotImplementedError, ValueError, TypeError)
 
 
@@ -79,6 +82,42 @@ def shares(sweep: Sweep, eps: float, factor: float) -> Iterator[Row]:
             parts=bool(error.bad) or error.norm > norm or error.most > most,
             sure=node.index not in sweep.pairing.weak,
         )
+
+
+def lead(sweep: Sweep) -> Row | None:
+    """Return the row of the last operator behind which gradients agree, and nowhere before it.
+
+    It is a guess: the two may share out a gradient in other ways.
+    """
+    second, slots = sweep.second, sweep.pairing.slots
+    count = collections.Counter((given.slots, given.piece) for given in slots.values())
+
+    @functools.cache
+    def off(slot: Slot) -> float:
+        given, mine = slots.get(slot), second.nodes[slot.node].cotangents[slot.output]
+        if given is None or mine is None or count[given.slots, given.piece] > 1:
+            return math.nan
+        true = _cotangent(sweep, slot)
+        return math.nan if true is None else between(true, mine).relative
+
+    @functools.cache
+    def agrees(index: int) -> bool:
+        """Tell whether a gradient agrees of what a node makes, or of what that is made of."""
+        slots = [Slot(index, k) for k in range(len(second.nodes[index].avals))]
+        return any(off(s) <= NEAR for s in slots) or any(map(agrees, before(index)))
+
+    def before(index: int) -> set[int]:
+        return {slot.node for slot in second.nodes[index].inputs}
+
+    for index in range(len(second.nodes)):  # so that no call of `agrees` goes deep
+        agrees(index)
+    for node in reversed(second.nodes):
+        here = any(off(Slot(node.index, k)) <= NEAR for k in range(len(node.avals)))
+        once = [slot for slot in node.inputs if here and len(second.readers[slot]) == 1]
+        for slot in once:
+            if off(slot) > _DIFFERS and not agrees(slot.node):
+                return row(node, None, phase="backward", own=off(slot), parts=True, sure=False)
+    return None
 
 
 def _asked(sweep: Sweep) -> _Shares | None:

@@ -99,9 +99,8 @@ def find(narrow: Record, wide: Record, rows: Sequence[Row]) -> tuple[Death, ...]
     """
     found = []
     for row in [row for row in rows if row.phase == "forward"][:_MOST]:
-        node = narrow.nodes[row.node]
-        subtracts = node.op in ("sub", "add", "reduce_sum", "dot_general", "cumsum")
-        kind = "cancellation" if subtracts else f"{node.op} is ill-conditioned there"
+        subtracts = row.op in ("sub", "add", "reduce_sum", "dot_general", "cumsum")
+        kind = "cancellation" if subtracts else f"{row.op} is ill-conditioned there"
         if row.note:
             kind = row.note
         tried = [

@@ -22,6 +22,7 @@ Move = Callable[..., Any]
 """Moves an array by some units in the last place."""
 
 _PIECE = 2**18  # elements
+_LOOKED = 64  # elements that tell arrays apart before they are compared
 _FILLS, _LEAST = 1e4, 0.1  # times the largest element that differs, or this
 _FAR = 1e15  # its square is finite in float32
 _NAN = np.array([math.nan])
@@ -53,6 +54,10 @@ class Error(NamedTuple):
         if self.norm == 0:
             return 0.0
         return self.norm / self.scale if self.scale else math.inf
+
+    def within(self, norm: float, most: float) -> bool:
+        """Tell whether its norm and its largest element are at most some numbers."""
+        return not self.bad and self.norm <= norm and self.most <= most
 
 
 NONE = Error()
@@ -92,48 +97,55 @@ def equal(one: Any, two: Any) -> bool:
     a, b = _plain(one), _plain(two)
     if a.dtype != b.dtype or a.shape != b.shape:
         return False
-    a, b, bits = a.reshape(-1), b.reshape(-1), f"u{min(a.itemsize, 8)}"
-    return all(
-        np.array_equal(a[i : i + _PIECE].view(bits), b[i : i + _PIECE].view(bits))
-        for i in range(0, a.size, _PIECE)
+    if a.ctypes.data == b.ctypes.data and a.strides == b.strides:
+        return True
+    a, b = (x.reshape(-1).view(np.uint8) for x in (a, b))
+    end = a.size - a.size % 8
+    words, others = a[:end].view(np.uint64), b[:end].view(np.uint64)
+    pieces = (slice(i, i + _PIECE) for i in range(0, end // 8, _PIECE))
+    return np.array_equal(a[end:], b[end:]) and all(
+        np.array_equal(words[one], others[one]) for one in pieces
     )
 
 
 def shared(first: Record, second: Record) -> Record:
     """Return the second of two records with the arrays of the first where they are the same.
 
-    They are found by a sum of their bits: what is the same in both is looked at but once.
+    They are found by a few of their elements, and then compared bit by bit.
     """
     known: dict[Any, list[Any]] = {}
     kept: dict[int, Any] = {}
 
     def keep(x: Any) -> None:
-        if id(x) not in kept and (key := _sum(x)) is not None:
+        if id(x) not in kept and (key := _some(x)) is not None:
             known.setdefault(key, []).append(x)
             kept[id(x)] = x
 
     def same(x: Any) -> Any:
         if id(x) not in kept:
-            kept[id(x)] = next((y for y in known.get(_sum(x), ()) if equal(x, y)), x)
+            kept[id(x)] = next((y for y in known.get(_some(x), ()) if equal(x, y)), x)
         return kept[id(x)]
 
     changed(first, keep)
     return dataclasses.replace(second, nodes=changed(second, same))
 
 
-def _sum(x: Any) -> Any:
+def _some(x: Any) -> Any:
+    """Return the type, the shape and a few elements of an array, None of statistics."""
     if isinstance(x, Stats) or not hasattr(x, "dtype"):
         return None
     array = _plain(x).reshape(-1)
-    return x.dtype, np.shape(x), int(array.view(f"u{min(array.itemsize, 8)}").sum(dtype=np.uint64))
+    return x.dtype, np.shape(x), array[:: array.size // _LOOKED + 1].tobytes()
 
 
 def _piece(a: np.ndarray, b: np.ndarray) -> Error:
     size, bad = a, 0
     with np.errstate(all="ignore"):
         far = b - a if a.dtype == b.dtype and a.dtype in (np.float32, np.float64) else _NAN
+        most = _top(far)
+        top = _top(a) if most < math.inf else math.inf
         # All is finite, and nothing as large as what a mask is filled with.
-        if not (_top(far) < math.inf and _top(a) <= _FILLS * _LEAST):
+        if not top <= _FILLS * _LEAST:
             wide = np.complex128 if "c" in (a.dtype.kind, b.dtype.kind) else np.float64
             a, b = a.astype(wide), b.astype(wide)
             finite = np.isfinite(a) & np.isfinite(b)
@@ -142,11 +154,11 @@ def _piece(a: np.ndarray, b: np.ndarray) -> Error:
             size, far = np.abs(a[finite]), np.abs((b - a)[finite])
             if (differs := far > 0).any():  # what masks are filled with says nothing of the rest
                 size[~differs & (size > _FILLS * max(_top(size[differs]), _LEAST))] = 0
-        return Error(_norm(far), _top(far), _norm(size), _top(size), bad)
+            most, top = _top(far), _top(size)
+        return Error(_norm(far, most), most, _norm(size, top), top, bad)
 
 
-def _norm(x: np.ndarray) -> float:
-    top = _top(x)
+def _norm(x: np.ndarray, top: float) -> float:
     unit = 1.0 if 1 / _FAR < top < _FAR or not top else top
     scaled = x if unit == 1 else x / x.dtype.type(unit)
     return math.sqrt(float(scaled @ scaled)) * unit

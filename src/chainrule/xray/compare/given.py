@@ -78,8 +78,9 @@ class Given(NamedTuple):
             part = (*shape[: self.along], size, *shape[self.along + 1 :])
             return np.concatenate([x.reshape(part) for x in parts], self.along)
         x = parts[0]
-        same = np.prod(np.shape(x), dtype=int) == math.prod(shape)
-        return np.reshape(x, shape) if np.shape(x) != tuple(shape) and same else x
+        theirs = np.shape(x)
+        fits = theirs != tuple(shape) and math.prod(theirs) == math.prod(shape)
+        return np.reshape(x, shape) if fits else x
 
     def _turned(self, x: np.ndarray) -> np.ndarray:
         if self.piece is not None:

@@ -3,20 +3,21 @@
 import contextlib
 import dataclasses
 import functools
-import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import jax.numpy as jnp
 
 from chainrule.xray.bodies import ClosedError
-from chainrule.xray.compare.back import shares
+from chainrule.xray.compare.back import lead, shares
+from chainrule.xray.compare.blame import blamed, written
 from chainrule.xray.compare.errors import NONE, Error, between
 from chainrule.xray.compare.keys import transparent
 from chainrule.xray.compare.loops import first_step, length, same_arguments
+from chainrule.xray.compare.operators import recorded
 from chainrule.xray.compare.pairing import pair
-from chainrule.xray.compare.rows import Row, row
+from chainrule.xray.compare.rows import LOST, Row, row
 from chainrule.xray.compare.sweep import Made, Pairing, Sweep
 from chainrule.xray.compare.tolerance import terms, told
 from chainrule.xray.compare.ways import Way
@@ -69,12 +70,13 @@ class Judge:
         self.whole = whole
         self.sweep = Sweep(first, second, pairing, ways[1])
         self._total: dict[Slot, Error] = {}
+        self._units: dict[int, float] = {}
 
     @property
     def eps(self) -> float:
         """One unit in the last place of the results, relative."""
         ends = {slot.node for slot in self.second.outputs}
-        return max((self._eps(self.second.nodes[k], False) for k in ends), default=0.0)
+        return max(map(self._eps, ends), default=0.0)
 
     def rows(self) -> list[Row]:
         """Return one row an operator, forward, then backward from the end."""
@@ -85,20 +87,28 @@ class Judge:
         rows = [self._opened(self._row(b, k, own), k, own) for (b, k), own in found.items()]
         forward = [one for one in rows if one.phase == "forward"]
         backward = [one for one in rows if one.phase == "backward"]
-        backward += map(self._written, shares(self.sweep, self.eps, _UNITS))
+        backward += (written(self.second, one) for one in shares(self.sweep, self.eps, _UNITS))
         forward += self._loops.values()
         forward += self._arguments() if self.whole else ()
         return [*sorted(forward, key=lambda r: r.node), *sorted(backward, key=lambda r: -r.node)]
+
+    def lead(self) -> Row | None:
+        """Return a guess where gradients part, if no row is known to."""
+        found = lead(self.sweep)
+        return found and written(self.second, found)
 
     def total(self, slot: Slot) -> Error:
         """Return the error of an array of the second run."""
         if slot not in self._total:
             node = self.second.nodes[slot.node]
             known = slot in self.pairing.slots and bool(node.values)
-            self._total[slot] = (
-                between(self.sweep.true(slot), node.values[slot.output]) if known else NONE
-            )
+            self._total[slot] = self._felt(slot, node.values[slot.output]) if known else NONE
         return self._total[slot]
+
+    def _felt(self, slot: Slot, ran: Any) -> Error:
+        return between(
+            *(self.sweep.felt(slot, ran) if self.mixed else (self.sweep.true(slot), ran))
+        )
 
     def _of(self, node: Entry) -> Entry | None:
         slots = (Slot(node.index, k) for k in range(len(node.avals)))
@@ -107,16 +117,19 @@ class Judge:
         # Of a loop one result may stand where the first takes its own apart.
         return next((n for n in nodes if n.op == node.op), nodes[0] if nodes else None)
 
-    def _eps(self, node: Entry, backward: bool) -> float:
+    def _eps(self, index: int) -> float:
         """Return one unit in the last place, relative, of what an operator makes."""
-        other = self._of(node) or node
-        floats = [k for k, a in enumerate(node.avals) if jnp.issubdtype(a.dtype, jnp.inexact)]
-        pairs = [
-            (self.ways[0].eps(other, k), self.ways[1].eps(node, k))
-            for k in floats
-            if k < len(other.avals)
-        ]
-        return max(map(max if self.mixed else min, pairs), default=0.0)
+        if index not in self._units:
+            node = self.second.nodes[index]
+            other = self._of(node) or node
+            floats = [k for k, a in enumerate(node.avals) if jnp.issubdtype(a.dtype, jnp.inexact)]
+            pairs = [
+                (self.ways[0].eps(other, k), self.ways[1].eps(node, k))
+                for k in floats
+                if k < len(other.avals)
+            ]
+            self._units[index] = max(map(max if self.mixed else min, pairs), default=0.0)
+        return self._units[index]
 
     def _add(self, own: _Own, made: Made) -> None:
         node = self.second.nodes[made.node]
@@ -132,8 +145,11 @@ class Judge:
         elif made.array is ran:
             rest, out = NONE, error
         else:
-            rest, out = between(made.array, ran), between(true, ran)
-        eps = self._eps(node, made.backward)
+            out = between(true, ran)
+            rest = between(made.array, ran) if error.norm or error.bad else out
+        if self.mixed and not made.backward:
+            out = self._felt(Slot(made.node, made.number), ran)
+        eps = self._eps(made.node)
         allowed, parts = self._allowed(made, node, error, eps, true)
         if parts or error.relative >= own.error:
             own.error, own.tolerance = error.relative, allowed
@@ -158,11 +174,11 @@ class Judge:
             return 0.0, not self.mixed
         units = _UNITS * math.sqrt(terms(self.second, made, true))
         plain = units * eps
-        if _within(error, plain * error.scale, plain * error.top):
+        if error.within(plain * error.scale, plain * error.top):
             return plain, False
         norm, most = self.sweep.spread(made, eps)
         norm, most = max(plain * error.scale, units * norm), max(plain * error.top, units * most)
-        parts = not _within(error, norm, most)
+        parts = not error.within(norm, most)
         return (norm / error.scale if error.scale else math.inf), parts
 
     def _came_in(self, node: Entry, backward: bool) -> float:
@@ -178,14 +194,15 @@ class Judge:
         node = self.second.nodes[index]
         other = self._of(node)
         came, out = self._came_in(node, backward), min(own.out, 1.0)
-        eps = self._eps(node, backward)
+        eps = self._eps(index)
         both = 0 < came < math.inf and 0 < own.out < math.inf
         kept = transparent(node) or node.known.part  # its elements lost nothing here
         lost = math.log2(out / max(min(came, 1.0), eps)) if out and eps and not kept else 0.0
         region = [] if backward else self.sweep.region(index)
         if own.parts and not backward and any(k in self._loops for k in region):
             own.parts = False  # it is made there
-        among = self._among(index, region) if own.parts and len(region) > 1 else [index]
+        several = own.parts and len(region) > 1
+        among = blamed(self.sweep, index, region, _UNITS * eps) if several else [index]
         named = self.second.nodes[among[-1]]
         before = {s.node for k in among for s in self.second.nodes[k].inputs}
         short = self.pairing.short if own.parts and not backward else frozenset()
@@ -201,7 +218,7 @@ class Judge:
             amplified=math.log2(own.out / came) if both else math.nan,
             lost=max(lost, 0.0),
             parts=own.parts,
-            between=tuple(self.second.nodes[k].label for k in region if k != named.index),
+            between=tuple(self.second.nodes[k].label for k in among if k != named.index),
             lines=lines if len(lines) > 1 else (),
             step=own.step,
             sure=index not in self.pairing.weak and len(lines) < 2,
@@ -211,10 +228,15 @@ class Judge:
     def _opened(self, row: Row, index: int, own: _Own) -> Row:
         """Return the row of what parts first inside a loop, a branch or a function with a rule."""
         node, other = self.second.nodes[index], self._of(self.second.nodes[index])
-        if not own.parts or other is None or not can_enter(node):
+        if other is None or not can_enter(node):
+            return row
+        if self.mixed and row.lost > LOST and row.phase == "forward":
+            with contextlib.suppress(ClosedError):
+                return self._lost(row, node, other)
+        if not own.parts:
             return row
         if node.op != other.op or not can_enter(other):
-            return row if other.custom else self._written(row)
+            return row if other.custom else written(self.second, row)
         adds_up = dataclasses.replace(row, parts=row.own > row.tolerance * length(node))
         if self.first.steps is not None:
             return adds_up
@@ -226,20 +248,21 @@ class Judge:
             return dataclasses.replace(row, parts=False, tolerance=max(row.tolerance, row.own))
         return dataclasses.replace(found, lost=row.lost, sure=row.sure and found.sure)
 
-    def _written(self, row: Row) -> Row:
-        """Return the row of a function that the first program has not, on the lines inside it."""
-        node = self.second.nodes[row.node]
-        if not (row.parts and node.custom):
+    def _lost(self, row: Row, node: Entry, other: Entry) -> Row:
+        """Return the row of what loses digits first inside a node, on what each step takes."""
+        sides = (self.first, other, self.ways[0]), (self.second, node, self.ways[1])
+        plain = [
+            all(x.dtype == aval.dtype for x, aval in zip(n.values, n.avals, strict=True))
+            for _, n, _ in sides
+        ]
+        if self.first.steps is not None or not any(plain):
             return row
-        try:
-            inside = (enter if row.phase == "forward" else enter_backward)(self.second, node)
-        except ClosedError:
-            return row
-        written = tuple(dict.fromkeys(n.line for n in inside.nodes if n.line)) or (node.line,)
-        rows = (written if line == node.line else (line,) for line in row.lines or (row.line,))
-        lines = tuple(itertools.chain.from_iterable(rows))
-        sure, several = row.sure and len(lines) == 1, lines if len(lines) > 1 else ()
-        return dataclasses.replace(row, line=lines[-1], lines=several, sure=sure)
+        (record, there, way), (_, _, another) = sides if plain[0] else sides[::-1]
+        one = enter(record, there)
+        two = recorded(one, another)
+        rows = Judge(one, two, pair(one, two), (way, another), True, False).rows()
+        lost = (one for one in rows if one.phase == "forward" and one.lost > LOST)
+        return next((one.inside(node, other) for one in lost), row)
 
     def _inside(self, node: Entry, other: Entry, phase: str) -> Row | None:
         """Return the row of what parts first inside two nodes, None where nothing does."""
@@ -250,17 +273,8 @@ class Judge:
         arguments = None if one is two or rule else same_arguments(self.pairing, other, node)
         judge = Judge(one, two, pair(one, two, arguments), self.ways, self.mixed, False)
         rows = (row for row in judge.rows() if row.parts and row.phase == phase)
-        found = next(rows, None)
-        return found and dataclasses.replace(
-            found,
-            node=node.index,
-            label=f"{found.label} in {node.label}",
-            line=found.line or node.line,
-            other=f"{found.other} in {other.label}",
-            other_line=found.other_line or other.line,
-            inherited=math.nan,
-            phase="backward" if rule else found.phase,
-        )
+        found = next((row.inside(node, other) for row in rows), None)
+        return found and dataclasses.replace(found, phase="backward" if rule else found.phase)
 
     @functools.cached_property
     def _loops(self) -> dict[int, Row]:
@@ -272,28 +286,12 @@ class Judge:
                 found |= {} if row is None else {k: row}
         return found
 
-    def _among(self, index: int, region: Sequence[int]) -> Sequence[int]:
-        """Return which of several operators without counterparts may be to blame.
-
-        Not the last one, if it does nothing wrong on what its counterpart takes.
-        """
-        other = self._of(self.second.nodes[index])
-        if other is not None and not self.first.runs and not other.inputs:  # arrays by name
-            return region[:1]
-        made = self.sweep.alone(index)
-        if made is not None:
-            error = between(self.sweep.true(Slot(index, 0)), made)
-            allowed = _UNITS * self._eps(self.second.nodes[index], False)
-            if _within(error, allowed * error.scale, allowed * error.top):
-                return region[:-1]
-        return region
-
     def _arguments(self) -> Iterator[Row]:
         for node in self.second.nodes:
             if not node.is_argument or (slot := Slot(node.index, 0)) not in self.pairing.slots:
                 continue
             error = self.total(slot)
-            allowed = _UNITS * self._eps(node, False)
+            allowed = _UNITS * self._eps(node.index)
             if error.relative > 0:
                 other = self.first.nodes[self.pairing.slots[slot].slot.node]
                 yield row(
@@ -306,7 +304,3 @@ class Judge:
                     parts=error.relative > allowed,
                     note="the two were called with other numbers",
                 )
-
-
-def _within(error: Error, norm: float, most: float) -> bool:
-    return not error.bad and error.norm <= norm and error.most <= most

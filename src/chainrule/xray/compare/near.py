@@ -15,7 +15,7 @@ from chainrule.xray.graph import Slot
 from chainrule.xray.record import Record
 from chainrule.xray.stats import Stats, stats
 
-__all__ = ["NEAR", "Values", "floats", "is_exchanged", "order", "orders", "sizes"]
+__all__ = ["NEAR", "Values", "floats", "is_exchanged", "order", "orders", "shuffled", "sizes"]
 __dir__ = __all__.copy
 
 NEAR = 1e-4
@@ -164,6 +164,14 @@ def order(true: Any, found: Any, near: float = NEAR) -> Any:
         if between(turned.reshape(b.shape), b).relative <= near:
             return axes
     return False
+
+
+def shuffled(true: Any, found: Any) -> bool:
+    """Tell whether two arrays hold nearly the same elements, in any order."""
+    a, b = floats(true), floats(found)
+    if a is None or b is None or a.size != b.size:
+        return False
+    return between(np.sort(a, axis=None), np.sort(b, axis=None)).relative <= NEAR
 
 
 def is_exchanged(axes: Any, true: Any, found: Any) -> bool:

@@ -7,13 +7,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from chainrule.xray import _jax
 from chainrule.xray.compare.ways import Way
 from chainrule.xray.graph import Graph, Slot, Vertex
 from chainrule.xray.passes import Numbers, of_operators
-from chainrule.xray.record import Record
-from chainrule.xray.rerun import in_dtype, replay
+from chainrule.xray.record import Record, entries
+from chainrule.xray.rerun import in_dtype
 
 __all__ = ["Operators", "recorded"]
 __dir__ = __all__.copy
@@ -65,6 +66,8 @@ class Operators:
 
     def forward(self, index: int, inputs: Sequence[Any]) -> list[Any]:
         """Return what an operator makes of some arrays."""
+        if self.reshapes(index):
+            return [_jax.reshaped(inputs[0], self.graph.nodes[index].avals[0].shape)]
         with self.way.context():
             return _forward(self._kind(index))(*self.way.put(list(inputs)))
 
@@ -82,9 +85,16 @@ class Operators:
         Returns:
           One array for each number in ``wrt``; None where it is 0 whatever the numbers are.
         """
+        if self.reshapes(index) and list(wrt) == [0]:
+            return [_jax.reshaped(gs[0], np.shape(inputs[0]))]
         with self.way.context():
             ready = _backward(self._kind(index), tuple(wrt), tuple(gs))
             return ready(*self.way.put((list(inputs), list(gs.values()))))
+
+    def reshapes(self, index: int) -> bool:
+        """Tell whether an operator hands on a large array, and only in another shape."""
+        plain = self.steps is None and self.way.dtype is None and self.way.device is None
+        return plain and _jax.only_reshapes(self.graph.nodes[index].equation)
 
     def pull(
         self,
@@ -164,7 +174,8 @@ def recorded(base: Record, way: Way) -> Record:
     """Return the record of a program, run another way.
 
     Args:
-      base: its record, compiled as the program is; it keeps values.
+      base: its record, compiled as the program is, or of what is inside a node of it; it keeps
+        values.
       way: in a dtype or not, compiled or not, on a device.
     """
     plain = way.dtype is None and way.compiled
@@ -172,15 +183,19 @@ def recorded(base: Record, way: Way) -> Record:
         return base
     program = base.program if plain else functools.partial(_run, base, way)
     with way.context():
-        given = {node.index: way.put(node.value) for node in base.nodes if node.is_argument}
+        given = [way.put(node.value) for node in base.nodes if node.is_argument]
+        given = [x if hasattr(x, "size") else jnp.asarray(x) for x in given]
         starts = tuple(way.put(list(base.starts)))
-        found = replay(dataclasses.replace(base, program=program, starts=starts))(given)
-    return dataclasses.replace(found, program=base.program, compiled=way.compiled)
+        numbers = program(given, starts)
+    parameters = [node.index for node in base.nodes if node.kind == "parameter"]
+    notes = {node.index: node.note for node in base.nodes if node.note}
+    nodes = entries(base, numbers, given, keep="values", notes=notes, parameters=parameters)
+    return dataclasses.replace(base, nodes=nodes, starts=starts, compiled=way.compiled)
 
 
 def _run(base: Record, way: Way, arguments: Sequence[Any], starts: Sequence[Any]) -> Numbers:
     """Run a program operator by operator, forward and back: what flows is known of its record."""
-    operators, given = Operators(base, way), iter(arguments)
+    operators, given = Operators(base, way, base.steps), iter(arguments)
     values: list[tuple[Any, ...]] = []
 
     def value(slot: Slot) -> Any:

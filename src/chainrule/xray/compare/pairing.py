@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from chainrule.xray.compare.given import Given
 from chainrule.xray.compare.keys import (
     index,
@@ -34,7 +36,10 @@ _COMMUTES = ("add", "mul", "max", "min", "add_any")
 
 
 def pair(
-    first: Record, second: Record, arguments: Sequence[tuple[int, int]] | None = None
+    first: Record,
+    second: Record,
+    arguments: Sequence[tuple[int, int]] | None = None,
+    scalars: bool = True,
 ) -> Pairing:
     """Return what of two records belongs together.
 
@@ -42,13 +47,14 @@ def pair(
       first: the record that counts as true.
       second: the other.
       arguments: the numbers of those arguments that are the same, where that is known.
+      scalars: whether a single number tells enough to be found by its value.
     """
     if same(first, second) and all(i == k for i, k in arguments or ()):
         slots = {slot: Given(slot) for slot in second.slots() if varies(second, slot)}
         nodes = {n.index: n.index for n in second.nodes if n.kind == "operator"}
         return Pairing(slots, nodes)
     if arguments is None:
-        return _Match(first, second, _arguments(first, second), {}).run()
+        return _Match(first, second, _arguments(first, second), {}, scalars).run()
     tries = [_Match(first, second, arguments, one) for one in states(first, second, arguments)]
     best = max(tries, key=_Match.count) if len(tries) > 1 else tries[0]
     return best.run()
@@ -78,8 +84,9 @@ class _Match:
         second: Record,
         arguments: Sequence[tuple[int, int]],
         carried: dict[Slot, Given],
+        scalars: bool = True,
     ) -> None:
-        self.first, self.second = first, second
+        self.first, self.second, self.scalars = first, second, scalars
         self.slots: dict[Slot, Given] = dict(carried)
         for i, k in arguments:
             if first.nodes[i].avals[0].shape == second.nodes[k].avals[0].shape:
@@ -142,7 +149,7 @@ class _Match:
     def _find(self, slot: Slot) -> None:
         """Match an array with the nearest of the first, if one is near."""
         made = self.made.of(slot)
-        if made is None or self.seen.get(slot) is made:
+        if made is None or self.seen.get(slot) is made or not (self.scalars or np.size(made) > 1):
             return
         self.seen[slot] = made
         known = self.values.find(made)

@@ -14,11 +14,13 @@ from rich.text import Text
 from chainrule.xray.record import Entry, Record
 from chainrule.xray.words import below, rendered, shortened
 
-__all__ = ["Diff", "Row", "ends", "row", "some"]
+__all__ = ["LOST", "Diff", "Row", "ends", "row", "some"]
 __dir__ = __all__.copy
 
+LOST = 10.0
+"""How many bits of what came in an operator may lose between two dtypes."""
+
 _SHOWN = 12  # rows of a printed table
-_LOST = 10.0  # bits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +81,18 @@ class Row:
         other = f" [{named(self.other_line)}]" if self.other_line not in ("", self.line) else ""
         step = "" if self.step is None else f" at step {self.step}"
         return f"{where}{other} {self.label}{step}"
+
+    def inside(self, node: Entry, other: Entry) -> "Row":
+        """Return the row of an operator inside a node as one of the program around it."""
+        return dataclasses.replace(
+            self,
+            node=node.index,
+            label=f"{self.label} in {node.label}",
+            line=self.line or node.line,
+            other=f"{self.other} in {other.label}",
+            other_line=self.other_line or other.line,
+            inherited=math.nan,
+        )
 
     def __str__(self) -> str:
         text = f"{self.place()}: own error {_error(self.own)}, inherited "
@@ -196,7 +210,7 @@ class Diff:
 
 def _rank(row: Row) -> tuple[Any, ...]:
     own = row.own if math.isfinite(row.own) else math.inf
-    return not row.parts, -row.lost if row.lost > _LOST else 0.0, -own
+    return not row.parts, -row.lost if row.lost > LOST else 0.0, -own
 
 
 def ends(results: dict[str, float]) -> str:

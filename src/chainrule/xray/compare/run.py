@@ -18,7 +18,7 @@ from chainrule.xray.compare.judge import Judge
 from chainrule.xray.compare.keys import transparent
 from chainrule.xray.compare.operators import recorded
 from chainrule.xray.compare.pairing import pair
-from chainrule.xray.compare.rows import Diff, Row
+from chainrule.xray.compare.rows import LOST, Diff, Row
 from chainrule.xray.compare.sweep import Pairing
 from chainrule.xray.compare.totals import totals
 from chainrule.xray.compare.ways import Way, way
@@ -30,7 +30,7 @@ from chainrule.xray.rerun import replay
 __all__ = ["diff"]
 __dir__ = __all__.copy
 
-_LOST = 10.0  # bits of what came in
+_MEET = 8.0  # units in the last place of a result, if that is equal
 _SUFFERS = 16.0  # units in the last place of a result
 _UNRUN = (
     "nothing could run: an operator whose inputs agree, and whose result does not, is taken to part"
@@ -142,6 +142,8 @@ def diff(
         rows = judge.rows()
         suffers = _suffer(two, results, judge.eps)
         start = _first(rows, suffers, two)
+        if suffers and two.programs and (start is None or start.phase == "backward"):
+            rows, pairing, start = _again(two, right, judge, rows, results)
         if suffers and two.mixed:
             found = _digits(two, rows)
     return Diff(
@@ -273,9 +275,30 @@ def _first(rows: Sequence[Row], suffers: bool, two: _Two) -> Row | None:
     for row in rows:
         if row.parts and (suffers or (alone and row.sure)):
             return row
-        if two.mixed and suffers and row.lost > _LOST:
+        if two.mixed and suffers and row.lost > LOST:
             return row
     return None
+
+
+def _again(
+    two: _Two, right: Record, judge: Judge, rows: list[Row], results: dict[str, float]
+) -> tuple[list[Row], Pairing, Row | None]:
+    """Return the rows, what belongs together and where two part of which no value is known to.
+
+    They may meet again in one number by chance: what comes before it is looked at. Else it is a
+    guess at where their gradients part.
+    """
+    values = [x for name, x in results.items() if "gradient" not in name]
+    if max(values, default=0.0) > _MEET * judge.eps:
+        pairing = pair(two.first, right, scalars=False)
+        others = Judge(two.first, right, pairing, two.ways, two.mixed).rows()
+        start = _first(others, True, two)
+        if start is not None and start.phase == "forward":
+            return others, pairing, start
+    start = _first(rows, True, two)
+    if start is None and (start := judge.lead()) is not None:
+        rows = [*rows, start]
+    return rows, judge.pairing, start
 
 
 def _digits(two: _Two, rows: Sequence[Row]) -> tuple[digits.Death, ...]:
@@ -284,7 +307,7 @@ def _digits(two: _Two, rows: Sequence[Row]) -> tuple[digits.Death, ...]:
     wide = next((k for k in (0, 1) if two.ways[k].wide), None)
     if wide is None or not _is_plain(records[1 - wide]):
         return ()
-    lost = sorted((row for row in rows if row.lost > _LOST), key=lambda row: row.node)
+    lost = sorted((row for row in rows if row.lost > LOST), key=lambda row: row.node)
     return digits.find(records[1 - wide], records[wide], lost)
 
 

@@ -1,5 +1,6 @@
 """Every operator of a second program, run on what the first one computed."""
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from chainrule.xray.compare.given import Given
 from chainrule.xray.compare.operators import Operators
 from chainrule.xray.compare.ways import Way
 from chainrule.xray.graph import Slot
-from chainrule.xray.record import Record
+from chainrule.xray.record import Entry, Record
 from chainrule.xray.stats import is_number
 
 __all__ = ["Made", "Pairing", "Sweep"]
@@ -80,6 +81,17 @@ class Sweep:
     def true(self, slot: Slot) -> Any:
         """Return the first program's array for one of the second, in the second's layout."""
         return self.pairing.slots[slot].array(self.first.value, self.shape(slot))
+
+    def felt(self, slot: Slot, ran: Any) -> tuple[Any, Any]:
+        """Return the first's array and the second's, only those elements that have a gradient.
+
+        What does not reach the results, as elements that are sliced away, hides no lost digits.
+        """
+        true, given = self.true(slot), self.pairing.slots[slot].slot
+        g = self.first.nodes[given.node].cotangents[given.output]
+        if g is None or not 0 < np.count_nonzero(g) < np.size(g):
+            return true, ran
+        return np.where(np.asarray(g) != 0, true, 0), np.where(np.asarray(g) != 0, ran, 0)
 
     def shape(self, slot: Slot) -> tuple[int, ...]:
         """Return the shape of an array of the second program, inside a loop with its steps."""
@@ -152,9 +164,10 @@ class Sweep:
     def _ran_on(self, slot: Slot, made: Mapping[Slot, Any]) -> bool:
         if slot in made:
             return made[slot] is self.second.value(slot)
-        if slot not in self.pairing.slots:
+        if (given := self.pairing.slots.get(slot)) is None:
             return self.second.nodes[slot.node].kind != "operator"
-        return self.taken(slot) is self.second.value(slot)
+        plain = given.axes is None and given.whole
+        return plain and self.first.value(given.slot) is self.second.value(slot)
 
     def _back(
         self, index: int, inputs: Sequence[Any], wrt: Sequence[int], gs: Mapping[int, Any]
@@ -211,14 +224,9 @@ class Sweep:
         numbers = is_number(node.avals[0])
         return jnp.asarray(node.constant, node.avals[0].dtype) if numbers else node.constant
 
-    def alone(self, index: int) -> Any:
-        """Return what an operator makes of just what its counterpart takes; None if it cannot."""
-        node = self.second.nodes[index]
-        given = self.pairing.slots.get(Slot(index, 0))
-        if given is None or not given.whole:
-            return None
-        of = self.first.nodes[given.slot.node]
-        if len(of.inputs) != len(node.inputs) or self.steps is not None:
+    def alone(self, node: Entry, of: Entry) -> Any:
+        """Return what an operator makes of just what one of the first takes; None if it cannot."""
+        if len(of.inputs) != len(node.inputs) or not of.values or self.steps is not None:
             return None
         inputs = []
         for slot, other in zip(node.inputs, of.inputs, strict=True):
@@ -226,10 +234,13 @@ class Sweep:
             x = self.first.value(other)
             if self.second.nodes[slot.node].kind == "constant":
                 x = self.second.nodes[slot.node].constant
-            if np.shape(x) != tuple(aval.shape) or not is_number(aval):
+            fits = np.shape(x) == tuple(aval.shape) or node.known.elementwise  # it may spread
+            if not fits or not is_number(aval):
                 return None
             inputs.append(np.asarray(x).astype(aval.dtype))
-        return self.operators.forward(index, inputs)[0]
+        with contextlib.suppress(TypeError):  # shapes that do not spread
+            return self.operators.forward(node.index, inputs)[0]
+        return None
 
     def region(self, index: int) -> list[int]:
         """Return an operator and those before it without a counterpart that it is made of."""

@@ -8,7 +8,7 @@ import numpy as np
 from chainrule.xray.compare.given import Given
 from chainrule.xray.compare.keys import root_of, transparent
 from chainrule.xray.compare.made import Made
-from chainrule.xray.compare.near import Values, floats, order, orders, sizes
+from chainrule.xray.compare.near import Values, floats, order, orders, shuffled, sizes
 from chainrule.xray.graph import Slot
 from chainrule.xray.record import Record
 
@@ -53,13 +53,19 @@ class Trial:
             return found, True
         mine, known = self._sources(slot), self._known()
         rows = []
+        shape = self.made.sweep.shape(slot)
+        moves = self.made.of(slot) if self.second.nodes[slot.node].known.copies else None
         for given in self._likely(slot, known):
+            # What only moves elements makes no others.
+            if moves is not None and not shuffled(given.array(self.first.value, shape), moves):
+                continue
             theirs = self._theirs(given, known)
             if mine & theirs:
                 share = len(mine & theirs) / len(mine | theirs)
-                rows.append((given.slot.node not in free, -share, given.slot.node, given))
-        rows.sort(key=lambda row: row[:3])
-        tried = (row for row in rows[:_MOST] if self.holds(slot, row[3]))
+                other = given.slot.node not in free
+                rows.append((given.slot in known, other, -share, given.slot.node, given))
+        rows.sort(key=lambda row: row[:4])
+        tried = (row[1:] for row in rows[:_MOST] if self.holds(slot, row[4]))
         return next(((given, share == -1 or not other) for other, share, _, given in tried), None)
 
     def agree(self, slot: Slot, given: Given) -> bool:
@@ -158,17 +164,12 @@ class Trial:
         return None
 
     def _likely(self, slot: Slot, known: frozenset[Slot]) -> Iterator[Given]:
-        """Yield arrays without a counterpart that have the same shape, in some layout."""
+        """Yield arrays that have the same shape, in some layout."""
         shape, forms = self.made.sweep.shape(slot), self._laid_out_otherwise(slot)
         pieces = {given.piece for given in forms if given.piece}
         for one in self.first.slots():
             a = self.first.nodes[one.node]
-            if (
-                a.kind != "operator"
-                or transparent(a)
-                or one in known
-                or floats(a.values[one.output]) is None
-            ):
+            if a.kind != "operator" or transparent(a) or floats(a.values[one.output]) is None:
                 continue
             theirs = tuple(np.shape(a.values[one.output]))
             yield from (Given(one, axes) for axes in orders(theirs, shape))
