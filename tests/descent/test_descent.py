@@ -127,13 +127,18 @@ def test_any_optax_optimizer_descends_and_equals_the_plain_python_loop(optimizer
     trace = descent.gradient_descent(loss, params, optimizer, 6)
 
     update = optax.with_extra_args_support(optimizer).update
+
+    @jax.jit
+    def step(params, state):
+        value, grads = jax.value_and_grad(loss)(params)
+        updates, state = update(grads, state, params, value=value, grad=grads, value_fn=loss)
+        return value, optax.apply_updates(params, updates), state
+
     state, losses = optimizer.init(params), []
     with jax.numpy_dtype_promotion("standard"):
         for _ in range(6):
-            value, grads = jax.value_and_grad(loss)(params)
+            value, params, state = step(params, state)
             losses.append(float(value))
-            updates, state = update(grads, state, params, value=value, grad=grads, value_fn=loss)
-            params = optax.apply_updates(params, updates)
     losses.append(float(loss(params)))
     np.testing.assert_allclose(trace.loss, losses, rtol=2e-5, atol=1e-6)
     assert trace.loss[-1] < trace.loss[0]
