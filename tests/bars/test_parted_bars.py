@@ -13,7 +13,7 @@ from tests.bars import nan_truth, parted_programs
 
 pytest.importorskip("equinox", reason="programs of other libraries: make zoo")
 
-FAULTS, HONEST, DIGITS = 40, 40, 31
+FAULTS, HONEST, DIGITS = 100, 40, 31
 NAMED = 0.95  # of the faults, and of the programs in which digits die
 _LINE = re.compile(r"([\w.-]+\.py):(\d+)")
 
@@ -35,14 +35,13 @@ def report(what, count, missed):
     print(f"\n{what}: {count - len(missed)} of {count}", *missed, sep="\n  ")
 
 
-# Open: as they came 91 of 100 of seed 201; after what it missed was mended, 92 of 100 of seed 202,
-# where two failed for errors that are mended too. Nothing certain was wrong. Spelled alike it is 55
-# of 56 there, of ports 37 of 42. One fault takes 6 to 8 s of processor time, most of it to compile.
-# A fault that leaves results and gradients equal, bit by bit, is none.
-@pytest.mark.xfail(strict=False)
+# The first runs: 91 of 100 of seed 201, and with what it missed mended 95 of seed 301 (96 after an
+# error was mended) and 94 of seed 302, still open. Nothing certain was wrong. Of seed 302 it is 52
+# of 53 that are spelled alike, 42 of 47 ports. One fault takes 5 to 6 s of processor time, most of
+# it to compile. A fault that leaves results and gradients equal, bit by bit, is none.
 @pytest.mark.bars
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("seed", [201, 202])
+@pytest.mark.parametrize("seed", [301, pytest.param(302, marks=pytest.mark.xfail(strict=False))])
 def test_of_planted_faults_the_first_operator_is_named(seed, tmp_path):
     missed, leads, alike, alike_missed, claimed, hidden = [], 0, 0, 0, [], 0
     for fault in parted_programs.faults(seed, FAULTS, tmp_path):

@@ -11,6 +11,7 @@ import pytest
 
 from chainrule import cli, xray
 from chainrule.data import tensors
+from chainrule.xray.compare import errors
 from chainrule.xray.compare.operators import recorded
 from chainrule.xray.compare.ways import way
 
@@ -532,3 +533,12 @@ def test_operators_that_only_reshape_hold_no_memory_of_their_own():
     w, x = np.eye(512, dtype=np.float32), np.ones((64, 512), np.float32)
     base = xray.xray(f, w, x).record
     assert held(recorded(base, way("b", "op by op"))) <= 1.05 * held(base)
+
+
+@pytest.mark.parametrize("cut", [np.s_[:, 0], np.s_[::-1, 1], np.s_[::2], np.s_[1, 2]])
+def test_equal_bit_by_bit_wherever_the_numbers_lie(cut):
+    table = np.random.default_rng(0).normal(size=(9, 5)).astype(np.float32)
+    assert errors.equal(table[cut], table[cut].copy())
+    other = table.copy()
+    other[cut] = np.nextafter(other[cut], np.float32(9))
+    assert not errors.equal(table[cut], other[cut])

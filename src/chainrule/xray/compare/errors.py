@@ -99,7 +99,7 @@ def equal(one: Any, two: Any) -> bool:
         return False
     if a.ctypes.data == b.ctypes.data and a.strides == b.strides:
         return True
-    a, b = (x.reshape(-1).view(np.uint8) for x in (a, b))
+    a, b = (np.ascontiguousarray(x).reshape(-1).view(np.uint8) for x in (a, b))
     end = a.size - a.size % 8
     words, others = a[:end].view(np.uint64), b[:end].view(np.uint64)
     pieces = (slice(i, i + _PIECE) for i in range(0, end // 8, _PIECE))
