@@ -16,6 +16,11 @@ def wide(dtype: jnp.dtype) -> jnp.dtype:
     return jnp.dtype(jnp.float32) if dtype.itemsize < 4 else dtype
 
 
+def divisor(size: int, fit: int) -> int:
+    """Return the largest divisor of a size that is at most so large, or 1."""
+    return max((n for n in range(1, min(size, fit) + 1) if size % n == 0), default=1)
+
+
 def in_chunks(f: Callable[[Array], Array], inputs: Array, values: int, limit: int) -> Array:
     """Apply f to some samples at a time, in `wide` precision.
 
@@ -38,8 +43,7 @@ def in_chunks(f: Callable[[Array], Array], inputs: Array, values: int, limit: in
     # Under `jax.export` the size of a batch may be symbolic: then it goes in one piece.
     if not isinstance(batch, int):
         return some(inputs)
-    fit = max(1, min(batch, limit // max(1, values * wide(dtype).itemsize)))
-    size = max(n for n in range(1, fit + 1) if batch % n == 0)
+    size = divisor(batch, limit // max(1, values * wide(dtype).itemsize))
     if size >= batch:
         return some(inputs)
     # In the backward pass a chunk is computed again: else the intermediates of all would be kept.

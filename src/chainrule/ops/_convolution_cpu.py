@@ -82,7 +82,7 @@ from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
 
 from chainrule.ops import _winograd
-from chainrule.ops._chunks import in_chunks, wide
+from chainrule.ops._chunks import divisor, in_chunks, wide
 from chainrule.ops.windows import Window, pad, views
 
 _FEW = 16
@@ -195,7 +195,7 @@ def _exchanged(inputs: Array, kernel: Array, window: Window) -> Array:
 # `plain` as a primitive of its own, so that its transpose is ours: JAX's reverses the kernel inside
 # the convolution, and oneDNN takes none that is reversed there. Behind a barrier it takes it.
 _back = Primitive("conv_back")
-_back.def_impl(lambda inputs, kernel, window: plain(inputs, kernel, window))
+_back.def_impl(plain)
 _back.def_abstract_eval(
     lambda inputs, kernel, window: inputs.update(
         shape=(inputs.shape[0], *window.outputs, kernel.shape[-1]), weak_type=False
@@ -262,8 +262,8 @@ def _in_strips(inputs: Array, kernel: Array, window: Window) -> Array:
     (height, *across), (rows, *columns), dilation = window.size, window.outputs, window.dilation[0]
     (batch, *_), dtype, features = inputs.shape, inputs.dtype, kernel.shape[-1]
     row = math.prod((*columns, *across, inputs.shape[-1])) * dtype.itemsize
-    some = _most(rows, _STRIP // row)
-    samples = _most(batch, _STRIP // (row * rows)) if some == rows else 1
+    some = divisor(rows, _STRIP // row)
+    samples = divisor(batch, _STRIP // (row * rows)) if some == rows else 1
     padded = pad(inputs, window.reach)
     high = some + window.spans[0] - 1
     part = window._replace(
@@ -288,11 +288,6 @@ def _in_strips(inputs: Array, kernel: Array, window: Window) -> Array:
     # In the backward pass a strip is unfolded again: else all would be kept.
     found = lax.map(jax.checkpoint(strip, prevent_cse=False), jnp.asarray(starts))
     return found.reshape(batch, *window.outputs, features)
-
-
-def _most(size: int, fit: int) -> int:
-    """Return the largest divisor of a size that fits, or 1."""
-    return max((n for n in range(1, min(size, fit) + 1) if size % n == 0), default=1)
 
 
 def _minimal(inputs: Array, kernel: Array, window: Window) -> Array:

@@ -60,8 +60,8 @@ def _of_few(
 ) -> Float[Array, "batch out"]:
     """Multiply, so that the kernel's gradient on a CPU is a sum of outer products.
 
-    That is fused with what follows it, a step of descent for example. As a product of matrices it
-    would be written first: VGG16's first dense layer, 4 images, 121 ms in place of 16 (two cores).
+    That is fused with what follows it, a step of descent for example; a product of matrices would
+    be written first. A step of VGG16 on 4 images takes 0.77 to 0.87 of the time (two cores).
     """
     return jnp.matmul(inputs, kernel)
 

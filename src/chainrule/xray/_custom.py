@@ -1,6 +1,7 @@
 """What JAX keeps of a custom rule: who wrote it, what it takes, and whether its body is opaque."""
 
 import os
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -69,10 +70,17 @@ def opaque(body: _jax.ClosedJaxpr) -> bool:
     for eqn in body.jaxpr.eqns:
         if eqn.primitive.name in _OWN_DTYPE:
             return True
-        inner = [x for v in eqn.params.values() for x in (v if isinstance(v, tuple) else (v,))]
-        if any(opaque(_jax.close(x)) for x in inner if hasattr(x, "eqns") or hasattr(x, "jaxpr")):
+        if any(map(opaque, _bodies(eqn))):
             return True
     return False
+
+
+def _bodies(eqn: Any) -> Iterator[_jax.ClosedJaxpr]:
+    """Yield the functions, traced, that an equation holds."""
+    for value in eqn.params.values():
+        for one in value if isinstance(value, tuple) else (value,):
+            if hasattr(one, "eqns") or hasattr(one, "jaxpr"):
+                yield _jax.close(one)
 
 
 def identity(eqn: Any) -> Any:
@@ -97,10 +105,8 @@ def rules_in(body: _jax.ClosedJaxpr) -> tuple[Any, ...]:
     for eqn in body.jaxpr.eqns:
         if _jax.custom_rule(eqn) is not None and not _never_changes(eqn):
             found.append(_rule(eqn))
-        inner = [x for v in eqn.params.values() for x in (v if isinstance(v, tuple) else (v,))]
-        for x in inner:
-            if hasattr(x, "eqns") or hasattr(x, "jaxpr"):
-                found.extend(rules_in(_jax.close(x)))
+        for inner in _bodies(eqn):
+            found.extend(rules_in(inner))
     return tuple(found)
 
 
