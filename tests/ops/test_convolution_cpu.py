@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from chainrule.ops import _convolution_cpu, windows
+from chainrule.ops import _convolution_cpu, _convolution_xla, windows
 from chainrule.ops.convolution import conv, plain_conv
 
 # inputs, kernel, settings, and what runs for the value, for its change with the inputs and with
@@ -97,7 +97,7 @@ def test_strips_of_rows_are_the_whole(name, strip, monkeypatch, x64):
     arrays, window = arrays_of(CASES[name], jnp.float64), window_of(CASES[name])
     values, by_arrays = (
         jax.jit(lambda *arrays, f=f: (f(*arrays, window), energy_gradient(f, arrays, window)))
-        for f in (_convolution_cpu._in_strips, _convolution_cpu.plain)
+        for f in (_convolution_cpu._in_strips, _convolution_xla.plain)
     )
     assert_equal(values(*arrays), by_arrays(*arrays))
 

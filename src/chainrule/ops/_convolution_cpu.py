@@ -77,12 +77,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
 
 from chainrule.ops import _winograd
 from chainrule.ops._chunks import divisor, in_chunks, wide
+from chainrule.ops._convolution_xla import plain, with_way_back
 from chainrule.ops.windows import Window, pad, views
 
 _FEW = 16
@@ -145,20 +144,6 @@ def _conv_jvp(
     return outputs, change
 
 
-def plain(inputs: Array, kernel: Array, window: Window, groups: int = 1) -> Array:
-    """XLA's own convolution."""
-    axes = "DHW"[-len(window.size) :]
-    return lax.conv_general_dilated(
-        inputs,
-        kernel,
-        window_strides=window.strides,
-        padding=window.padding,
-        rhs_dilation=window.dilation,
-        dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
-        feature_group_count=groups,
-    )
-
-
 def _on_cpu(f: Callable[..., Array], inputs: Array, kernel: Array, window: Window) -> Array:
     cpu, default = (functools.partial(g, window=window) for g in (f, plain))
     return cast(Array, lax.platform_dependent(inputs, kernel, cpu=cpu, default=default))
@@ -174,70 +159,7 @@ def _inputs_tangent(inputs: Array, kernel: Array, window: Window) -> Array:
         return _transposed_twice(inputs, kernel, window)
     if _on_one_core(inputs.shape[0], window.inputs, kernel.shape[-2], kernel):
         return _unfolded(inputs, kernel, window)
-    if max(window.strides) > 1:
-        return _exchanged(inputs, kernel, window)
-    return cast(Array, _back.bind(inputs, kernel, window=window))
-
-
-def _exchanged(inputs: Array, kernel: Array, window: Window) -> Array:
-    axes = "DHW"[-len(window.size) :]
-    return lax.conv_general_dilated(
-        inputs,
-        # Exchanged by hand and exchanged back by name: JAX's transpose rule drops the second.
-        jnp.swapaxes(kernel, -1, -2),
-        window_strides=window.strides,
-        padding=window.padding,
-        rhs_dilation=window.dilation,
-        dimension_numbers=(f"N{axes}C", f"{axes}OI", f"N{axes}C"),
-    )
-
-
-# `plain` as a primitive of its own, so that its transpose is ours: JAX's reverses the kernel inside
-# the convolution, and oneDNN takes none that is reversed there. Behind a barrier it takes it.
-_back = Primitive("conv_back")
-_back.def_impl(plain)
-_back.def_abstract_eval(
-    lambda inputs, kernel, window: inputs.update(
-        shape=(inputs.shape[0], *window.outputs, kernel.shape[-1]), weak_type=False
-    )
-)
-mlir.register_lowering(_back, mlir.lower_fun(plain, multiple_results=False))
-ad.defjvp(
-    _back,
-    lambda by_inputs, inputs, kernel, window: _back.bind(by_inputs, kernel, window=window),
-    lambda by_kernel, inputs, kernel, window: plain(inputs, by_kernel, window),
-)
-
-
-def _back_transpose(g: Any, inputs: Any, kernel: Any, *, window: Window) -> tuple[Any, Any]:
-    if ad.is_undefined_primal(kernel):  # it is linear in the kernel too
-        by_kernel = jax.linear_transpose(
-            functools.partial(plain, inputs, window=window), kernel.aval
-        )
-        return None, by_kernel(g)[0]
-    turned = jnp.flip(jnp.swapaxes(kernel, -1, -2), range(len(window.size)))
-    back = window._replace(
-        inputs=window.outputs,
-        outputs=window.inputs,
-        padding=tuple(
-            (span - 1 - lo, n - out + lo)
-            for n, *_, (lo, _), out, span in zip(*window, window.spans, strict=True)
-        ),
-    )
-    return plain(g, lax.optimization_barrier(turned), back), None
-
-
-def _back_batch(args: Any, axes: Any, *, window: Window) -> tuple[Array, int]:
-    (inputs, kernel), (axis, of_kernel) = args, axes
-    if of_kernel is not None:
-        return jax.vmap(functools.partial(_exchanged, window=window), axes)(*args), 0
-    inputs = jnp.moveaxis(inputs, axis, 0)
-    outputs = _back.bind(inputs.reshape(-1, *inputs.shape[2:]), kernel, window=window)
-    return outputs.reshape(*inputs.shape[:2], *outputs.shape[1:]), 0
-
-
-ad.primitive_transposes[_back] = _back_transpose
-batching.primitive_batchers[_back] = _back_batch
+    return with_way_back(inputs, kernel, window)
 
 
 def _kernel_tangent(inputs: Array, kernel: Array, window: Window) -> Array:

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float
 
 from chainrule import _require
 from chainrule._arrays import AnyArray
-from chainrule.ops import _convolution_cpu, windows
+from chainrule.ops import _convolution_cpu, _convolution_xla, windows
 from chainrule.ops.windows import Padding, PerAxis, Window
 
 __all__ = [
@@ -93,7 +93,7 @@ def conv(
     window = _place("conv", inputs, kernel, bias, stride, padding, dilation, groups)
     inputs, kernel = jnp.asarray(inputs), jnp.asarray(kernel)
     if groups > 1:
-        return _add_bias(_convolution_cpu.plain(inputs, kernel, window, groups), bias)
+        return _add_bias(_convolution_xla.plain(inputs, kernel, window, groups), bias)
     return _add_bias(_convolution_cpu.conv(inputs, kernel, window), bias)
 
 
@@ -125,7 +125,7 @@ def plain_conv(
     """
     window = _place("plain_conv", inputs, kernel, bias, stride, padding, dilation, groups)
     inputs, kernel = jnp.asarray(inputs), jnp.asarray(kernel)
-    return _add_bias(_convolution_cpu.plain(inputs, kernel, window, groups), bias)
+    return _add_bias(_convolution_xla.plain(inputs, kernel, window, groups), bias)
 
 
 def conv_backward(
@@ -250,7 +250,7 @@ def conv_transpose_backward(
     _incoming(name, g, inputs, window.inputs, kernel.shape[-2] * groups)
     exactly = window._replace(padding=tuple(window.reach))  # no position more than there are inputs
     gradients = (
-        _convolution_cpu.plain(jnp.asarray(g), jnp.asarray(kernel), exactly, groups),
+        _convolution_xla.plain(jnp.asarray(g), jnp.asarray(kernel), exactly, groups),
         _by_kernel(inputs, g, kernel, window, groups),
     )
     return gradients if bias is None else (*gradients, jnp.sum(g, axis=range(g.ndim - 1)))
