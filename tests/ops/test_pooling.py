@@ -393,6 +393,14 @@ def test_a_window_may_be_as_wide_as_a_long_signal_without_a_table_of_its_taps():
     assert found == [(1_998_001,)]
 
 
+def test_a_maximum_alone_numbers_no_places():
+    pool = functools.partial(pooling.max_pool, window=3)
+    equations = jax.make_jaxpr(pool)(jnp.ones((1, 6, 6, 2))).jaxpr.eqns
+    made = {v.aval.dtype for equation in equations for v in equation.outvars}
+    assert made == {jnp.dtype("float32"), jnp.dtype("bool")}
+    assert not {"pad", "iota"} & {equation.primitive.name for equation in equations}
+
+
 def test_the_index_of_minus_infinity_is_that_of_an_input_and_never_of_the_padding():
     inputs = jnp.full((1, 2, 3, 1), -jnp.inf)
     pool = functools.partial(pooling.max_pool_with_indices, stride=1, padding=(0, 2))

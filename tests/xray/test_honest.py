@@ -11,7 +11,7 @@ import pytest
 
 from chainrule import xray
 from chainrule.models import mlp
-from chainrule.xray import _lines
+from chainrule.xray import _custom, _lines
 from chainrule.xray.stats import stats
 
 WEIGHT = jnp.array(2.0)
@@ -102,7 +102,13 @@ def rule_of_gradient(slope):
     return jax.custom_gradient(lambda x: (2 * x, lambda g: slope() * g))
 
 
-@pytest.mark.parametrize("make", [rule_of_jvp, rule_of_vjp, rule_of_gradient])
+def rule_by_argument(slope):
+    double = jax.custom_jvp(jax.nn.relu)  # a function of JAX, whose own rule is another
+    double.defjvps(lambda tangent, output, x: slope() * tangent)
+    return double
+
+
+@pytest.mark.parametrize("make", [rule_of_jvp, rule_of_vjp, rule_of_gradient, rule_by_argument])
 @pytest.mark.parametrize("around", [lambda f, x: f(x), lambda f, x: jax.lax.map(f, x[None])[0]])
 def test_a_changed_rule_of_the_same_function_is_seen(make, around):
     slope, array = 2.0, jnp.ones(3)
@@ -119,6 +125,26 @@ def test_a_changed_rule_of_the_same_function_is_seen(make, around):
     array = 2 * jnp.ones(3)  # a constant of the rule
     (fourth,) = xray.xray(f, 1.5).grads
     np.testing.assert_array_equal([first, second, third, fourth], [2.0, 3.0, 5.0, 10.0])
+
+
+def test_a_rule_made_anew_with_another_number_is_seen():
+    slope = 2.0
+
+    def f(x):
+        number, double = slope, jax.custom_jvp(jax.nn.relu)
+        double.defjvps(lambda tangent, output, x: number * tangent)
+        return double(x)
+
+    (first,) = xray.xray(f, 1.5).grads
+    slope = 3.0
+    (second,) = xray.xray(f, 1.5).grads
+    np.testing.assert_array_equal([first, second], [2.0, 3.0])
+
+
+def test_the_rules_of_jax_are_not_traced_at_each_call(monkeypatch):
+    monkeypatch.setattr(_custom, "_rule", lambda eqn: pytest.fail("traced"))
+    (slope,) = xray.xray(lambda x: jax.nn.relu(x) + jax.nn.silu(x), 1.5).grads
+    assert slope > 1
 
 
 def test_the_second_call_does_not_compile_again():

@@ -24,6 +24,7 @@ import math
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float, Int
 
 from chainrule import _require
@@ -87,7 +88,7 @@ def max_pool(
       Array([5., 7.], dtype=float32)
     """
     placed = _place("max_pool", inputs, window, stride, padding, dilation, ceil_mode)
-    return _max(inputs, placed)[0]
+    return _max(inputs, placed)
 
 
 def max_pool_backward(
@@ -107,7 +108,7 @@ def max_pool_backward(
     """
     placed = _place("max_pool_backward", inputs, window, stride, padding, dilation, ceil_mode)
     _require.incoming(g, (inputs.shape[0], *placed.outputs, inputs.shape[-1]))
-    _, where = _max(inputs, placed)
+    _, where = _max_and_place(inputs, placed)
     # The place under each tap: where it is the winner's, g goes back to it.
     places = windows.views(_places(placed), placed, -1)
     return windows.put_back([jnp.where(where == place, g, 0) for place in places], placed)
@@ -148,7 +149,7 @@ def max_pool_with_indices(
       Array([0, 5], dtype=int32)
     """
     placed = _place("max_pool_with_indices", inputs, window, stride, padding, dilation, ceil_mode)
-    return _max(inputs, placed)
+    return _max_and_place(inputs, placed)
 
 
 def max_pool_with_indices_backward(
@@ -371,8 +372,19 @@ def _counts(placed: Window, count_include_pad: bool) -> np.ndarray:
     return counts[None, ..., None]
 
 
-def _max(inputs: AnyArray, placed: Window) -> tuple[Array, Array]:
-    """Return the largest values and where they stand, counted along the space of the inputs.
+def _max(inputs: AnyArray, placed: Window) -> Array:
+    """Return the largest values."""
+    return _largest([jnp.asarray(inputs)], placed)[0]
+
+
+def _max_and_place(inputs: AnyArray, placed: Window) -> tuple[Array, Array]:
+    """Return the largest values and where they stand, counted along the space of the inputs."""
+    values, where = _largest([jnp.asarray(inputs), _places(placed)], placed)
+    return values, jnp.broadcast_to(where, values.shape)
+
+
+def _largest(arrays: list[Array], placed: Window) -> list[Array]:
+    """Return the largest values of the first array, and what stands at their places in the others.
 
     The last axis goes first: the first of the largest in its row, then the first such row, is the
     first of all. That takes the sum of the window's sides, and not their product, of comparisons.
@@ -383,23 +395,26 @@ def _max(inputs: AnyArray, placed: Window) -> tuple[Array, Array]:
     [20, 28, 28, 32] with stride 2 0.13 and 0.14 (all nine taps at once: 0.64 and 1.16), with
     stride 1 0.08 and 0.14.
     """
-    values, where = jnp.asarray(inputs), _places(placed)
     for axis, (start, end) in reversed(list(enumerate(_inside(placed)))):
         one = _along(placed, axis)
-        first, *others = windows.views(values, one, -np.inf)
-        found, *places = windows.views(where, one)
-        best, seen = first, start <= 0
-        for tap, (view, place) in enumerate(zip(others, places, strict=True), start=1):
-            wins = (view > best) | jnp.isnan(view)
+        fills = (-np.inf, *(0 for _ in arrays[1:]))
+        views = (windows.views(x, one, fill) for x, fill in zip(arrays, fills, strict=True))
+        best, *others = map(list, zip(*views, strict=True))
+        seen = start <= 0
+        for tap, row in enumerate(others, start=1):
+            wins = lax.gt(row[0], best[0]) | lax.ne(row[0], row[0])  # NaN wins
             # Where all before was padding the first input wins, also if it is minus infinity.
             inside = (start <= tap) & (tap < end)
             if (new := inside & ~seen).any():
-                across = [-1 if a == axis + 1 else 1 for a in range(inputs.ndim)]
+                across = [-1 if a == axis + 1 else 1 for a in range(wins.ndim)]
                 wins |= jnp.asarray(new).reshape(across)
-            best, found = jnp.where(wins, view, best), jnp.where(wins, place, found)
+            best = [
+                lax.select(wins, *(jnp.broadcast_to(x, wins.shape) for x in pair))
+                for pair in zip(row, best, strict=True)
+            ]
             seen = seen | inside
-        values, where = best, found
-    return values, jnp.broadcast_to(where, values.shape)
+        arrays = best
+    return arrays
 
 
 def _places(placed: Window) -> Array:

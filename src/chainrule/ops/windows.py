@@ -260,6 +260,8 @@ def pad(
     fill: int | float = 0,
 ) -> Num[Array, "batch *padded channels"]:
     """Put values before and after each axis of space; a negative number cuts values off."""
+    if not any(map(any, ends)):
+        return jnp.asarray(inputs)
     none = (0, 0, 0)
     fit = [none, *((lo, hi, 0) for lo, hi in ends), none]
     return lax.pad(inputs, jnp.asarray(fill, inputs.dtype), fit)
@@ -290,6 +292,8 @@ def _cells(padded: AnyArray, window: Window) -> list[Array]:
     # concatenation, that of a strided slice a sum of arrays of the whole size.
     cells = [jnp.asarray(padded)]
     for axis, (out, k) in enumerate(zip(window.outputs, window.size, strict=True), start=1):
+        if k == 1:
+            continue
         cells = [
             lax.squeeze(part, (axis + 1,))
             for cell in cells

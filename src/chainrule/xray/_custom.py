@@ -1,5 +1,6 @@
 """What JAX keeps of a custom rule: who wrote it, what it takes, and whether its body is opaque."""
 
+import inspect
 import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -112,9 +113,28 @@ def rules_in(body: _jax.ClosedJaxpr) -> tuple[Any, ...]:
 
 def _never_changes(eqn: Any) -> bool:
     places = [part.place for part in rule_parts(eqn)]
-    return bool(places) and all(
-        place.startswith((_INSIDE_JAX, _OURS)) and _ANYBODYS not in place for place in places
-    )
+    if _ANYBODYS in "".join(places):  # `jax.nn.relu` has such a rule
+        places = list(_by_argument(eqn.params.get("jvp_jaxpr_fun")))
+    return bool(places) and all(place.startswith((_INSIDE_JAX, _OURS)) for place in places)
+
+
+def _by_argument(f: Any) -> Iterator[str]:
+    """Yield the files of the rules that ``defjvps`` was given; nothing if they are not found.
+
+    One that closes over something has no file: that may change.
+    """
+    f = getattr(f, "f", f)
+    cells = inspect.getclosurevars(f).nonlocals if inspect.isfunction(f) else {}
+    if getattr(f, "__qualname__", "").startswith("custom_jvp.defjvps"):
+        rules = [rule for rule in cells["jvps"] if rule is not None]
+        alone = (inspect.isfunction(rule) and not rule.__closure__ for rule in rules)
+        yield from (
+            rule.__code__.co_filename if ok else "" for rule, ok in zip(rules, alone, strict=True)
+        )
+    else:
+        for inner in cells.values():
+            if inspect.isfunction(inner) or hasattr(inner, "f_transformed"):
+                yield from _by_argument(inner)
 
 
 def _rule(eqn: Any) -> Any:

@@ -1,16 +1,15 @@
 """One function at one set of shapes, ready to run, and compiled where that is asked."""
 
 import dataclasses
-import math
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from chainrule.xray import _custom, _jax
-from chainrule.xray.graph import Graph, Slot, build
+from chainrule.xray.graph import Graph, build
 from chainrule.xray.passes import Numbers, of_operators, run
 from chainrule.xray.stats import Stats, is_number, stats
 
@@ -100,8 +99,7 @@ def _build(
 
     def numbers(arguments: Sequence[Any], cotangents: Sequence[Any]) -> Numbers:
         arrays = [x if hasattr(x, "size") else jnp.asarray(x) for x in arguments]
-        everything = of_operators(graph, run(graph, arrays, cotangents, wanted, notes))
-        return everything if keep == "values" else _without_copies(graph, everything)
+        return of_operators(graph, run(graph, arrays, cotangents, wanted, notes))
 
     whole = _jax.compile_whole(numbers) if compiled else _jax.quiet(numbers)
 
@@ -114,54 +112,9 @@ def _build(
         for rows in everything:
             for i, row in enumerate(rows):  # in place, so that each array goes as it is measured
                 rows[i] = tuple(_measured(x) for x in row)
-        return _with_copies(graph, everything)
+        return everything
 
     return Program(graph, measured if keep == "stats" else whole, notes)
-
-
-def _copies(graph: Graph) -> Iterator[tuple[int, Slot]]:
-    """Yield each node whose result has the statistics of its input, and that input."""
-    for i, node in enumerate(graph.nodes):
-        if node.known.copies and math.prod(_shape(graph, node.inputs[0])) > 0:
-            yield i, node.inputs[0]
-
-
-def _passed(graph: Graph) -> Iterator[tuple[int, Slot]]:
-    """Yield each node that only reorders its gradient on the way back, and the slot it goes to."""
-    for i, node in enumerate(graph.nodes):
-        if node.known.copies or node.op in ("add", "add_any"):
-            for source in node.inputs:
-                same = math.prod(_shape(graph, source)) == math.prod(node.avals[0].shape)
-                if same and len(graph.readers[source]) == 1:
-                    yield i, source
-
-
-def _shape(graph: Graph, slot: Slot) -> tuple[int, ...]:
-    return tuple(graph.nodes[slot.node].avals[slot.output].shape)
-
-
-def _without_copies(graph: Graph, numbers: Numbers) -> Numbers:
-    """Leave out arrays whose statistics follow from another's: nearly half of VGG's memory."""
-    values, cotangents = list(numbers.values), [list(row) for row in numbers.cotangents]
-    for i, _ in _copies(graph):
-        values[i] = (None,)
-    for _, source in _passed(graph):
-        cotangents[source.node][source.output] = None
-    return numbers._replace(values=values, cotangents=[tuple(row) for row in cotangents])
-
-
-def _with_copies(graph: Graph, numbers: Numbers) -> Numbers:
-    """Put the statistics back that `_without_copies` left out."""
-    values, cotangents = list(numbers.values), [list(row) for row in numbers.cotangents]
-
-    def like(known: Stats | None, slot: Slot) -> Stats | None:
-        return None if known is None else known.repeated(_shape(graph, slot))
-
-    for i, source in _copies(graph):
-        values[i] = (like(values[source.node][source.output], Slot(i, 0)),)
-    for i, source in reversed(list(_passed(graph))):
-        cotangents[source.node][source.output] = like(cotangents[i][0], source)
-    return numbers._replace(values=values, cotangents=[tuple(row) for row in cotangents])
 
 
 def _measured(x: Any) -> Stats | None:

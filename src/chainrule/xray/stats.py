@@ -38,16 +38,6 @@ class Stats(NamedTuple):
     nans: Any
     infs: Any
 
-    def repeated(self, shape: tuple[int, ...]) -> "Stats":
-        """Return the statistics of this array repeated to a shape, each element equally often."""
-        times = math.prod(shape) // math.prod(self.shape)
-        return self._replace(
-            shape=shape,
-            norm=self.norm * math.sqrt(times),
-            nans=self.nans * times,
-            infs=self.infs * times,
-        )
-
 
 def stats(x: Any) -> Stats:
     """Measure an array, piece by piece: next to no memory, and nothing to compile.
