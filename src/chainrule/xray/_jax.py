@@ -35,7 +35,7 @@ def compile_whole(f: Callable[..., Any]) -> Callable[..., Any]:
     for every later one: 400 operators in a row compile in 27 s fused, in 0.4 s like this.
 
     A large array that only has another shape than one before it, or the same, shares its memory:
-    of LeNet's record that is two thirds.
+    of LeNet's record that is half.
     """
 
     def each_once(*args: Any) -> _once.Once:
