@@ -23,6 +23,7 @@ __all__ = [
     "UnknownNodeError",
     "changed",
     "entries",
+    "fields_of",
     "measured",
 ]
 __dir__ = __all__.copy
@@ -294,7 +295,7 @@ def entries(
         parts = parts or (None,) * len(node.inputs)
         found.append(
             Entry(
-                **_fields(node) | ({"kind": "parameter"} if i in parameters else {}),
+                **fields_of(node) | ({"kind": "parameter"} if i in parameters else {}),
                 index=i,
                 values=tuple(values),
                 cotangents=gradients[i],
@@ -309,5 +310,6 @@ def entries(
     return tuple(found)
 
 
-def _fields(node: Vertex) -> dict[str, Any]:
+def fields_of(node: Vertex) -> dict[str, Any]:
+    """Return what a node is without the arrays of a run."""
     return {field.name: getattr(node, field.name) for field in dataclasses.fields(Vertex)}

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.xray.compare.errors import Move, between, condition, draws
+from chainrule.xray.compare.errors import Error, Move, between, condition, draws
 from chainrule.xray.compare.near import NEAR
 from chainrule.xray.compare.rows import Row, row
 from chainrule.xray.compare.sweep import Sweep
@@ -55,10 +55,10 @@ def shares(sweep: Sweep, eps: float, factor: float) -> Iterator[Row]:
     except _NO_DERIVATIVE:  # a loop that JAX cannot go back through, say
         return
 
-    @functools.cache
-    def others() -> list[dict[Slot, Any]]:
-        return list(draws(lambda move: _run(sweep, asked, move), eps))
+    def errors(move: Move) -> dict[Slot, Error]:
+        return {slot: between(found[slot], x) for slot, x in _run(sweep, asked, move).items()}
 
+    moved = functools.cache(lambda: list(draws(errors, eps)))
     for slot, array in found.items():
         true, whole = _true(sweep, slot)
         error, scale = between(true, array), between(np.zeros_like(whole), whole)
@@ -69,7 +69,7 @@ def shares(sweep: Sweep, eps: float, factor: float) -> Iterator[Row]:
         units = factor * math.sqrt(max((n for aval in node.avals for n in aval.shape), default=1))
         norm, most = units * eps * scale.norm, units * eps * scale.most
         if error.norm > norm or error.most > most:
-            far = condition(array, (one[slot] for one in others()))
+            far = condition(one[slot] for one in moved())
             norm, most = max(norm, units * far[0]), max(most, units * far[1])
         given = sweep.pairing.slots.get(Slot(node.index, 0))
         other = None if given is None else sweep.first.nodes[given.slot.node]

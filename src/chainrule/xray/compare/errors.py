@@ -206,10 +206,10 @@ def draws(run: Callable[[Move], Any], eps: float) -> Iterator[Any]:
     return (run(move) for _ in range(_DRAWS))
 
 
-def condition(plain: Any, found: Iterable[Any]) -> tuple[float, float]:
-    """Return how far arrays that `draws` yields are from another, a unit in the last place moved.
+def condition(far: Iterable[Error]) -> tuple[float, float]:
+    """Return how far what `draws` yields is from what was not moved, of one unit in the last place.
 
     The norm of the change, and its largest element.
     """
-    far = [between(plain, x) for x in found]
-    return max(x.norm for x in far) / _STEPS, max(x.most for x in far) / _STEPS
+    norms, mosts = zip(*((x.norm, x.most) for x in far), strict=True)
+    return max(norms) / _STEPS, max(mosts) / _STEPS

@@ -29,8 +29,9 @@ class Made:
         self.known: dict[Slot, Any] = {}
 
     def forget(self, after: int) -> None:
-        """Forget what was made behind an operator that got a counterpart."""
-        self.known = {slot: x for slot, x in self.known.items() if slot.node <= after}
+        """Forget what is made behind an operator that got a counterpart, and all that has one."""
+        slots = self.sweep.pairing.slots
+        self.known = {s: x for s, x in self.known.items() if s.node <= after and s not in slots}
 
     def of(self, slot: Slot) -> Any:
         """Return what is made, None where that is not known."""

@@ -13,7 +13,7 @@ from chainrule.xray import _jax
 from chainrule.xray.compare.ways import Way
 from chainrule.xray.graph import Graph, Slot, Vertex
 from chainrule.xray.passes import Numbers, of_operators
-from chainrule.xray.record import Record, entries
+from chainrule.xray.record import Record, entries, fields_of
 from chainrule.xray.rerun import in_dtype
 
 __all__ = ["Operators", "recorded"]
@@ -137,8 +137,9 @@ class Operators:
             if self.steps is not None:
                 fixed = (self.graph.nodes[slot.node].kind == "constant" for slot in node.inputs)
                 axes = tuple(None if x else 0 for x in fixed)
-            same = _jax.kind(node.equation)
-            self._kinds[index] = _Kind(same, self.way.dtype, axes, self.steps or 0, node)
+            same, bare = _jax.kind(node.equation), Vertex(**fields_of(node))
+            # What is compiled stays, and so would the arrays of an entry.
+            self._kinds[index] = _Kind(same, self.way.dtype, axes, self.steps or 0, bare)
         return self._kinds[index]
 
 

@@ -5,18 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.xray.compare import keys
 from chainrule.xray.compare.given import Given
-from chainrule.xray.compare.keys import (
-    index,
-    key_of,
-    root_of,
-    rounds,
-    same,
-    seen,
-    settings,
-    transparent,
-    varies,
-)  # fmt: skip
 from chainrule.xray.compare.loops import ends, parted, states
 from chainrule.xray.compare.made import Made
 from chainrule.xray.compare.near import Values, is_exchanged, order
@@ -27,7 +17,7 @@ from chainrule.xray.graph import Slot
 from chainrule.xray.record import Entry, Record
 from chainrule.xray.stats import Stats
 
-__all__ = ["pair"]
+__all__ = ["arguments_of", "pair"]
 __dir__ = __all__.copy
 
 _ROUNDS = 60
@@ -49,18 +39,18 @@ def pair(
       arguments: the numbers of those arguments that are the same, where that is known.
       scalars: whether a single number tells enough to be found by its value.
     """
-    if same(first, second) and all(i == k for i, k in arguments or ()):
-        slots = {slot: Given(slot) for slot in second.slots() if varies(second, slot)}
+    if keys.same(first, second) and all(i == k for i, k in arguments or ()):
+        slots = {slot: Given(slot) for slot in second.slots() if keys.varies(second, slot)}
         nodes = {n.index: n.index for n in second.nodes if n.kind == "operator"}
         return Pairing(slots, nodes)
     if arguments is None:
-        return _Match(first, second, _arguments(first, second), {}, scalars).run()
+        return _Match(first, second, arguments_of(first, second), {}, scalars).run()
     tries = [_Match(first, second, arguments, one) for one in states(first, second, arguments)]
     best = max(tries, key=_Match.count) if len(tries) > 1 else tries[0]
     return best.run()
 
 
-def _arguments(first: Record, second: Record) -> list[tuple[int, int]]:
+def arguments_of(first: Record, second: Record) -> list[tuple[int, int]]:
     """Return which arguments of two programs are the same: those in the same places, or by name."""
     one, two = ([n for n in r.nodes if n.is_argument] for r in (first, second))
     if [a.avals[0].shape for a in one] == [b.avals[0].shape for b in two]:
@@ -94,8 +84,9 @@ class _Match:
         self.direct: dict[int, int] = {}
         self.weak: set[int] = set()
         self.orders: dict[Any, list[str]] = {}  # of axes, and which operators have it
-        self.by_inputs = index(first, {slot: slot for slot in first.slots()})
-        self.by_roots = index(first, {slot: root_of(first, slot) for slot in first.slots()})
+        self.by_inputs = keys.index(first, {slot: slot for slot in first.slots()})
+        roots = {slot: keys.root_of(first, slot) for slot in first.slots()}
+        self.by_roots = keys.index(first, roots)
         self.values = Values(first)
         self.made = Made(first, second, self.slots)
         self.ends = ends(first, second, carried)
@@ -137,9 +128,9 @@ class _Match:
                 self._add(slot, Given(Slot(i, k), near[i] if k == 0 else None))
             if self._takes_the_same(self.first.nodes[i], b):
                 self.direct[b.index] = i
-        elif transparent(b):
+        elif keys.transparent(b):
             given = self.slots.get(b.inputs[0])
-            if given is not None and rounds(self.second, b):
+            if given is not None and keys.rounds(self.second, b):
                 self._add(Slot(b.index, 0), given)
         else:
             for slot in _outputs(b):
@@ -168,7 +159,7 @@ class _Match:
         if self.second.nodes[slot.node].op != "concatenate" or not given.more:
             return False
         rows = (n.inputs for n in self.first.nodes if n.op == "concatenate")
-        theirs = ([root_of(self.first, s) for s in row] for row in rows)
+        theirs = ([keys.root_of(self.first, s) for s in row] for row in rows)
         return any(row != list(given.slots) and set(row) == set(given.slots) for row in theirs)
 
     def _add(self, slot: Slot, given: Given) -> None:
@@ -202,11 +193,11 @@ class _Match:
         if given is not None and (given.axes is not None or not given.whole):
             return False
         pairs = zip(a.inputs, b.inputs, strict=True)
-        return all(self._partner(y) == seen(self.first, x) for x, y in pairs)
+        return all(self._partner(y) == keys.seen(self.first, x) for x, y in pairs)
 
     def _partner(self, slot: Slot) -> Any:
         """Return the array of the first program, None for a constant; itself if there is none."""
-        if not varies(self.second, slot):
+        if not keys.varies(self.second, slot):
             return None
         given = self.slots.get(slot)
         plain = given is not None and given.axes is None and given.whole
@@ -215,16 +206,16 @@ class _Match:
     def _candidates(self, b: Entry) -> list[int]:
         """Return the operators of the first program that take what this one takes."""
         partners = [self._partner(slot) for slot in b.inputs]
-        rows = [self.by_inputs.get(key_of(b, partners), [])]
+        rows = [self.by_inputs.get(keys.key_of(b, partners), [])]
         if b.op in _COMMUTES and len(partners) == 2:
-            rows.append(self.by_inputs.get(key_of(b, partners[::-1]), []))
-        if not transparent(b) and any(x is not None for x in partners):
+            rows.append(self.by_inputs.get(keys.key_of(b, partners[::-1]), []))
+        if not keys.transparent(b) and any(x is not None for x in partners):
             roots = [self._root(slot) for slot in b.inputs]
-            known = self.by_roots.get(key_of(b, roots), [])
-            rows.append([i for i in known if not transparent(self.first.nodes[i])])
+            known = self.by_roots.get(keys.key_of(b, roots), [])
+            rows.append([i for i in known if not keys.transparent(self.first.nodes[i])])
         shape = b.avals[0].shape if b.avals else ()
         # What depends on nothing but constants, or only reorders, says little but by its shape.
-        strict = transparent(b) or all(x is None for x in partners)
+        strict = keys.transparent(b) or all(x is None for x in partners)
         free = (
             [i for i in row if not (strict and self.first.nodes[i].avals[0].shape != shape)]
             for row in rows
@@ -233,20 +224,20 @@ class _Match:
 
     def _root(self, slot: Slot) -> Any:
         """Return the array of the first program that an input is a copy of, or its own root."""
-        while slot not in self.slots and transparent(node := self.second.nodes[slot.node]):
+        while slot not in self.slots and keys.transparent(node := self.second.nodes[slot.node]):
             slot = node.inputs[0]
-        if not varies(self.second, slot):
+        if not keys.varies(self.second, slot):
             return None
         given = self.slots.get(slot)
         if given is None or not given.whole:
             return ("?", slot)
-        return seen(self.first, root_of(self.first, given.slot))
+        return keys.seen(self.first, keys.root_of(self.first, given.slot))
 
     def _best(self, b: Entry, among: Sequence[int]) -> int:
         """Return the operator with the same settings and numbers, else the first."""
         if len(among) > 1:
-            wants = settings(self.second, b)
-            same = [i for i in among if settings(self.first, self.first.nodes[i]) == wants]
+            wants = keys.settings(self.second, b)
+            same = [i for i in among if keys.settings(self.first, self.first.nodes[i]) == wants]
             return (same or among)[0]
         return among[0]
 
@@ -256,8 +247,8 @@ class _Match:
         taken = {given.slot.node for given in self.slots.values()}
         for slot in wrong:
             b = self.second.nodes[slot.node]
-            free = [] if transparent(b) else [i for i in self._candidates(b) if i not in taken]
-            turned = [] if transparent(b) else self.values.turned(self.made.of(slot))
+            free = [] if keys.transparent(b) else [i for i in self._candidates(b) if i not in taken]
+            turned = [] if keys.transparent(b) else self.values.turned(self.made.of(slot))
             if turned:
                 given = turned[0][1]
                 right = given._replace(negative=False, axes=None)

@@ -1,29 +1,29 @@
 """Two executions, of one program or of two, laid side by side."""
 
+import dataclasses
 import math
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
+import numpy as np
 
 from chainrule import _require
 from chainrule.data import tensors
 from chainrule.xray import call, saved
 from chainrule.xray.compare import activations, digits
-from chainrule.xray.compare.errors import between, draws, shared
-from chainrule.xray.compare.given import Given
+from chainrule.xray.compare.errors import Move, between, draws, shared
 from chainrule.xray.compare.judge import Judge
 from chainrule.xray.compare.keys import transparent
 from chainrule.xray.compare.operators import recorded
-from chainrule.xray.compare.pairing import pair
+from chainrule.xray.compare.pairing import arguments_of, pair
 from chainrule.xray.compare.rows import LOST, Diff, Row
 from chainrule.xray.compare.sweep import Pairing
 from chainrule.xray.compare.totals import totals
 from chainrule.xray.compare.ways import Way, way
-from chainrule.xray.graph import Slot
-from chainrule.xray.record import Record
+from chainrule.xray.record import Record, changed
 from chainrule.xray.report import Report
 from chainrule.xray.rerun import replay
 
@@ -37,7 +37,8 @@ _UNRUN = (
 )
 
 
-class _Two(NamedTuple):
+@dataclasses.dataclass
+class _Two:
     """Two executions.
 
     Attributes:
@@ -127,23 +128,22 @@ def diff(
         "gradients": gradients and None,  # where there are floats
     }
     two = _two(first, rest, a, b, settings)
-    left = two.first
-    right = shared(left, two.second)
+    left, results, notes = two.first, _results(two.first, two.second), two.notes
+    runs = two.second.runs and left.keep == two.second.keep == "values"
+    suffers = runs and _suffer(two, results)
+    right = two.second = shared(left, two.second)
     pairing = activations.match(left, right) if two.named else pair(left, right)
-    notes, results = two.notes, _results(left, right, pairing)
     found: tuple[digits.Death, ...] = ()
-    suffers = False
-    if left.keep == "stats" or not right.runs or right.keep == "stats":
+    if not runs:
         rows = totals(left, right, pairing)
         notes = (_UNRUN,)
         start = next((row for row in rows if row.parts), None)
     else:
         judge = Judge(left, right, pairing, two.ways, two.mixed)
         rows = judge.rows()
-        suffers = _suffer(two, results, judge.eps)
         start = _first(rows, suffers, two)
         if suffers and two.programs and (start is None or start.phase == "backward"):
-            rows, pairing, start = _again(two, right, judge, rows, results)
+            rows, pairing, start = _again(two, judge, rows, results)
         if suffers and two.mixed:
             found = _digits(two, rows)
     return Diff(
@@ -231,42 +231,61 @@ def _said(ways: tuple[Way, Way]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _results(left: Record, right: Record, pairing: Pairing) -> dict[str, float]:
+def _results(left: Record, right: Record) -> dict[str, float]:
     """Return the error of each result and of the gradient of each argument."""
     found = {}
     for k, (x, y) in enumerate(zip(left.outputs, right.outputs, strict=False)):
         name = "the result" if len(right.outputs) == 1 else f"result {k}"
         found[name] = between(left.value(x), right.value(y)).relative
-    for node in right.nodes:
-        given = pairing.slots.get(Slot(node.index, 0))
-        if node.is_argument and given is not None:
-            g, h = left.nodes[given.slot.node].cotangent, node.cotangent
-            if g is not None and h is not None:
-                found[f"the gradient of {node.label}"] = between(g, h).relative
+    for i, k in arguments_of(left, right):
+        g, h = left.nodes[i].cotangent, right.nodes[k].cotangent
+        if g is not None and h is not None and np.shape(g) == np.shape(h):
+            found[f"the gradient of {right.nodes[k].label}"] = between(g, h).relative
     return found
 
 
-def _suffer(two: _Two, results: dict[str, float], eps: float) -> bool:
+def _suffer(two: _Two, results: dict[str, float]) -> bool:
     """Tell whether results or gradients differ by more than rounding on the way explains.
 
     That is found by moving the arguments of the second program by a few units in the last place.
+    Of its record only the ends are kept meanwhile: it runs again after that.
     """
     if not results:
         return two.named
     if any(not math.isfinite(error) for error in results.values()):
         return True
+    units = _units(two.first, two.ways[0]), _units(two.second, two.ways[1])
+    eps = max(map(max if two.mixed else min, *units), default=0.0)
     allowed = dict.fromkeys(results, _SUFFERS * eps)
     if two.programs and any(error > allowed[name] for name, error in results.items()):
-        again = replay(two.second)
-        given = {node.index: node.value for node in two.second.nodes if node.is_argument}
-        itself = Pairing({Slot(k, 0): Given(Slot(k, 0)) for k in given}, {})
+        plain = two.second = _ends(two.second)
+        again = replay(plain)
+
+        def moved(move: Move) -> dict[str, float]:
+            given = {node.index: move(node.value) for node in plain.nodes if node.is_argument}
+            return _results(plain, again(given))
+
         with two.ways[1].context():
-            for other in draws(lambda move: again({k: move(x) for k, x in given.items()}), eps):
-                for name, error in _results(two.second, other, itself).items():
+            for errors in draws(moved, eps):
+                for name, error in errors.items():
                     allowed[name] = max(allowed.get(name, 0.0), 4 * error)
                 if all(error <= allowed[name] for name, error in results.items()):
                     break
+            two.second = again({})
     return any(not error <= allowed[name] for name, error in results.items())
+
+
+def _units(record: Record, how: Way) -> list[float]:
+    """Return one unit in the last place of each result, relative."""
+    return [how.eps(record.nodes[slot.node], slot.output) for slot in record.outputs]
+
+
+def _ends(record: Record) -> Record:
+    """Return a record of which only the arguments, the results and their gradients are left."""
+    given = [x for n in record.nodes if n.is_argument for x in (n.value, n.cotangent)]
+    ends = set(map(id, (*given, *(record.value(slot) for slot in record.outputs))))
+    nodes = changed(record, lambda x: x if id(x) in ends else None)
+    return dataclasses.replace(record, nodes=nodes)
 
 
 def _first(rows: Sequence[Row], suffers: bool, two: _Two) -> Row | None:
@@ -281,7 +300,7 @@ def _first(rows: Sequence[Row], suffers: bool, two: _Two) -> Row | None:
 
 
 def _again(
-    two: _Two, right: Record, judge: Judge, rows: list[Row], results: dict[str, float]
+    two: _Two, judge: Judge, rows: list[Row], results: dict[str, float]
 ) -> tuple[list[Row], Pairing, Row | None]:
     """Return the rows, what belongs together and where two part of which no value is known to.
 
@@ -290,8 +309,8 @@ def _again(
     """
     values = [x for name, x in results.items() if "gradient" not in name]
     if max(values, default=0.0) > _MEET * judge.eps:
-        pairing = pair(two.first, right, scalars=False)
-        others = Judge(two.first, right, pairing, two.ways, two.mixed).rows()
+        pairing = pair(two.first, two.second, scalars=False)
+        others = Judge(two.first, two.second, pairing, two.ways, two.mixed).rows()
         start = _first(others, True, two)
         if start is not None and start.phase == "forward":
             return others, pairing, start

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from chainrule.xray import _jax
-from chainrule.xray.compare.errors import Move, condition, draws
+from chainrule.xray.compare.errors import Move, between, condition, draws
 from chainrule.xray.compare.given import Given
 from chainrule.xray.compare.operators import Operators
 from chainrule.xray.compare.ways import Way
@@ -281,7 +281,7 @@ class Sweep:
             changed = {k: move(g) for k, g in gs.items()}
             return self._back(made.node, inputs, [made.number], changed)[0]
 
-        return condition(made.array, draws(run, eps))
+        return condition(between(made.array, x) for x in draws(run, eps))
 
 
 def _array(x: Any) -> Any:
