@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainrule.xray.compare.errors import Error, Move, between, condition, draws
+from chainrule.xray.compare.keys import transparent
 from chainrule.xray.compare.near import NEAR
 from chainrule.xray.compare.rows import Row, row
 from chainrule.xray.compare.sweep import Sweep
@@ -106,6 +107,14 @@ def lead(sweep: Sweep) -> Row | None:
         slots = [Slot(index, k) for k in range(len(second.nodes[index].avals))]
         return any(off(s) <= NEAR for s in slots) or any(map(agrees, before(index)))
 
+    def origin(slot: Slot) -> Slot:
+        """Return what an array is that is only laid out otherwise for its one reader."""
+        while slot not in slots and len(second.readers[slot]) == 1:
+            if not transparent(node := second.nodes[slot.node]):
+                break
+            slot = node.inputs[0]
+        return slot
+
     def before(index: int) -> set[int]:
         return {slot.node for slot in second.nodes[index].inputs}
 
@@ -113,9 +122,8 @@ def lead(sweep: Sweep) -> Row | None:
         agrees(index)
     for node in reversed(second.nodes):
         here = any(off(Slot(node.index, k)) <= NEAR for k in range(len(node.avals)))
-        once = [slot for slot in node.inputs if here and len(second.readers[slot]) == 1]
-        for slot in once:
-            if off(slot) > _DIFFERS and not agrees(slot.node):
+        for slot in map(origin, node.inputs) if here else ():
+            if len(second.readers[slot]) == 1 and off(slot) > _DIFFERS and not agrees(slot.node):
                 return row(node, None, phase="backward", own=off(slot), parts=True, sure=False)
     return None
 

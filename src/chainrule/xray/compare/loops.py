@@ -58,19 +58,21 @@ def states(
     ]
     few, many = sorted(rows, key=len)
     found: list[dict[Slot, Given]] = []
-    if len(few) == 1 < len(many):
-        shape, slots = tuple(few[0].avals[0].shape), [Slot(n.index, 0) for n in many]
-        one = Slot(few[0].index, 0)
-        for axis, size in enumerate(shape):
-            part = shape[:axis] + shape[axis + 1 :]
-            if size != len(many) or any(tuple(n.avals[0].shape) != part for n in many):
-                continue
-            along = axis + (first.steps is not None)  # the steps lead
-            if few is rows[1]:
-                found.append({one: Given(slots[0], None, tuple(slots[1:]), along)})
-            else:
-                pieces = (Given(one, piece=Piece(along, k, size)) for k in range(size))
-                found.append(dict(zip(slots, pieces, strict=True)))
+    shape = tuple(few[0].avals[0].shape) if len(few) == 1 < len(many) else ()
+    for axis, size in enumerate(shape):
+        part = shape[:axis] + shape[axis + 1 :]
+        one, slots = (
+            Slot(few[0].index, 0),
+            [Slot(n.index, 0) for n in many if tuple(n.avals[0].shape) == part],
+        )
+        if size != len(slots):
+            continue
+        along = axis + (first.steps is not None)  # the steps lead
+        if few is rows[1]:
+            found.append({one: Given(slots[0], None, tuple(slots[1:]), along)})
+        else:
+            pieces = (Given(one, piece=Piece(along, k, size)) for k in range(size))
+            found.append(dict(zip(slots, pieces, strict=True)))
     return found or [{}]
 
 
