@@ -359,3 +359,25 @@ def test_minimal_filtering_is_for_large_ordinary_convolutions_only(wins, size, k
     with jax.default_matmul_precision("tensorfloat32"):
         chosen = _convolution_cpu._minimal_wins.__wrapped__(8, window.outputs, weights, window)
     assert chosen == wins
+
+
+def test_the_features_of_a_kernel_may_lie_on_several_devices():
+    mesh = jax.make_mesh((1,), ("devices",), axis_types=(jax.sharding.AxisType.Auto,))
+    parts = jax.sharding.PartitionSpec(None, None, None, "devices")
+    inputs, kernel = arrays_of(CASES["wide image"])
+
+    def energy(convolve, inputs, kernel):
+        return jnp.sum(jnp.sin(convolve(inputs, kernel, padding=1)))
+
+    @functools.partial(
+        jax.shard_map,
+        mesh=mesh,
+        in_specs=(jax.sharding.PartitionSpec(), parts),
+        out_specs=(jax.sharding.PartitionSpec(), parts),
+    )
+    def slopes(inputs, kernel):
+        return jax.grad(functools.partial(energy, conv), (0, 1))(inputs, kernel)
+
+    expected = jax.grad(functools.partial(energy, plain_conv), (0, 1))(inputs, kernel)
+    for found, slope in zip(slopes(inputs, kernel), expected, strict=True):
+        np.testing.assert_allclose(found, slope, rtol=1e-4, atol=1e-4)

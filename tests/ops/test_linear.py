@@ -69,6 +69,15 @@ def test_the_gradient_of_a_large_kernel_from_few_samples_is_the_product(batch, m
     assert "custom_jvp" not in str(jax.make_jaxpr(lambda *a: linear.linear(*a))(x, w, b))
 
 
+def test_what_does_not_change_makes_no_nan_of_an_infinity(monkeypatch):
+    monkeypatch.setattr(linear, "_LARGE", 4)
+    x, w, b = (jnp.ones(shape, jnp.bfloat16) for shape in ((2, 2), (2, 2), (2,)))
+    change, infinite = jnp.ones_like(x), x.at[0, 0].set(jnp.inf)
+    by_inputs = jax.jvp(lambda x: linear.linear(x, w, b), (infinite,), (change,))[1]
+    by_kernel = jax.jvp(lambda w: linear.linear(x, w, b), (infinite,), (change,))[1]
+    np.testing.assert_array_equal([by_inputs, by_kernel], np.full((2, 2, 2), 2))
+
+
 @pytest.mark.usefixtures("unchecked")
 def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(

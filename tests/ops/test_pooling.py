@@ -407,3 +407,20 @@ def test_the_index_of_minus_infinity_is_that_of_an_input_and_never_of_the_paddin
     _, indices = jax.jit(functools.partial(pool, window=(1, 4)))(inputs)
     # In each row the windows see inputs 0 and 1, 0 to 2, 0 to 2, 1 and 2: the first is named.
     np.testing.assert_array_equal(indices[0, ..., 0], [[0, 0, 0, 1], [3, 3, 3, 4]])
+
+
+def test_half_precision_does_not_round_the_sums_under_a_window():
+    value = 1.3125
+    inputs = jnp.full((1, 24, 1), value, jnp.bfloat16)  # a sum in bfloat16 would be 2 % off
+    pool = functools.partial(pooling.avg_pool, window=24)
+    np.testing.assert_array_equal(jax.jit(pool)(inputs), [[[value]]])
+    everywhere = {"window": 24, "stride": 1, "padding": 23}
+    g = jnp.full((1, 47, 1), value, jnp.bfloat16)
+    back = jax.jit(functools.partial(pooling.avg_pool_backward, **everywhere))(g, inputs)
+    pull = jax.vjp(functools.partial(pooling.avg_pool, **everywhere), inputs)[1]
+    for gradient in (back, *jax.jit(pull)(g)):
+        assert gradient.dtype == jnp.bfloat16
+        np.testing.assert_allclose(gradient.astype(jnp.float32), value, rtol=0.005)
+    peak = inputs.at[0, 12].set(4)
+    back = jax.jit(functools.partial(pooling.max_pool_backward, **everywhere))(g, peak)
+    np.testing.assert_allclose(back[0, 12].astype(jnp.float32), 24 * value, rtol=0.005)

@@ -1,8 +1,11 @@
 """The linear operators: an affine map of a batch, and a matrix times one vector."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
 from chainrule import _require
@@ -66,11 +69,19 @@ def _of_few(
     return jnp.matmul(inputs, kernel)
 
 
-@_of_few.defjvp
-def _of_few_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+# A product with zeros would be NaN where there are infinities.
+@functools.partial(_of_few.defjvp, symbolic_zeros=True)
+def _of_few_jvp(
+    primals: tuple[Array, Array], tangents: tuple[Array | SymbolicZero, Array | SymbolicZero]
+) -> tuple[Array, Array]:
     (inputs, kernel), (by_inputs, by_kernel) = primals, tangents
-    by_weights = lax.platform_dependent(inputs, by_kernel, cpu=_outer, default=jnp.matmul)
-    return _of_few(inputs, kernel), jnp.matmul(by_inputs, kernel) + by_weights
+    outputs = _of_few(inputs, kernel)
+    change = jnp.zeros_like(outputs)
+    if not isinstance(by_inputs, SymbolicZero):
+        change += jnp.matmul(by_inputs, kernel)
+    if not isinstance(by_kernel, SymbolicZero):
+        change += lax.platform_dependent(inputs, by_kernel, cpu=_outer, default=jnp.matmul)
+    return outputs, change
 
 
 def _outer(inputs: Array, kernel: Array) -> Array:

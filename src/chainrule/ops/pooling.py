@@ -30,6 +30,7 @@ from jaxtyping import Array, Float, Int
 from chainrule import _require
 from chainrule._arrays import AnyArray
 from chainrule.ops import windows
+from chainrule.ops._chunks import wide
 from chainrule.ops.windows import Padding, PerAxis, Window
 
 __all__ = [
@@ -88,7 +89,7 @@ def max_pool(
       Array([5., 7.], dtype=float32)
     """
     placed = _place("max_pool", inputs, window, stride, padding, dilation, ceil_mode)
-    return _max(inputs, placed)
+    return _largest([jnp.asarray(inputs)], placed)[0]
 
 
 def max_pool_backward(
@@ -205,9 +206,8 @@ def max_unpool(
     found = _last_there("max_unpool", inputs, indices, size)
     flat = jnp.reshape(inputs, (inputs.shape[0], -1, inputs.shape[-1]))
     values = jnp.take_along_axis(flat, jnp.maximum(found, 0), axis=1)
-    back = jnp.where(found < 0, 0, values)
-    axes = inputs.ndim - 2
-    return back.reshape(len(inputs), *windows.per_axis("size", size, axes), inputs.shape[-1])
+    space = windows.per_axis("size", size, inputs.ndim - 2)
+    return jnp.where(found < 0, 0, values).reshape(len(inputs), *space, inputs.shape[-1])
 
 
 def max_unpool_backward(
@@ -289,8 +289,10 @@ def avg_pool(
       Array([3. , 7.5], dtype=float32)
     """
     placed = _place("avg_pool", inputs, window, stride, padding, dilation, ceil_mode)
-    counts = jnp.asarray(_counts(placed, count_include_pad), inputs.dtype)
-    return functools.reduce(jnp.add, windows.views(inputs, placed)) / counts
+    inputs = jnp.asarray(inputs)
+    counts = _counts(placed, count_include_pad, inputs.dtype)
+    views = windows.views(inputs.astype(counts.dtype), placed)
+    return (functools.reduce(jnp.add, views) / counts).astype(inputs.dtype)
 
 
 def avg_pool_backward(
@@ -311,8 +313,10 @@ def avg_pool_backward(
     """
     placed = _place("avg_pool_backward", inputs, window, stride, padding, dilation, ceil_mode)
     _require.incoming(g, (inputs.shape[0], *placed.outputs, inputs.shape[-1]))
-    share = g / jnp.asarray(_counts(placed, count_include_pad), g.dtype)
-    return windows.put_back([share] * math.prod(placed.size), placed)
+    g = jnp.asarray(g)
+    counts = _counts(placed, count_include_pad, g.dtype)
+    share = g.astype(counts.dtype) / counts
+    return windows.put_back([share] * math.prod(placed.size), placed).astype(g.dtype)
 
 
 def _place(
@@ -364,17 +368,12 @@ def _inside(placed: Window, padded: bool = False) -> list[tuple[np.ndarray, np.n
     return found
 
 
-def _counts(placed: Window, count_include_pad: bool) -> np.ndarray:
-    """Return how many taps count at each position, [1, *outputs, 1]."""
+def _counts(placed: Window, count_include_pad: bool, dtype: jnp.dtype) -> Array:
+    """Return how many taps count at each position, [1, *outputs, 1], in `wide` precision."""
     _require.flag("count_include_pad", count_include_pad)
     inside = _inside(placed, padded=count_include_pad)
     counts = functools.reduce(np.multiply.outer, [last - first for first, last in inside])
-    return counts[None, ..., None]
-
-
-def _max(inputs: AnyArray, placed: Window) -> Array:
-    """Return the largest values."""
-    return _largest([jnp.asarray(inputs)], placed)[0]
+    return jnp.asarray(counts[None, ..., None], wide(dtype))
 
 
 def _max_and_place(inputs: AnyArray, placed: Window) -> tuple[Array, Array]:

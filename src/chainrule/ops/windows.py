@@ -12,6 +12,7 @@ from jaxtyping import Array, Num
 
 from chainrule import _require
 from chainrule._arrays import AnyArray
+from chainrule.ops._chunks import wide
 
 __all__ = [
     "Padding",
@@ -309,7 +310,10 @@ def _cells(padded: AnyArray, window: Window) -> list[Array]:
 def put_back(
     parts: Sequence[Num[AnyArray, "batch *outputs channels"]], window: Window
 ) -> Num[Array, "batch *space channels"]:
-    """Return the sum of the taps' contributions to the inputs: the transpose of `views`."""
+    """Return the sum of the taps' contributions to the inputs: the transpose of `views`.
+
+    It is summed in `wide` precision: 256 + 1 is 256 in bfloat16.
+    """
     none = (0, 0, 0)
     spread = []
     for part, offset in zip(parts, window.offsets, strict=True):
@@ -317,5 +321,6 @@ def put_back(
             (o - lo, n - (o - lo) - ((out - 1) * s + 1), s - 1)
             for o, (n, _, s, _, (lo, _), out) in zip(offset, zip(*window, strict=True), strict=True)
         ]
+        part = jnp.asarray(part, wide(part.dtype))
         spread.append(lax.pad(part, jnp.zeros((), part.dtype), [none, *fit, none]))
-    return functools.reduce(jnp.add, spread)
+    return functools.reduce(jnp.add, spread).astype(parts[0].dtype)
