@@ -489,3 +489,44 @@ def test_statistics_alone_find_the_line_too():
     found = xray.xray(lambda x: jnp.linalg.norm(x), ZERO, keep="stats").nonfinite()
     assert found.births[0].op == "sqrt"
     assert "test_nonfinite.py" in str(found)
+
+
+def test_backward_the_last_step_of_a_loop_runs_first():
+    def roots(x):
+        return jax.lax.fori_loop(0, 3, lambda i, c: jnp.sqrt(jnp.abs(c)), x).sum()
+
+    (birth,) = xray.xray(roots, jnp.array([0.0, 2.0])).nonfinite().births
+    assert (birth.steps, birth.index, birth.count, birth.g) == ((2,), (0,), 3, "1")
+    assert birth.cause.reason == "sqrt at 0: its derivative there is inf"
+
+
+def test_what_a_rule_multiplies_is_not_taken_for_a_derivative():
+    @jax.custom_gradient
+    def rectify(x):
+        return jnp.maximum(x, 0), lambda g: (g * jnp.log(x),)
+
+    births = xray.xray(lambda x: 0 * rectify(x), 0.0).nonfinite().births
+    assert [(b.op, b.kind, b.cause.reason) for b in births] == [
+        ("log", "Inf", "log of 0 is -inf"),
+        ("mul", "NaN", "0 * inf is NaN"),
+    ]
+
+
+@pytest.mark.parametrize("total", [jnp.cumsum, lambda x: jnp.ones((2, 2)) @ x])
+def test_infinities_that_cancel_are_no_product_with_zero_and_a_sum_is_no_norm(total):
+    x = jnp.zeros((2, 2) if total is not jnp.cumsum else 4)
+
+    def loss(x):
+        return jnp.vdot(jnp.sqrt(total(x)), jnp.array([1.0, 1.0, -1.0, -1.0]))
+
+    births = xray.xray(loss, x).nonfinite().births
+    reasons = {b.kind: b.cause.reason for b in births}
+    assert reasons["Inf"] == "sqrt at 0: its derivative there is inf"
+    assert reasons["NaN"] == "an infinity that was born before comes in"
+
+
+def test_singular_values_may_be_zero_without_equal_eigenvalues():
+    tall = jnp.array([[1.0, 0.0], [2.0, 0.0], [0.0, 0.0]])
+    svd = xray.xray(lambda m: jnp.linalg.svd(m, full_matrices=False)[0].sum(), tall)
+    (birth,) = svd.nonfinite().births
+    assert "singular values equal or 0" in birth.cause.reason

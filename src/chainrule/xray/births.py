@@ -36,7 +36,8 @@ class Birth:
         or a gradient depends.
       in_gradient: whether the operator belongs to a gradient that the function itself computes, by
         `jax.grad` say; then ``line`` is that of the operator it is the gradient of.
-      steps: inside a loop the first bad step, in a loop inside a loop the step of each; else ().
+      steps: inside a loop the bad step that ran first, backward the last, in a loop inside a loop
+        the step of each; else ().
       device: inside a shard_map the first device of its mesh, whose elements ``index`` counts; else
         None.
     """

@@ -94,7 +94,7 @@ def explain(event: Event) -> Cause:
             f"receives the gradient 0, the derivative of {event.op} is infinite there, and "
             f"0 * inf = NaN ({_TRAP})"
         )
-    if event.backward and event.g is not None and not np.isfinite(event.g):
+    if event.backward and event.nan and event.g is not None and not np.isfinite(event.g):
         return Cause("0 * inf: the incoming gradient is already infinite and meets a factor 0")
     reason = _look_up(event) + event.before
     if zero:

@@ -141,26 +141,27 @@ def _spot(place: Place, roots: Sequence[Found]) -> Spot:
 def _birth(whole: Record, one: Found, verdict: Verdict) -> Birth:
     node, record, nan = one.node, one.search.record, one.nan
     root = whole.nodes[one.outer]
-    index: tuple[int, ...] = ()
-    shape = tuple(one.array.shape)
+    index, shape = one.index, tuple(one.array.shape)
     # What a custom rule computes backward are values, too.
-    valued = one.phase == "forward" or one.number is None
-    g = None if valued else node.cotangents[0]
+    of_rule = one.phase == "backward" and one.number is None
+    back = one.phase == "backward" and not of_rule
+    g: Any = node.cotangents[0] if back else None
     if one.where is None:
         count = one.array.nans if nan else one.array.infs
     else:
         count = int(one.where.sum())
-        index = tuple(int(i) for i in np.argwhere(one.where)[0])
     step: tuple[int, ...] = ()
     if record.steps is not None:
         step, index, shape = index[:1], index[1:], shape[1:]
         g = None if g is None else g[step]
     taken = _taken(record, node, step)
     elements = [element_at(x, shape, index) for x in taken]
-    g_element = element_at(g, shape, index)
+    # A sum, or a product of matrices, takes more of the gradient than the element at its place.
+    own = node.known.elementwise or node.custom or np.ndim(g) == 0
+    g_element = element_at(g, shape, index) if own else None
     op = "add" if one.total else node.op
     known = primitives.known("add") if one.total else node.known
-    backward = not valued and not one.total
+    backward = back and not one.total
     event = Event(
         op=op,
         cases=known.backward if backward else known.forward,
@@ -180,7 +181,7 @@ def _birth(whole: Record, one: Found, verdict: Verdict) -> Birth:
     if not one.total:
         event = event._replace(seen=reason(scene), before=addition(scene), size=size(scene))
     made = node  # what is named
-    if (of := one.search.paths.derived(node)) is not None and record.keep == "values":
+    if not of_rule and record.keep == "values" and (of := one.search.paths.derived(node)):
         around = _taken(record, of, step)
         there = [element_at(x, shape, index) for x in around]
         its = event._replace(op=of.op, cases=of.known.backward, inputs=there, backward=True)
@@ -206,7 +207,7 @@ def _birth(whole: Record, one: Found, verdict: Verdict) -> Birth:
         lost=verdict.lost,
         steps=tuple(t for t in one.steps if not isinstance(t, Device)),
         device=next((int(t) for t in one.steps if isinstance(t, Device)), None),
-        in_gradient=one.search.paths.in_gradient(node) and not (valued and one.phase == "backward"),
+        in_gradient=one.search.paths.in_gradient(node) and not of_rule,
     )
 
 

@@ -37,13 +37,11 @@ class Paths:
         """Whether the first input is a sum of squares, perhaps shifted, scaled or reshaped."""
         while node.inputs:
             node = self.nodes[node.inputs[-1 if node.op == "select_n" else 0].node]
-            square = node.op in ("square", "integer_pow") or (
-                node.op == "mul" and len(set(node.inputs)) == 1
-            )
-            if square:
+            twice = node.op in ("mul", "dot_general") and len(set(node.inputs)) == 1
+            if twice or node.op in ("square", "integer_pow"):
                 return True
             if not (node.known.keeps_squares or node.known.copies):
-                return node.op == "dot_general"
+                return False
         return False
 
     def derived(self, node: Entry) -> Entry | None:

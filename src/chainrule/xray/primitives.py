@@ -124,7 +124,7 @@ _STEP = "it jumps from step to step: between them its derivative is 0"
 _POSITION = "a position only jumps when the numbers change: its derivative is 0"
 _COMPARISON = "a comparison is true or false, and only jumps: its derivative is 0"
 _EQUAL_EIGENVALUES = Case(
-    always, "equal eigenvalues: the derivative of the vectors divides by their difference"
+    always, "equal eigenvalues, or singular values equal or 0: the derivative divides by 0 there"
 )
 _AT_0 = (Pole(0, 0.0),)
 _BELOW_0 = (Pole(0, 0.0, -1),)

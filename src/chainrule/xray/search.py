@@ -41,7 +41,9 @@ class Found:
       where: which of its elements, None where only statistics are kept.
       follows: whether infinities came in.
       total: whether it is a sum of gradients.
-      steps: inside a loop the first step, in a loop inside a loop the step of each.
+      index: the first of them, () where only statistics are kept; inside a loop its step comes
+        first.
+      steps: inside a loop the step that ran first, in a loop inside a loop the step of each.
     """
 
     search: "Search"
@@ -55,15 +57,17 @@ class Found:
     where: Mask | None
     follows: bool
     total: bool = False
+    index: tuple[int, ...] = ()
     steps: tuple[int, ...] = ()
 
 
 class Search:
     """The births in one record, and the ways from them."""
 
-    def __init__(self, record: Record, place: Place) -> None:
+    def __init__(self, record: Record, place: Place, last_first: bool = False) -> None:
         self.record = record
         self.place = place
+        self.last_first = last_first  # of a loop, whether its last step runs first
         self.nodes = record.nodes
         self.values = [[Bad(x) for x in self._values(node)] for node in record.nodes]
         self.cotangents = [[Bad(g) for g in node.cotangents] for node in record.nodes]
@@ -159,7 +163,7 @@ class Search:
             births = []
             with contextlib.suppress(ClosedError):
                 inside = enter_backward if way_back else enter
-                search = Search(inside(self.record, node, step), place)
+                search = Search(inside(self.record, node, step), place, runs_backward(node))
                 births = search.run()
                 if search.unseen and not way_back:
                     inner = ", ".join(search.unseen.values())
@@ -195,7 +199,8 @@ class Search:
         made = self.parts[node.index]
         if any(made):
             outputs, incoming = self.values[node.index], self.cotangents[node.index]
-            origins = self._simple(node, made, [*self._taken(node), *outputs, *incoming])
+            taken = [self.values[s.node][s.output] for s in node.inputs]
+            origins = self._simple(node, made, [*taken, *outputs, *incoming])
             if origins is None:
                 meant = [node.custom and s.node not in self._tainted for s in node.inputs]
                 origins = born.backward(self.record, node, meant)
@@ -215,9 +220,6 @@ class Search:
             if uses and origins is not None and origins[0] is not None:
                 array = node.cotangents[number]
                 yield from self._found(node, "backward", number, array, origins[0], total=True)
-
-    def _taken(self, node: Entry) -> list[Bad]:
-        return [self.values[s.node][s.output] for s in node.inputs]
 
     def _part(self, use: Use) -> Bad:
         if use.node is None:
@@ -292,26 +294,29 @@ class Search:
         origin: Origin,
         total: bool = False,
     ) -> Iterator[Found]:
-        changeable = node.kind == "operator" and not total
+        looped = self.record.steps is not None
         counted = Device if self.record.over == "devices" else int
         for nan, where in ((True, origin.nan), (False, origin.inf)):
             if not where.any():
                 continue
-            kept = self.record.keep == "values"
-            first = tuple(int(i) for i in np.argwhere(where)[0]) if kept else ()
+            rows = np.argwhere(where)
+            if looped and counted is int and (phase == "backward") != self.last_first:
+                rows = rows[rows[:, 0] == rows[-1, 0]]
+            first = tuple(map(int, rows[0]))
             yield Found(
                 search=self,
                 node=node,
                 outer=node.index,
-                place=(*self.place, node.index) if changeable else None,
+                place=(*self.place, node.index) if node.kind == "operator" and not total else None,
                 phase=phase,
                 nan=nan,
                 number=number,
                 array=array,
-                where=where if kept else None,
+                where=where if self.record.keep == "values" else None,
                 follows=nan and bool((where & origin.follows).any()),
                 total=total,
-                steps=tuple(map(counted, first[:1])) if self.record.steps is not None else (),
+                index=first,
+                steps=tuple(map(counted, first[:1])) if looped else (),
             )
 
     def first_use(self, node: Entry) -> str:
