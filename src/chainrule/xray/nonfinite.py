@@ -181,7 +181,7 @@ def _birth(whole: Record, one: Found, verdict: Verdict) -> Birth:
     if not one.total:
         event = event._replace(seen=reason(scene), before=addition(scene), size=size(scene))
     made = node  # what is named
-    if not of_rule and record.keep == "values" and (of := one.search.paths.derived(node)):
+    if record.keep == "values" and (of := one.search.paths.derived(node, of_rule)):
         around = _taken(record, of, step)
         there = [element_at(x, shape, index) for x in around]
         its = event._replace(op=of.op, cases=of.known.backward, inputs=there, backward=True)

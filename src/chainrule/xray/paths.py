@@ -44,11 +44,15 @@ class Paths:
                 return False
         return False
 
-    def derived(self, node: Entry) -> Entry | None:
+    def derived(self, node: Entry, of_rule: bool = False) -> Entry | None:
         """Return the operator whose derivative a node computes, None if that is not known.
 
-        It stands on the same line, and a derivative reads what its operator took or made.
+        It stands on the same line, and a derivative reads what its operator took or made. What a
+        custom rule writes itself is none: only what it differentiates.
         """
+        own = min((n.transforms for n in self.nodes if n.kind == "operator"), key=len)
+        if of_rule and ("transpose" in node.transforms or len(node.transforms) <= len(own)):
+            return None
         if not set(node.transforms) & {"jvp", "transpose"}:
             return None
         near = {k for s in node.inputs for k in (s.node, *self._users(s)) if k < node.index}
