@@ -289,9 +289,8 @@ def avg_pool(
       Array([3. , 7.5], dtype=float32)
     """
     placed = _place("avg_pool", inputs, window, stride, padding, dilation, ceil_mode)
-    inputs = jnp.asarray(inputs)
     counts = _counts(placed, count_include_pad, inputs.dtype)
-    views = windows.views(inputs.astype(counts.dtype), placed)
+    views = windows.views(jnp.asarray(inputs, counts.dtype), placed)
     return (functools.reduce(jnp.add, views) / counts).astype(inputs.dtype)
 
 
@@ -313,9 +312,8 @@ def avg_pool_backward(
     """
     placed = _place("avg_pool_backward", inputs, window, stride, padding, dilation, ceil_mode)
     _require.incoming(g, (inputs.shape[0], *placed.outputs, inputs.shape[-1]))
-    g = jnp.asarray(g)
     counts = _counts(placed, count_include_pad, g.dtype)
-    share = g.astype(counts.dtype) / counts
+    share = jnp.asarray(g, counts.dtype) / counts
     return windows.put_back([share] * math.prod(placed.size), placed).astype(g.dtype)
 
 

@@ -126,11 +126,9 @@ def _by_argument(f: Any) -> Iterator[str]:
     f = getattr(f, "f", f)
     cells = inspect.getclosurevars(f).nonlocals if inspect.isfunction(f) else {}
     if getattr(f, "__qualname__", "").startswith("custom_jvp.defjvps"):
-        rules = [rule for rule in cells["jvps"] if rule is not None]
-        alone = (inspect.isfunction(rule) and not rule.__closure__ for rule in rules)
-        yield from (
-            rule.__code__.co_filename if ok else "" for rule, ok in zip(rules, alone, strict=True)
-        )
+        for rule in filter(None, cells["jvps"]):
+            alone = inspect.isfunction(rule) and not rule.__closure__
+            yield rule.__code__.co_filename if alone else ""
     else:
         for inner in cells.values():
             if inspect.isfunction(inner) or hasattr(inner, "f_transformed"):

@@ -51,9 +51,8 @@ class Paths:
         custom rule writes itself is none: only what it differentiates.
         """
         own = min((n.transforms for n in self.nodes if n.kind == "operator"), key=len)
-        if of_rule and ("transpose" in node.transforms or len(node.transforms) <= len(own)):
-            return None
-        if not set(node.transforms) & {"jvp", "transpose"}:
+        within = "transpose" not in node.transforms and len(node.transforms) > len(own)
+        if not set(node.transforms) & {"jvp", "transpose"} or (of_rule and not within):
             return None
         near = {k for s in node.inputs for k in (s.node, *self._users(s)) if k < node.index}
         for other in (self.nodes[k] for k in sorted(near)):

@@ -69,31 +69,10 @@ def program(
         known = _programs.setdefault(f, {})
     except TypeError:  # such an f cannot be a key, so that the next call compiles again
         known = {}
-    if key not in known:
-        while len(known) >= _REMEMBERED:
-            del known[next(iter(known))]
-        known[key] = _build(closed, names, wanted, keep, compiled, unroll)
-    return known[key]
-
-
-def _identity(value: Any) -> Any:
-    """Return the content of a constant if it is small, else its identity.
-
-    The graph that holds the constant keeps it alive, so that no other takes its identity.
-    """
-    if not is_number(value) or value.nbytes > _COMPARED:
-        return id(value)
-    return str(value.dtype), value.shape, np.asarray(value).tobytes()
-
-
-def _build(
-    closed: _jax.ClosedJaxpr,
-    names: tuple[str, ...],
-    wanted: tuple[int, ...],
-    keep: str,
-    compiled: bool,
-    unroll: bool,
-) -> Program:
+    if key in known:
+        return known[key]
+    while len(known) >= _REMEMBERED:
+        del known[next(iter(known))]
     graph = build(closed, names, unroll=unroll)
     notes: dict[int, str] = {}
 
@@ -114,7 +93,17 @@ def _build(
                 rows[i] = tuple(_measured(x) for x in row)
         return everything
 
-    return Program(graph, measured if keep == "stats" else whole, notes)
+    return known.setdefault(key, Program(graph, measured if keep == "stats" else whole, notes))
+
+
+def _identity(value: Any) -> Any:
+    """Return the content of a constant if it is small, else its identity.
+
+    The graph that holds the constant keeps it alive, so that no other takes its identity.
+    """
+    if not is_number(value) or value.nbytes > _COMPARED:
+        return id(value)
+    return str(value.dtype), value.shape, np.asarray(value).tobytes()
 
 
 def _measured(x: Any) -> Stats | None:
