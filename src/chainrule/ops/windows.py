@@ -312,7 +312,7 @@ def put_back(
 ) -> Num[Array, "batch *space channels"]:
     """Return the sum of the taps' contributions to the inputs: the transpose of `views`.
 
-    It is summed in `wide` precision: 256 + 1 is 256 in bfloat16.
+    Halves are summed in float32: 256 + 1 is 256 in bfloat16.
     """
     none = (0, 0, 0)
     spread = []
