@@ -60,6 +60,11 @@ def without_activation(params, x):
     return jnp.sum(jax.nn.softmax(h @ params["two"]) ** 2)
 
 
+def scaled(params, x):
+    h = jax.nn.relu(1.01 * normalized(x @ params["one"]))
+    return jnp.sum(jax.nn.softmax(h @ params["two"]) ** 2)
+
+
 def exchanged(params, x):
     h = jax.nn.relu(normalized(x @ params["two"]))
     return jnp.sum(jax.nn.softmax(h @ params["one"]) ** 2)
@@ -79,6 +84,7 @@ def line_of(f, text):
         (transposed, ("transpose", "dot_general"), ".T)"),
         (along_another_axis, ("reduce_max",), "axis=0"),
         (without_activation, ("dot_general",), '@ params["two"]'),
+        (scaled, ("mul",), "1.01"),
         (exchanged, ("dot_general",), 'x @ params["two"]'),
     ],
 )

@@ -107,7 +107,7 @@ def gate(w, x):
 def respelled(w, x):
     h = jnp.dot(x, w)
     half = jnp.tanh(0.5 * h)
-    gate = 0.5 * (1.01 + half)
+    gate = 0.5 - 0.5 * jnp.cos(half)
     return jnp.sum(gate * x)
 
 
@@ -224,18 +224,65 @@ def nearly_activated(w, x):
     return jnp.mean(jax.nn.logsumexp(scores, axis=-1) - scores[:, 0])
 
 
+def standard(w, x):
+    mean = jnp.mean(x)
+    return jnp.sum(jnp.tanh((x - mean) * jax.lax.rsqrt(jnp.mean((x - mean) ** 2) + 1e-5) @ w))
+
+
+def standard_of_columns(w, x):
+    mean = x.mean(axis=0, keepdims=True)
+    h = (x - mean) / jnp.sqrt(x.var() + 1e-5)
+    return jnp.sum(jnp.tanh(h @ w))
+
+
+def nearly_gate(w, x):
+    half = jnp.tanh(0.5 * jnp.dot(x, w))
+    gate = 0.5 * (1.01 + half)
+    return jnp.sum(gate * x)
+
+
+def halves(w, x):
+    one, two = jnp.split(jnp.concatenate([x, jnp.cos(x)]) @ w, 2)
+    return jnp.sum(jnp.concatenate([one - two, one * two], axis=1) @ jnp.concatenate([w, w.T]))
+
+
+def every_second(w, x):
+    both = jnp.concatenate([x, jnp.cos(x)]) @ w
+    one, two = both[::2], both[1::2]
+    return jnp.sum((one - two) @ w + (one * two) @ w.T)
+
+
+def sloped(w, x):
+    h = x @ w
+    slope = jnp.tanh(h) + h * jnp.cos(h)
+    return jnp.sum(slope * jnp.sin(h))
+
+
+def sloped_without(w, x):
+    h = x @ w
+    slope = jnp.tanh(h)
+    return jnp.sum(slope * jnp.sin(h))
+
+
 @pytest.mark.parametrize(
     ("there", "here", "line"),
     [
         (by_norm, by_norm_of_columns, 2),  # another shape, which spreads: the division is right
         (largest, largest_of_clipped, 1),  # what reorders, and the maximum, are right
         (whitened, whitened_along_two_axes, 1),  # the right mean is there too, of the variance
+        (standard, standard_of_columns, 1),  # likewise, of another shape
+        (gate, nearly_gate, 2),  # with another number there it is right
+        (halves, every_second, 2),  # both parts are wrong, and right together
+        (sloped, sloped_without, 2),  # an operator is missing, and the product is right
     ],
 )
 def test_of_what_is_spelled_otherwise_the_line_is_named_that_does_something_else(there, here, line):
     found = xray.diff(there, here, W, X)
     assert f":{here.__code__.co_firstlineno + line} ({here.__name__})" in found.first.line
-    assert not found.first.lines
+    assert len(found.first.lines) == 2 * (here is sloped_without)
+    if here is nearly_gate:
+        assert "with 1 for 1.01 they agree" in str(found.first)
+        assert not found.certain
 
 
 def test_results_that_are_nearly_equal_by_chance_hide_no_value():

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 
 from chainrule.xray.bodies import ClosedError
 from chainrule.xray.compare.back import lead, shares
-from chainrule.xray.compare.blame import blamed, written
+from chainrule.xray.compare.blame import blamed, mended, written
 from chainrule.xray.compare.errors import NONE, Error, between
-from chainrule.xray.compare.keys import transparent
+from chainrule.xray.compare.keys import transparent, varies
 from chainrule.xray.compare.loops import first_step, length, same_arguments
 from chainrule.xray.compare.operators import recorded
 from chainrule.xray.compare.pairing import pair
@@ -201,13 +201,16 @@ class Judge:
         region = [] if backward else self.sweep.region(index)
         if own.parts and not backward and any(k in self._loops for k in region):
             own.parts = False  # it is made there
-        several = own.parts and len(region) > 1
-        among = blamed(self.sweep, index, region, _UNITS * eps) if several else [index]
-        named = self.second.nodes[among[-1]]
-        before = {s.node for k in among for s in self.second.nodes[k].inputs}
-        short = self.pairing.short if own.parts and not backward else frozenset()
-        places = sorted({*among, *(before if index in short else ())})
-        lines = tuple(dict.fromkeys(line for k in places if (line := self.second.nodes[k].line)))
+        looked = own.parts and not backward
+        among, before = blamed(self.sweep, index, region, _UNITS * eps) if looked else ([index], ())
+        nodes, short = self.second.nodes, looked and index in self.pairing.short
+        places = sorted({*(among or [index]), *before})
+        lines = tuple(dict.fromkeys(line for k in places if (line := nodes[k].line)))
+        sure = bool(among) and index not in self.pairing.weak and len(lines) < 2
+        note = own.note or "the first has operators there that it has not" * short
+        if len(lines) > 1 and (cure := mended(self.sweep, index, region, own.tolerance)):
+            among, lines, note, sure = [cure[0]], (), cure[1], False
+        named = nodes[max(among or before)]
         return row(
             named,
             other,
@@ -218,11 +221,11 @@ class Judge:
             amplified=math.log2(own.out / came) if both else math.nan,
             lost=max(lost, 0.0),
             parts=own.parts,
-            between=tuple(self.second.nodes[k].label for k in among if k != named.index),
+            between=tuple(nodes[k].label for k in among if k != named.index),
             lines=lines if len(lines) > 1 else (),
             step=own.step,
-            sure=index not in self.pairing.weak and len(lines) < 2,
-            note=own.note or ("the first has operators there that it has not" * (index in short)),
+            sure=sure,
+            note=note,
         )
 
     def _opened(self, row: Row, index: int, own: _Own) -> Row:
@@ -244,6 +247,9 @@ class Judge:
             found = self._inside(node, other, row.phase)
         except ClosedError as error:
             return dataclasses.replace(adds_up, note=str(error))
+        known = all(s in self.pairing.slots or not varies(self.second, s) for s in node.inputs)
+        if found is None and row.phase == "forward" and not known:  # it is made before
+            return adds_up
         if found is None:  # what rounding adds up to, step by step
             return dataclasses.replace(row, parts=False, tolerance=max(row.tolerance, row.own))
         return dataclasses.replace(found, lost=row.lost, sure=row.sure and found.sure)

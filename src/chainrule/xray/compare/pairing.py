@@ -22,6 +22,7 @@ __dir__ = __all__.copy
 
 _ROUNDS = 60
 _TIMES, _TINY = 4.0, 1e-7  # as near as the nearest, but for rounding
+_SEVERAL = (2, 3)  # arrays of one line
 _COMMUTES = ("add", "mul", "max", "min", "add_any")
 
 
@@ -85,8 +86,9 @@ class _Match:
         self.weak: set[int] = set()
         self.orders: dict[Any, list[str]] = {}  # of axes, and which operators have it
         self.by_inputs = keys.index(first, {slot: slot for slot in first.slots()})
-        roots = {slot: keys.root_of(first, slot) for slot in first.slots()}
-        self.by_roots = keys.index(first, roots)
+        self.by_roots = keys.index(
+            first, {slot: keys.root_of(first, slot) for slot in first.slots()}
+        )
         self.values = Values(first)
         self.made = Made(first, second, self.slots)
         self.ends = ends(first, second, carried)
@@ -245,21 +247,29 @@ class _Match:
         """Match the first array that goes wrong, and has a counterpart after all."""
         wrong = self._open()
         taken = {given.slot.node for given in self.slots.values()}
+        rows: dict[Any, list[Slot]] = {}  # of each operator and line
         for slot in wrong:
             b = self.second.nodes[slot.node]
-            free = [] if keys.transparent(b) else [i for i in self._candidates(b) if i not in taken]
+            like = [] if keys.transparent(b) else self._candidates(b)
+            free = [i for i in like if i not in taken]
             turned = [] if keys.transparent(b) else self.values.turned(self.made.of(slot))
             if turned:
                 given = turned[0][1]
                 right = given._replace(negative=False, axes=None)
-                if self.trial.holds(slot, right):
+                if self.trial.holds({slot: right}):
                     self._assume(slot, right, certain=False)
                 else:  # another sign, or order, on purpose
                     self._add(slot, given)
                     self.turned = True
                 return True
-            if (found := self.trial.search(slot, free)) is not None:
+            if (found := self.trial.search(slot, free, like)) is not None:
                 self._assume(slot, *found)
+                return True
+            row = rows.setdefault((b.op, b.line), [])
+            row.append(slot)
+            if len(row) in _SEVERAL and (both := self.trial.together(row)) is not None:
+                for one, given in both.items():
+                    self._assume(one, given, certain=False)
                 return True
         for slot in wrong:
             if (end := self.ends.get(slot)) is not None:

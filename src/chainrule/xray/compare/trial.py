@@ -1,5 +1,6 @@
 """Counterparts of what goes wrong, by trial: arrays of which both make the same again."""
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,8 +17,10 @@ __all__ = ["Trial"]
 __dir__ = __all__.copy
 
 _MOST = 8  # counterparts that are tried
+_FEW = 3  # of each of several
 _DEEP = 12  # operators that run for each
 _ROWS = 200  # of arrays that the first makes one by one
+_Found = tuple[Given, bool]
 
 
 class Trial:
@@ -39,34 +42,53 @@ class Trial:
         self.slots = made.sweep.pairing.slots
         self.ends = ends
 
-    def search(self, slot: Slot, free: Sequence[int]) -> tuple[Given, bool] | None:
+    def search(self, slot: Slot, free: Sequence[int], like: Sequence[int]) -> _Found | None:
         """Return the counterpart of an array, None if none is found.
 
         Args:
           slot: the array, of the second program.
           free: operators of the first that take the same as what makes it, and have no counterpart.
+          like: those that have one.
 
         Returns:
           The counterpart, and whether it is made of the same arrays.
         """
-        if (found := self._misshapen(slot, free)) is not None:
-            return found, True
+        for some in (free, like):
+            if (found := self._misshapen(slot, some)) is not None:
+                return found, some is free
+        tried = (row for row in self._ranked(slot, free) if self.holds({slot: row[0]}))
+        return next(tried, None)
+
+    def together(self, slots: Sequence[Slot]) -> dict[Slot, Given] | None:
+        """Return the counterparts of arrays of one line that only go right together."""
+        rows = [[given for given, _ in self._ranked(slot, ())[:_FEW]] for slot in slots]
+        tries = (dict(zip(slots, some, strict=True)) for some in itertools.product(*rows))
+        apart = (one for one in tries if len(set(one.values())) == len(slots))
+        return next((one for one in apart if self.holds(one)), None)
+
+    def _ranked(self, slot: Slot, free: Sequence[int]) -> list[_Found]:
+        """Return likely counterparts of an array, and whether they are made of the same arrays."""
         mine, known = self._sources(slot), self._known()
         rows = []
         shape = self.made.sweep.shape(slot)
-        moves = self.made.of(slot) if self.second.nodes[slot.node].known.copies else None
+        primitive = self.second.nodes[slot.node].known
+        moves = self.made.of(slot) if primitive.copies else None
         for given in self._likely(slot, known):
+            roots = {root_of(self.first, s) for s in given.slots}
+            part = (primitive.copies or primitive.part) and roots <= mine
             # What only moves elements makes no others.
-            if moves is not None and not shuffled(given.array(self.first.value, shape), moves):
-                continue
-            theirs = self._theirs(given, known)
+            if moves is not None and not part:
+                x = given.array(self.first.value, shape)
+                if not shuffled(x, moves):
+                    continue
+            theirs = mine if part else self._theirs(given, known)
             if mine & theirs:
                 share = len(mine & theirs) / len(mine | theirs)
                 other = given.slot.node not in free
-                rows.append((given.slot in known, other, -share, given.slot.node, given))
+                taken = given.slot in known and not part
+                rows.append((taken, other, -share, given.slot.node, given))
         rows.sort(key=lambda row: row[:4])
-        tried = (row[1:] for row in rows[:_MOST] if self.holds(slot, row[4]))
-        return next(((given, share == -1 or not other) for other, share, _, given in tried), None)
+        return [(given, share == -1 or not other) for _, other, share, _, given in rows[:_MOST]]
 
     def agree(self, slot: Slot, given: Given) -> bool:
         """Tell whether an array and another are made of the same ones."""
@@ -75,7 +97,10 @@ class Trial:
     def missing(self, slot: Slot, given: Given) -> bool:
         """Tell whether the first program makes an array of the same in more operators."""
         theirs: set[int] = set()
-        known = self._known() - {root_of(self.first, given.slot)}
+        root = root_of(self.first, given.slot)
+        known = self._known() - {root}
+        if root in self._sources(slot):
+            return False
         todo = [given.slot]
         while todo:
             x = root_of(self.first, todo.pop())
@@ -87,16 +112,20 @@ class Trial:
         mine = [i for i in region if not transparent(self.second.nodes[i])]
         return len(theirs) > max(len(mine), 1)
 
-    def holds(self, slot: Slot, given: Given) -> bool:
-        """Tell whether of what stands for an array the second makes what the first made of it."""
-        shape = self.made.sweep.shape(slot)
-        instead: dict[Slot, Any] = {slot: given.array(self.first.value, shape)}
+    def holds(self, some: Mapping[Slot, Given]) -> bool:
+        """Tell whether of what stands for arrays the second makes what the first made of it."""
+        shapes = {slot: self.made.sweep.shape(slot) for slot in some}
+        instead: dict[Slot, Any] = {
+            slot: given.array(self.first.value, shapes[slot]) for slot, given in some.items()
+        }
         if self._ends(instead):
             return True
-        below, ran = self._below(given), 0
-        for b in self.second.nodes[slot.node + 1 :] if np.shape(instead[slot]) == shape else ():
+        below, ran = set.intersection(*map(self._below, some.values())), 0
+        fits = all(np.shape(instead[slot]) == shape for slot, shape in shapes.items())
+        for b in self.second.nodes[min(some).node + 1 :] if fits else ():
             takes = any(s in instead for s in b.inputs)
-            if not takes or b.kind != "operator" or Slot(b.index, 0) in self.slots:
+            known = Slot(b.index, 0) in self.slots or Slot(b.index, 0) in some
+            if not takes or b.kind != "operator" or known:
                 continue
             if (ran := ran + 1) > _DEEP:
                 break
