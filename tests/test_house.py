@@ -11,7 +11,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SRC = ROOT / "src"
-LIMIT = 27_950
+LIMIT = 28_080
 """Lines of code that `src` may have, docstrings and comments not counted."""
 
 
