@@ -191,16 +191,14 @@ class Judge:
         return max(errors, default=0.0)
 
     def _row(self, backward: bool, index: int, own: _Own) -> Row:
-        node = self.second.nodes[index]
-        other = self._of(node)
+        node, other = self.second.nodes[index], self._of(self.second.nodes[index])
         came, out = self._came_in(node, backward), min(own.out, 1.0)
         eps = self._eps(index)
         both = 0 < came < math.inf and 0 < own.out < math.inf
         kept = transparent(node) or node.known.part  # its elements lost nothing here
         lost = math.log2(out / max(min(came, 1.0), eps)) if out and eps and not kept else 0.0
         region = [] if backward else self.sweep.region(index)
-        if own.parts and not backward and any(k in self._loops for k in region):
-            own.parts = False  # it is made there
+        own.parts = own.parts and not any(k in self._loops for k in region)  # it is made there
         looked = own.parts and not backward
         among, before = blamed(self.sweep, index, region, _UNITS * eps) if looked else ([index], ())
         nodes, short = self.second.nodes, looked and index in self.pairing.short
