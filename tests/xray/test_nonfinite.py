@@ -530,3 +530,9 @@ def test_singular_values_may_be_zero_without_equal_eigenvalues():
     svd = xray.xray(lambda m: jnp.linalg.svd(m, full_matrices=False)[0].sum(), tall)
     (birth,) = svd.nonfinite().births
     assert "singular values equal or 0" in birth.cause.reason
+
+
+def test_gradients_that_cancel_in_a_function_without_operators_are_named():
+    slopes = jnp.array([jnp.inf, 1.0]), jnp.array([-jnp.inf, 1.0])
+    (birth,) = xray.xray(lambda x: (x, x), jnp.ones(2), cotangent=slopes).nonfinite().births
+    assert (birth.op, birth.kind) == ("the sum of the gradients of x", "NaN")

@@ -50,10 +50,12 @@ class Paths:
         It stands on the same line, and a derivative reads what its operator took or made. What a
         custom rule writes itself is none: only what it differentiates.
         """
-        own = min((n.transforms for n in self.nodes if n.kind == "operator"), key=len)
-        within = "transpose" not in node.transforms and len(node.transforms) > len(own)
-        if not set(node.transforms) & {"jvp", "transpose"} or (of_rule and not within):
+        if not set(node.transforms) & {"jvp", "transpose"}:
             return None
+        if of_rule:
+            own = min(len(n.transforms) for n in self.nodes if n.kind == "operator")
+            if "transpose" in node.transforms or len(node.transforms) <= own:
+                return None
         near = {k for s in node.inputs for k in (s.node, *self._users(s)) if k < node.index}
         for other in (self.nodes[k] for k in sorted(near)):
             before = len(other.transforms) <= len(node.transforms)
