@@ -6,13 +6,13 @@ beginning of a row's name. Shown below the tables for the rows that need it.
 
 WHY: dict[str, str] = {
     "x-ray: the record of LeNet's loss": (
-        "of 67 ms, on cores at two thirds of their usual speed, 37 run the operators, where the "
-        "gradient alone takes 24; 18 trace the function anew, so that what it closes over is read "
-        "again; 10 look up its program by its text, 2 make the entries. Done: a maximum of a pool "
-        "that numbers no places, half of all operators, 80 MB in place of 103; the rules of JAX, "
-        "`jax.nn.relu` say, are not traced at each call, 20 ms. Arrays that only change their "
-        "shape share memory: before that 250 MB. Tried: its text as a tuple of its parts, 6 ms in "
-        "place of 9."
+        "of 74 ms, on cores at two thirds of their usual speed, 37 run the operators, where the "
+        "gradient alone takes 26; 22 trace the function anew, so that what it closes over is read "
+        "again; 10 look up its program by its text, 3 make the entries. Before, 140 (the gradient "
+        "31): the maximum of a pool numbers no places now, 117 operators in place of 213 and 80 "
+        "MB in place of 103, and the rules of JAX, `jax.nn.relu` say, are not traced at each "
+        "call, 20 ms. Arrays that only change their shape share memory: before that 250 MB. "
+        "Tried: its text as a tuple of its parts, 6 ms in place of 9."
     ),
     "x-ray, diff()": (
         "it takes two records, each traced anew, and runs the operators one by one. Each kind of "
@@ -42,19 +42,20 @@ WHY: dict[str, str] = {
     ),
     "LeNet: one epoch": (
         "the products alone, 0.42 TFLOP, take half of PyTorch's time at the limit. Tried, "
-        "milliseconds a step on two quiet cores, from 13.4: the unfolded inputs one axis after the "
-        "other and the smaller operand turned, 10; the second convolution as a product, which uses "
-        "both cores where XLA's uses one, 8.4. No gain: neighbours of the first convolution "
+        "milliseconds a step on two quiet cores, from 13.4: the unfolded inputs one axis after "
+        "the other and the smaller operand turned, 10; the second convolution as a product, which "
+        "uses both cores where XLA's uses one, 8.4. No gain: neighbours of the first convolution "
         "unfolded together, its pool with the rows first, the pool in a loop, the places of the "
         "maxima compared on the way back; the first convolution and its pool as one product with "
-        "windows of 7 x 7 and 9 x 32 features, in chunks that the cache holds: twice the products, "
-        "0.91 to 0.99 of the step; XLA without its library of products, 1.2. What remains "
-        "beside products of 3.5 ms is the pool's way back and the unfolding, which XLA writes to "
-        "memory, one pass after the other. On other cores, with AVX2 only and half the speed, "
-        "parts of the time of a step, medians of 11 rounds: the batch in four or five parts one "
-        "after another (`accumulate`), 0.87 to 0.92; the first convolution as a product, 0.89, "
-        "and with four parts 0.80, but alone 1.1 forward, so that it is not taken; smaller chunks "
-        "of what is unfolded, 1.03 to 1.08; oneDNN, 1.0, and for its convolutions only, 0.92."
+        "windows of 7 x 7 and 9 x 32 features, in chunks that the cache holds: twice the "
+        "products, 0.91 to 0.99 of the step; XLA without its library of products, 1.2. What "
+        "remains beside products of 3.5 ms is the pool's way back and the unfolding, which XLA "
+        "writes to memory, one pass after the other. On other cores, with AVX2 only and two "
+        "thirds of the speed, parts of the time of a step, medians of 11 and 15 rounds: the batch "
+        "in four or five parts one after another (`accumulate`), 0.87 to 0.92; the first "
+        "convolution as a product, 0.89, and with four parts 0.80, but alone 1.1 forward, so that "
+        "it is not taken; smaller chunks of what is unfolded, 1.03 to 1.08; oneDNN, 1.01, and for "
+        "the convolution, with the other library for most products, 0.92."
     ),
     "LeNet: start of the process to 99.0 % of the test digits, the first time": (
         "of 12 s, 4 compile: 2.4 the step, 0.6 the test, 0.5 the first weights; 4 train, 2 import. "

@@ -86,9 +86,8 @@ class _Match:
         self.weak: set[int] = set()
         self.orders: dict[Any, list[str]] = {}  # of axes, and which operators have it
         self.by_inputs = keys.index(first, {slot: slot for slot in first.slots()})
-        self.by_roots = keys.index(
-            first, {slot: keys.root_of(first, slot) for slot in first.slots()}
-        )
+        roots = {slot: keys.root_of(first, slot) for slot in first.slots()}
+        self.by_roots = keys.index(first, roots)
         self.values = Values(first)
         self.made = Made(first, second, self.slots)
         self.ends = ends(first, second, carried)
