@@ -123,7 +123,7 @@ def network_sweep(scale: Scale) -> Iterator[Row]:
         lambda: np.asarray(descent.sweep(loss, case.params, etas, steps).loss[:, -1]),
         peers,
         close,
-        0.95,
+        0.9,
         operations=lambda: count * (steps + 1) * case.step(),
     )
 
@@ -146,7 +146,7 @@ def full_batch(scale: Scale) -> Iterator[Row]:
         lambda: np.asarray(descend(case.params).loss[-1]),
         pytorch(theirs),
         close,
-        0.95,
+        0.75,
         operations=lambda: (steps + 1) * case.step(),
     )
 

@@ -32,7 +32,7 @@ def graph_of_operators(scale: Scale) -> Iterator[Row]:
         lambda: run(compiled[0]),
         {"jax.jit(jax.grad) of the flat function": lambda: run(compiled[1])},
         close,
-        1.1,
+        1.0,
     )
 
 

@@ -66,7 +66,7 @@ def lenet_epoch(scale: Scale) -> Iterator[Row]:
         return functools.partial(_epoch, net, begin, value, (x, y), order, 1e-3)
 
     work = f"LeNet: one epoch of {count} digits, batch 100"
-    yield Row(work, ours, pytorch(theirs), _within(0.03), 0.7)
+    yield Row(work, ours, pytorch(theirs), _within(0.03), 0.85)
 
 
 def lenet_to_99(scale: Scale) -> Iterator[Row]:
@@ -99,7 +99,7 @@ def lenet_to_99(scale: Scale) -> Iterator[Row]:
         accuracies = [float(side.text.split()[-1]) for side in (ours, theirs)]
         assert min(accuracies) >= 0.99, (ours.text, theirs.text)
 
-    def row(name: str, kept: str | None) -> Row:
+    def row(name: str, kept: str | None, target: float) -> Row:
         seeds = itertools.count()
 
         def ours() -> Child:
@@ -107,11 +107,11 @@ def lenet_to_99(scale: Scale) -> Iterator[Row]:
                 return trained(next(seeds), root, kept or root)
 
         work = f"LeNet: start of the process to 99.0 % of the test digits, {name}"
-        return Row(work, ours, {"PyTorch": peer()}, agree, 0.7, shown=True)
+        return Row(work, ours, {"PyTorch": peer()}, agree, target, shown=True)
 
-    yield row("the first time", None)
+    yield row("the first time", None, 0.9)
     with tempfile.TemporaryDirectory() as kept:
-        yield row("the programs kept from an earlier run", kept)
+        yield row("the programs kept from an earlier run", kept, 0.75)
 
 
 def siamese_epoch(scale: Scale) -> Iterator[Row]:
@@ -157,7 +157,7 @@ def siamese_epoch(scale: Scale) -> Iterator[Row]:
     work = (
         f"siamese: one epoch of {len(order) * config.batch // 2} pairs, batch {config.batch // 2}"
     )
-    yield Row(work, ours, pytorch(theirs), _within(0.03), 0.8)
+    yield Row(work, ours, pytorch(theirs), _within(0.03), 0.85)
 
 
 def _tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -200,17 +200,18 @@ def vgg16(scale: Scale) -> Iterator[Row]:
     import torch
 
     params = jax.jit(vgg.init)(jax.random.key(0))
-    for batch in (1,) if scale.quick else (1, 8):
-        yield _forward(params, batch, torch.float32)
-    steps, forward = (1, 1) if scale.quick else (4, 8)
-    yield _step(params, steps, torch.float32)
+    sizes = ((1, 1.0),) if scale.quick else ((1, 1.0), (8, 0.92))
+    for batch, target in sizes:
+        yield _forward(params, batch, torch.float32, target)
+    steps, (forward, _) = (1 if scale.quick else 4), sizes[-1]
+    yield _step(params, steps, torch.float32, 0.97)
     if not scale.quick:
-        for batch in (1, 8):
-            yield _forward(params, batch, torch.float32, precision="tensorfloat32")
-        yield _step(params, steps, torch.float32, precision="tensorfloat32")
+        for batch, target in sizes:
+            yield _forward(params, batch, torch.float32, target, precision="tensorfloat32")
+        yield _step(params, steps, torch.float32, 0.97, precision="tensorfloat32")
     # To compile takes most of the time of a quick run.
-    yield _forward(params, forward, torch.bfloat16, compiled=not scale.quick)
-    yield _step(params, steps, torch.bfloat16, compiled=not scale.quick)
+    yield _forward(params, forward, torch.bfloat16, 0.95, compiled=not scale.quick)
+    yield _step(params, steps, torch.bfloat16, 1.2, compiled=not scale.quick)
 
 
 def onednn(scale: Scale) -> Iterator[Row]:
@@ -266,11 +267,11 @@ def _in_pytorch(params: Any, batch: int, dtype: Any) -> tuple[Any, Any]:
     return net, x.to(memory_format=torch.channels_last)
 
 
-def _numbers(dtype: Any, precision: str | None) -> tuple[str, Any, float, float | None]:
-    """Name the numbers; return our dtype, how far answers may be apart, and the target."""
+def _numbers(dtype: Any, precision: str | None) -> tuple[str, Any, float]:
+    """Name the numbers; return our dtype, and how far answers may be apart."""
     name = str(dtype).removeprefix("torch.")
     said = f"{name}, {precision} allowed" if precision else name
-    return (said, jnp.dtype(name), *((0.1, None) if name == "bfloat16" else (1e-3, 1.0)))
+    return said, jnp.dtype(name), 0.1 if name == "bfloat16" else 1e-3
 
 
 def _rounded(precision: str | None, work: Callable[[], Any]) -> Callable[[], Any]:
@@ -289,11 +290,17 @@ def _options(precision: str | None) -> dict[str, Any]:
 
 
 def _forward(
-    params: Any, batch: int, dtype: Any, *, compiled: bool = True, precision: str | None = None
+    params: Any,
+    batch: int,
+    dtype: Any,
+    target: float,
+    *,
+    compiled: bool = True,
+    precision: str | None = None,
 ) -> Row:
     import torch
 
-    numbers, ours_dtype, tolerance, target = _numbers(dtype, precision)
+    numbers, ours_dtype, tolerance = _numbers(dtype, precision)
     cast = jax.tree.map(lambda leaf: leaf.astype(ours_dtype), params)
     images = jnp.asarray(_inputs(batch), ours_dtype)
     apply = jax.jit(vgg.apply, compiler_options=_options(precision))
@@ -319,7 +326,13 @@ def _forward(
 
 
 def _step(
-    params: Any, batch: int, dtype: Any, *, compiled: bool = True, precision: str | None = None
+    params: Any,
+    batch: int,
+    dtype: Any,
+    target: float,
+    *,
+    compiled: bool = True,
+    precision: str | None = None,
 ) -> Row:
     """A step of plain descent from the same weights; the answer is the loss before it.
 
@@ -327,7 +340,7 @@ def _step(
     """
     import torch
 
-    numbers, ours_dtype, tolerance, target = _numbers(dtype, precision)
+    numbers, ours_dtype, tolerance = _numbers(dtype, precision)
     cast = jax.tree.map(lambda leaf: leaf.astype(ours_dtype), params)
     images, labels = jnp.asarray(_inputs(batch), ours_dtype), jnp.arange(batch)
     net, x = _in_pytorch(params, batch, dtype)

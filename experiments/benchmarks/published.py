@@ -92,8 +92,10 @@ def beside(stored: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any
 def _surroundings(found: Mapping[str, Any]) -> str:
     limits = found["limits"]
     about = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
+    vectors = found["machine"].get("vectors")
     return (
-        f"{found['machine']['processor']}, {found['threads']} threads on both sides, load "
+        f"{found['machine']['processor']}{f' with {vectors}' if vectors else ''}, "
+        f"{found['threads']} threads on both sides, load "
         f"{found['load']:.1f} at the start; products of matrices {limits['gflops']:.0f} GFLOP/s, "
         f"copying {limits['gigabytes_per_second']:.1f} GB/s, measured in the same run; {about}; "
         f"commit {found['commit']}."

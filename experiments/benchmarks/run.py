@@ -89,6 +89,16 @@ def limits() -> dict[str, float]:
     }
 
 
+def vectors() -> str:
+    """Name the widest vectors of this processor, where Linux says so, and say if bfloat16 is one."""
+    flags: set[str] = set()
+    with contextlib.suppress(OSError):
+        flags = set(pathlib.Path("/proc/cpuinfo").read_text().partition("flags")[2].split())
+    widest = "AVX-512" if "avx512f" in flags else "AVX2" if "avx2" in flags else ""
+    own = {"avx512_bf16", "amx_bf16", "bf16"} & flags
+    return f"{widest} and bfloat16" if widest and own else widest
+
+
 def _fastest(call: Any) -> float:
     seconds = []
     for _ in range(6):
@@ -136,7 +146,8 @@ def main(config: Config) -> pathlib.Path:
         "load": load,
         "limits": bounds,
         "quick": config.quick,
-        **{key: where[key] for key in ("machine", "commit")},
+        "machine": where["machine"] | {"vectors": vectors()},
+        "commit": where["commit"],
         "versions": where["versions"] | _versions(),
     }
     if config.publish and not failed:
