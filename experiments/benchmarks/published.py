@@ -233,13 +233,16 @@ def headlines(results: Mapping[str, Any]) -> str:
         raise ValueError(f"the README names rows that this run has not: {', '.join(absent)}")
     of = {short: ratio(rows[name]["middle"]) for short, name in NAMES.items()}
     ours, theirs = (seconds(rows[NAMES["small"]][side]["seconds"]) for side in ("ours", "theirs"))
+    vectors = results["machine"].get("vectors", "")
+    # Without such instructions nobody would train in it.
+    bfloat16 = f" and {of['bfloat16']} in bfloat16" if "bfloat16" in vectors else ""
     return (
         f"- **Sweeps.** 1,000 rates of 1,000 steps on two wells: {ours} in one program, {theirs} "
         f"in a Python loop over optax. 64 rates of a 784-200-1 network: {of['sweep']} of the time "
         "of 64 runs in turn.\n"
-        f"- **Training**, over PyTorch's time: {of['mlp']} for that network, {of['lenet']} for "
-        f"LeNet, {of['siamese']} for a siamese network, {of['vgg']} for VGG16 and "
-        f"{of['bfloat16']} in bfloat16.\n"
+        f"- **Training**, over PyTorch's time{f' (cores with {vectors})' if vectors else ''}: "
+        f"{of['mlp']} for that network, {of['lenet']} for LeNet, {of['siamese']} for a siamese "
+        f"network, {of['vgg']} for VGG16{bfloat16}.\n"
         f"- **X-ray**, over the time of the compiled gradient: {of['x-ray VGG16']} for VGG16, "
         f"{of['x-ray chain']} for 5,000 operators, {of['x-ray LeNet']} for LeNet."
     )

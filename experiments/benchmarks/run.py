@@ -35,7 +35,7 @@ import shallow
 import starts
 import tyro
 import verbs
-from harness import Row, Scale, Timing, measure
+from harness import Row, Scale, Timing, measure, vectors
 from rich.console import Console
 
 from chainrule import runs
@@ -87,16 +87,6 @@ def limits() -> dict[str, float]:
         "gflops": 2 * size**3 / min(map(_fastest, ways)) / 1e9,
         "gigabytes_per_second": 2 * big.nbytes / _fastest(big.copy) / 1e9,  # read and written
     }
-
-
-def vectors() -> str:
-    """Name the widest vectors of this processor, where Linux says so, and say if bfloat16 is one."""
-    flags: set[str] = set()
-    with contextlib.suppress(OSError):
-        flags = set(pathlib.Path("/proc/cpuinfo").read_text().partition("flags")[2].split())
-    widest = "AVX-512" if "avx512f" in flags else "AVX2" if "avx2" in flags else ""
-    own = {"avx512_bf16", "amx_bf16", "bf16"} & flags
-    return f"{widest} and bfloat16" if widest and own else widest
 
 
 def _fastest(call: Any) -> float:

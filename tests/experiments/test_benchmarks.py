@@ -211,7 +211,29 @@ def test_of_several_peers_the_readme_names_the_fastest():
     rows = [ROW | {"name": name, "middle": 0.5} for name in published.NAMES.values()]
     rows.insert(0, ROW | {"name": published.NAMES["lenet"], "middle": 1.5})
     found = published.headlines(RESULTS | {"rows": rows})
-    assert "0.50 for that network, 1.50 for LeNet" in found
+    assert "PyTorch's time: 0.50 for that network, 1.50 for LeNet" in found
+
+
+@pytest.mark.parametrize(
+    ("flags", "vectors"),
+    [
+        ("sse2 avx avx2 fma", "AVX2"),
+        ("avx2 avx512f avx512_bf16", "AVX-512 and bfloat16"),
+        ("avx2 avx512f", "AVX-512"),
+        ("sse2", ""),
+    ],
+)
+def test_the_vectors_of_a_processor_are_said(flags, vectors, monkeypatch):
+    text = f"processor : 0\nmodel name : one\nflags : {flags}\nbugs : none\n"
+    monkeypatch.setattr(Path, "read_text", lambda _: text)
+    assert harness.vectors() == vectors
+    rows = [ROW | {"name": name} for name in published.NAMES.values()]
+    machine = RESULTS["machine"] | {"vectors": vectors}
+    found = published.headlines(RESULTS | {"rows": rows, "machine": machine})
+    assert (f"(cores with {vectors}): 0.50" in found) == bool(vectors)
+    assert ("VGG16 and 0.50 in bfloat16." in found) == ("bfloat16" in vectors)
+    shown = f"a processor with {vectors}, 2 threads" if vectors else "a processor, 2 threads"
+    assert shown in published.table(RESULTS | {"machine": machine})
 
 
 def test_the_readme_and_the_book_show_the_numbers_that_are_stored():
