@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -60,6 +61,12 @@ def test_the_folder_holds_what_was_found_out_in_plain_files(flown):
     assert record.function == "pairs"
     np.testing.assert_array_equal(record.node("batch['a']").value, steps.batch(0)["a"])
     assert "<svg" in (path / "page.html").read_text()
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_a_folder_says_whether_floats_have_64_bits(wide):
+    with jax.enable_x64(wide):
+        assert folder.surroundings()["x64"] is wide
 
 
 def test_the_command_prints_it_and_runs_no_code(flown, capsys, monkeypatch):

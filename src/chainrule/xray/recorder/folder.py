@@ -192,7 +192,7 @@ def surroundings() -> dict[str, JSON]:
         "python": platform.python_version(),
         "device": f"{device.platform} ({device.device_kind})",
         "processor": platform.machine(),
-        "x64": bool(jax.config.jax_enable_x64),
+        "x64": jax.numpy.result_type(float) == np.float64,
     }
 
 
