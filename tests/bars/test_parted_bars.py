@@ -37,12 +37,12 @@ def report(what, count, missed):
 
 # The first runs: 91 of 100 of seed 201, and with what it missed mended 95 of seed 301 (96 after an
 # error was mended) and 94 of seed 302; with what these missed mended, 81 of the 82 faults of seed
-# 401 that were run, and 54 of 55 of seed 402. Nothing certain was wrong. Of seed 302 it is 52 of 53
-# that are spelled alike, 42 of 47 ports. One fault takes 5 to 15 s of processor time, most of it to
-# compile. A fault that leaves results and gradients equal, bit by bit, is none.
+# 401 that were run, and 97 of 100 of seed 402. Nothing certain was wrong. What was mended since
+# names 98 of seed 302. One fault takes 5 to 15 s of processor time, most of it to compile. A fault
+# that leaves results and gradients equal, bit by bit, is none.
 @pytest.mark.bars
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("seed", [301, pytest.param(302, marks=pytest.mark.xfail(strict=False))])
+@pytest.mark.parametrize("seed", [301, 302])
 def test_of_planted_faults_the_first_operator_is_named(seed, tmp_path):
     missed, leads, alike, alike_missed, claimed, hidden = [], 0, 0, 0, [], 0
     for fault in parted_programs.faults(seed, FAULTS, tmp_path):
