@@ -29,18 +29,13 @@ def live():
     return sum({x.unsafe_buffer_pointer(): x.nbytes for x in jax.live_arrays()}.values())
 
 
-@pytest.fixture
-def young():
-    """Spare the garbage collector, which runs at every operator, the objects of other tests."""
-    gc.collect()
-    gc.freeze()
-
-
 OTHERS = (), (lambda *args: network(*args),), (lambda *args: network(*args, 0.9),)
 
 
 @pytest.mark.parametrize("others", OTHERS, ids=["op by op", "the same", "another"])
-def test_two_executions_take_little_more_than_two_records(others, young, monkeypatch):
+def test_two_executions_take_little_more_than_two_records(others, monkeypatch):
+    gc.collect()
+    gc.freeze()  # or every `live` below would search the objects of other tests, too
     args = jax.tree.map(jnp.asarray, (KERNELS, IMAGES))
     before = live()
     record = xray.xray(network, *args)
