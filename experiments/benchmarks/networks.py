@@ -6,7 +6,7 @@ import pathlib
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -195,23 +195,38 @@ def _epoch(
     return np.asarray(total / len(order))
 
 
+class _Case(NamedTuple):
+    """What a row about VGG16 runs.
+
+    Attributes:
+      batch: how many images.
+      dtype: PyTorch's.
+      target: of the ratio.
+      compiled: whether PyTorch compiles it, too.
+      precision: how coarsely products may be rounded, see `harness.rounding`.
+    """
+
+    batch: int
+    dtype: Any
+    target: float
+    compiled: bool = True
+    precision: str | None = None
+
+
 def vgg16(scale: Scale) -> Iterator[Row]:
     """VGG16 on images of 224 x 224: forward, and a step of training."""
     import torch
 
     params = jax.jit(vgg.init)(jax.random.key(0))
     sizes = ((1, 1.0),) if scale.quick else ((1, 1.0), (8, 0.92))
-    for batch, target in sizes:
-        yield _forward(params, batch, torch.float32, target)
     steps, (forward, _) = (1 if scale.quick else 4), sizes[-1]
-    yield _step(params, steps, torch.float32, 0.97)
-    if not scale.quick:
+    for precision in (None,) if scale.quick else (None, "tensorfloat32"):
         for batch, target in sizes:
-            yield _forward(params, batch, torch.float32, target, precision="tensorfloat32")
-        yield _step(params, steps, torch.float32, 0.97, precision="tensorfloat32")
+            yield _forward(params, _Case(batch, torch.float32, target, precision=precision))
+        yield _step(params, _Case(steps, torch.float32, 0.97, precision=precision))
     # To compile takes most of the time of a quick run.
-    yield _forward(params, forward, torch.bfloat16, 0.95, compiled=not scale.quick)
-    yield _step(params, steps, torch.bfloat16, 1.2, compiled=not scale.quick)
+    yield _forward(params, _Case(forward, torch.bfloat16, 0.95, not scale.quick))
+    yield _step(params, _Case(steps, torch.bfloat16, 1.2, not scale.quick))
 
 
 def onednn(scale: Scale) -> Iterator[Row]:
@@ -289,17 +304,10 @@ def _options(precision: str | None) -> dict[str, Any]:
     return compiling.options() if precision is None else {}
 
 
-def _forward(
-    params: Any,
-    batch: int,
-    dtype: Any,
-    target: float,
-    *,
-    compiled: bool = True,
-    precision: str | None = None,
-) -> Row:
+def _forward(params: Any, case: _Case) -> Row:
     import torch
 
+    batch, dtype, target, compiled, precision = case
     numbers, ours_dtype, tolerance = _numbers(dtype, precision)
     cast = jax.tree.map(lambda leaf: leaf.astype(ours_dtype), params)
     images = jnp.asarray(_inputs(batch), ours_dtype)
@@ -325,21 +333,14 @@ def _forward(
     )
 
 
-def _step(
-    params: Any,
-    batch: int,
-    dtype: Any,
-    target: float,
-    *,
-    compiled: bool = True,
-    precision: str | None = None,
-) -> Row:
+def _step(params: Any, case: _Case) -> Row:
     """A step of plain descent from the same weights; the answer is the loss before it.
 
     PyTorch's weights are changed, ours are not: the rate is so small that it shows in no answer.
     """
     import torch
 
+    batch, dtype, target, compiled, precision = case
     numbers, ours_dtype, tolerance = _numbers(dtype, precision)
     cast = jax.tree.map(lambda leaf: leaf.astype(ours_dtype), params)
     images, labels = jnp.asarray(_inputs(batch), ours_dtype), jnp.arange(batch)
