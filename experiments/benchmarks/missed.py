@@ -14,13 +14,11 @@ WHY: dict[str, str] = {
         "looked into. Tried: oneDNN's products, 1.1 to 1.2 of the time on cores with AVX2."
     ),
     "oneDNN: LeNet": (
-        "not decided here, the ranges of the two overlap: nothing takes these options unless it "
-        "measures that it gains."
+        "the ratios of the rounds lie on both sides of 1: this run does not decide it."
     ),
     "x-ray: a page of 10,000 nodes": (
-        "these cores take twice as long for it as the ones before, with AVX-512, where all of "
-        "these rows were within their targets (an answer took 50 to 84 ms more than an empty "
-        "page). What takes the time was not looked into here."
+        "cores with AVX-512, measured earlier, took half as long, within the target (50 to 84 ms "
+        "more than an empty page). What takes the time was not looked into."
     ),
     "recorder: LeNet, batch 100, 30": (
         "the ratios of the rounds lie on both sides of 1: this run does not decide it."
