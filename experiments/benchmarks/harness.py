@@ -200,16 +200,6 @@ def pytorch(
     return peers
 
 
-def vectors() -> str:
-    """Name the widest vectors of this processor, as Linux says, and bfloat16 where it has that."""
-    flags: set[str] = set()
-    with contextlib.suppress(OSError):
-        flags = set(pathlib.Path("/proc/cpuinfo").read_text().partition("flags")[2].split())
-    widest = "AVX-512" if "avx512f" in flags else "AVX2" if "avx2" in flags else ""
-    own = {"avx512_bf16", "amx_bf16", "bf16"} & flags
-    return f"{widest} and bfloat16" if widest and own else widest
-
-
 def place() -> str:
     """Return PyTorch's name of where its side runs: on the accelerator where JAX runs on one.
 

@@ -35,7 +35,7 @@ import shallow
 import starts
 import tyro
 import verbs
-from harness import Row, Scale, Timing, measure, vectors
+from harness import Row, Scale, Timing, measure
 from rich.console import Console
 
 from chainrule import runs
@@ -136,7 +136,7 @@ def main(config: Config) -> pathlib.Path:
         "load": load,
         "limits": bounds,
         "quick": config.quick,
-        "machine": where["machine"] | {"vectors": vectors()},
+        "machine": where["machine"],
         "commit": where["commit"],
         "versions": where["versions"] | _versions(),
     }

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from chainrule import runs
-from chainrule.runs import telling
+from chainrule.runs import surroundings, telling
 
 
 def write(root, experiment="demo", seed=3, trace=None, **arguments):
@@ -39,6 +39,22 @@ def test_a_run_is_a_folder_named_by_time_and_seed_that_says_what_ran(tmp_path):
     assert record["device"]["platform"] == "cpu"
     assert record["wall_seconds"] >= record["compile_seconds"] > 0
     assert not list(tmp_path.rglob("*.partial"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "vectors"),
+    [
+        ("sse2 avx avx2 fma", "AVX2"),
+        ("avx2 avx512f avx512_bf16", "AVX-512 and bfloat16"),
+        ("avx2 avx512f", "AVX-512"),
+        ("sse2", ""),
+    ],
+)
+def test_a_run_says_which_vectors_its_processor_has(flags, vectors, monkeypatch):
+    text = f"processor : 0\nmodel name : one\nflags : {flags}\nbugs : avx512_bf16\n"
+    monkeypatch.setattr(pathlib.Path, "read_text", lambda _: text)
+    machine = surroundings._machine()
+    assert (machine["processor"], machine["vectors"]) == ("one", vectors)
 
 
 def test_two_runs_of_one_second_get_two_folders(tmp_path):
