@@ -276,6 +276,19 @@ def test_the_dtype_stays_what_it_is(case, dtype, tolerance, x64):
             np.testing.assert_allclose(np.asarray(left, np.float64), right, rtol=0, atol=close)
 
 
+@pytest.mark.parametrize("of", [convolution.conv, convolution.conv_transpose])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+def test_the_gradient_of_a_bias_is_a_sum_of_numbers_that_are_widened_first(of, dtype):
+    inputs, kernel = (jnp.asarray(normal(1, *s), dtype) for s in ((2, 9, 8, 3), (3, 3, 3, 3)))
+    outputs, back = jax.vjp(functools.partial(of, inputs, kernel), jnp.ones(3, dtype))
+    g = jnp.asarray(normal(3, *outputs.shape), dtype)
+    wanted = np.sum(np.asarray(g, np.float64), axis=(0, 1, 2))
+    close = {"rtol": float(jnp.finfo(dtype).eps), "atol": 1e-5}
+    np.testing.assert_allclose(np.asarray(back(g)[0], np.float64), wanted, **close)
+    sums = [eqn for eqn in jax.make_jaxpr(back)(g).eqns if eqn.primitive.name == "reduce_sum"]
+    assert [eqn.invars[0].aval.dtype for eqn in sums] == [jnp.float32]
+
+
 def test_nan_passes_where_the_kernel_sees_it():
     inputs = jnp.zeros((1, 7, 1)).at[0, 3].set(jnp.nan)
     outputs = convolution.conv(inputs, jnp.ones((2, 1, 1)))

@@ -352,7 +352,14 @@ def _place(
 
 
 def _add_bias(outputs: Array, bias: AnyArray | None) -> Array:
-    return outputs if bias is None else outputs + bias.reshape((1,) * (outputs.ndim - 1) + (-1,))
+    if bias is None:
+        return outputs
+    row = bias.reshape((1,) * (outputs.ndim - 1) + (-1,))
+    if row.dtype.itemsize < 4:
+        # So its gradient, a sum over all positions, is one of widened numbers, which a library of
+        # XLA's takes: 0.97 of the time of a step of VGG16 (bfloat16, two cores).
+        row = jnp.broadcast_to(row.astype(jnp.float32), outputs.shape).astype(row.dtype)
+    return outputs + row
 
 
 def _by_inputs(g: AnyArray, kernel: AnyArray, window: Window, groups: int) -> Array:

@@ -45,22 +45,16 @@ def _commit() -> str | None:
 
 
 def _machine() -> dict[str, JSON]:
-    told = ""
-    with contextlib.suppress(OSError):
-        told = pathlib.Path("/proc/cpuinfo").read_text()
+    told = path.read_text() if (path := pathlib.Path("/proc/cpuinfo")).exists() else ""
     found = re.search(r"model name\s*:\s*(.+)", told)
+    flags = set(told.partition("flags")[2].partition("\n")[0].split())
+    widest = "AVX-512" if "avx512f" in flags else "AVX2" if "avx2" in flags else ""
     return {
         "system": platform.system(),
         "processor": found.group(1) if found else platform.processor(),
-        "vectors": _vectors(set(told.partition("flags")[2].partition("\n")[0].split())),
+        "vectors": f"{widest} and bfloat16" if {"avx512_bf16", "amx_bf16"} & flags else widest,
         "cores": os.cpu_count(),
     }
-
-
-def _vectors(flags: set[str]) -> str:
-    """Name the widest vectors of a processor of these flags, and bfloat16 where it has that."""
-    widest = "AVX-512" if "avx512f" in flags else "AVX2" if "avx2" in flags else ""
-    return f"{widest} and bfloat16" if {"avx512_bf16", "amx_bf16"} & flags else widest
 
 
 def _device() -> dict[str, JSON] | None:
