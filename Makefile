@@ -50,6 +50,7 @@ book: $(VENV)/booked
 BENCH := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python experiments/benchmarks/run.py
 bench: $(VENV)/tested
 	$(BENCH) --publish
+	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(BENCH) --publish --only "VGG16: step of training"
 
 bench-quick: $(VENV)/tested
 	$(BENCH) --quick
