@@ -50,6 +50,9 @@ function run(name, wanted, rates) {
 }
 """
 LARGEST = float(np.finfo(np.float32).max)
+# Beyond it the square of a length overflows. Of one number some processors with JAX 0.10 take no
+# square, and the length is not infinite.
+LONGEST = LARGEST**0.5
 
 
 @functools.cache
@@ -152,7 +155,9 @@ def compared(one, optimizers, seed, count):
                             loss,
                             1e-6 * np.maximum(1, np.abs(loss)) + norm * off + bent * off**2,
                         ),
-                        "length": apart(norms, norm, unit),
+                        "length": apart(
+                            np.minimum(norms, LONGEST), np.minimum(norm, LONGEST), unit
+                        ),
                         "gradient": apart(slopes, slope, unit[:, None]),
                         "step": apart(points[1:], moved, roundings),
                     },
