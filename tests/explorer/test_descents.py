@@ -145,7 +145,10 @@ def compared(one, optimizers, seed, count):
                 unit = 1e-6 * norm + bent * off + 1e-18  # squares of less underflow
                 moved = stepped(factory(eta), points, slopes)
                 far = np.abs(moved.astype(float) - points[:-1])
-                roundings = 4e-6 * np.maximum.accumulate(far) + 2.0**-22 * np.abs(moved)
+                # Adam divides by 1 - b1^t and by the root of 1 - b2^t, powers near 1, rounded.
+                powers = 2.0**-25 / (1 - max(settings.values())) if "b1" in settings else 0
+                roundings = (4e-6 + powers) * np.maximum.accumulate(far)
+                roundings += 2.0**-22 * np.abs(moved)
                 yield (
                     about,
                     losses,
