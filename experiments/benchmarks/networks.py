@@ -23,6 +23,11 @@ from chainrule.models.pretrained import layouts
 
 EXPERIMENTS = pathlib.Path(__file__).resolve().parents[1]
 IMAGE = (224, 224, 3)
+# How glibc gets the memory of a step, for both sides, where the environment says so.
+MEMORY = {
+    "huge pages": ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"),
+    "memory kept": ("MALLOC_MMAP_MAX_", "0"),
+}
 
 
 def _within(tolerance: float) -> Callable[[np.ndarray, np.ndarray], None]:
@@ -290,7 +295,8 @@ def _numbers(dtype: Any, precision: str | None) -> tuple[str, Any, float]:
     """Name the numbers; return our dtype, and how far answers may be apart."""
     name = str(dtype).removeprefix("torch.")
     said = f"{name}, {precision} allowed" if precision else name
-    said += ", huge pages" if "malloc.hugetlb=1" in os.environ.get("GLIBC_TUNABLES", "") else ""
+    for how, (variable, value) in MEMORY.items():
+        said += f", {how}" if value in os.environ.get(variable, "") else ""
     return said, jnp.dtype(name), 0.1 if name == "bfloat16" else 1e-3
 
 

@@ -35,7 +35,7 @@ def first_result(scale: Scale) -> Iterator[Row]:
             return child(str(DESCENT), "--root", empty, XDG_CACHE_HOME=empty, MPLCONFIGDIR=empty)
 
     work, nothing = "first result: make descent, without caches", {"python -c pass": _nothing}
-    yield Row(work, ours, nothing, _both_ended, 60.0, extra=True)
+    yield Row(work, ours, nothing, _both_ended, 15.0, extra=True)
 
 
 def _nothing() -> Child:
