@@ -51,7 +51,7 @@ BENCH := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python experiments/
 bench: $(VENV)/tested
 	$(BENCH) --publish
 	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(BENCH) --publish --only "VGG16: step of training"
-	MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 $(BENCH) --publish --only "VGG16: step of training"
+	MALLOC_ARENA_MAX=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 $(BENCH) --publish --only "VGG16: step of training"
 
 bench-quick: $(VENV)/tested
 	$(BENCH) --quick

@@ -296,7 +296,7 @@ def _numbers(dtype: Any, precision: str | None) -> tuple[str, Any, float]:
     name = str(dtype).removeprefix("torch.")
     said = f"{name}, {precision} allowed" if precision else name
     for how, (variable, value) in MEMORY.items():
-        said += f", {how}" if value in os.environ.get(variable, "") else ""
+        said += f", {how}" if value in os.environ.get(variable, "").split(":") else ""
     return said, jnp.dtype(name), 0.1 if name == "bfloat16" else 1e-3
 
 
