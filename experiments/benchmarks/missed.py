@@ -116,11 +116,11 @@ WHY: dict[str, str] = {
 
 FASTER: dict[str, str] = {
     "rates: sweep, two wells": (
-        "on slower cores a lane's step takes 1.0 ns with 16,000 rates, whose losses and their copy, 13 MB, a "
-        "cache of 32 MB holds, 1.5 to 1.7 with 32,000 and 64,000, 2.7 with 128,000 and 3.3 to "
-        "5.1 up to a million, in memory that the process gets page by page. Tried: groups of "
-        "lanes that fit into 2 to 32 MB, no gain up to 128,000 rates, 0.57 to 0.67 of the time "
-        "for a million."
+        "on slower cores a lane's step takes 1.0 ns with 16,000 rates, whose losses and their "
+        "copy, 13 MB, a cache of 32 MB holds, 1.5 to 1.7 with 32,000 and 64,000, 2.7 with "
+        "128,000 and 3.3 to 5.1 up to a million, in memory that the process gets page by page. "
+        "Tried: groups of lanes that fit into 2 to 32 MB, no gain up to 128,000 rates, 0.57 to "
+        "0.67 of the time for a million."
     ),
     "devices": (
         "the work is that of one device, as all of them share the cores of one CPU: what grows "
