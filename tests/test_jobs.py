@@ -63,6 +63,12 @@ def explored(tmp_path, monkeypatch, capsys):
     return explore
 
 
+def test_a_window_has_room_around_most_of_what_was_visited():
+    ((low, high),) = own._window(np.linspace(-1, 1, 101)[:, None])
+    # from the start, -1, to the 98th of a hundred, and 0.15 of that on either side
+    assert (low, high) == pytest.approx((-1 - 0.15 * 1.96, 0.96 + 0.15 * 1.96))
+
+
 def test_a_loss_of_one_number_is_explored_on_its_landscape(explored):
     problem, run, printed = explored("own.py:well", "--start=-0.5", "--start=1.4")
     assert printed.startswith("chainrule explore: loading JAX ...\nwell: measuring the edge")

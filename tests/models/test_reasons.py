@@ -183,6 +183,8 @@ def test_what_has_no_reasons_is_refused(arguments, message):
 def test_settings_out_of_range_are_refused():
     with pytest.raises(ValueError, match=r"noise must be a finite number .* not -1"):
         reasons.smoothed(corner, IMAGES, key=KEY, noise=-1.0)
+    with pytest.raises(ValueError, match=r"key is uint32 of shape \(2,\): pass one key made by"):
+        reasons.smoothed(corner, IMAGES, key=jax.random.PRNGKey(0))
     with pytest.raises(ValueError, match="samples must be an int from 1 to 65536, not 0"):
         reasons.smoothed(corner, IMAGES, key=KEY, samples=0)
     with pytest.raises(ValueError, match="unknown layer 'conv3': did you mean 'conv"):

@@ -3,9 +3,11 @@
 import jax
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from chainrule.ops import convolution, pooling
 from chainrule.plots import sliding
+from chainrule.plots._player import played
 from tests.plots.drawings import described
 
 KERNEL = np.array([[1.0, 2.0], [0.0, -1.0]], np.float32)[:, :, None, None]
@@ -55,6 +57,12 @@ def test_a_page_plays_every_output_and_needs_no_network():
     assert "<title>a &lt;b&gt; kernel</title>" in page
     assert page.count("data:image/png;base64") == 6
     assert "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_what_a_page_is_about_is_text_in_it():
+    page = played(Figure(layout="constrained"), lambda frame: [], 1, "title", "where <i>a</i> < b")
+    assert "where &lt;i&gt;a&lt;/i&gt; &lt; b" in page
+    assert "<i>a" not in page
 
 
 @pytest.mark.parametrize(
