@@ -103,3 +103,9 @@ def test_what_a_checkpoint_leaves_of_a_function_is_looked_into():
     births = xray.xray(step, jnp.zeros(3), gradients=False).nonfinite().births
     assert births[0].op == "div"
     assert not any(birth.op == "eval_jaxpr" for birth in births)
+
+
+@pytest.mark.parametrize("name", ["gradients", "has_aux", "compiled", "unroll"])
+def test_a_setting_that_is_neither_true_nor_false_is_refused(name, unchecked):
+    with pytest.raises(ValueError, match=f"{name} must be True or False, not 'no'"):
+        xray.xray(jnp.sum, jnp.ones(3), **{name: "no"})
