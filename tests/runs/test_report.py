@@ -169,6 +169,9 @@ def test_runs_are_found_oldest_first_and_a_run_folder_lists_itself(tmp_path, unc
     assert [row.path for row in runs.rows(found)] == [str(path) for path in paths[::-1]]
     with pytest.raises(ValueError, match="width must be an int of at least 20, not 3"):
         runs.listed(found, width=3)
+    with pytest.raises(ValueError, match="results must be an int of at least 0, not -1"):
+        runs.listed(found, results=-1)
+    assert all(path.name in runs.listed(found, results=0) for path in paths)
     with pytest.raises(ValueError, match=r"listing must be what runs\.find returns, not an int"):
         runs.tsv(3)
 

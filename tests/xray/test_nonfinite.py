@@ -536,3 +536,14 @@ def test_gradients_that_cancel_in_a_function_without_operators_are_named():
     slopes = jnp.array([jnp.inf, 1.0]), jnp.array([-jnp.inf, 1.0])
     (birth,) = xray.xray(lambda x: (x, x), jnp.ones(2), cotangent=slopes).nonfinite().births
     assert (birth.op, birth.kind) == ("the sum of the gradients of x", "NaN")
+
+
+def test_a_cure_is_tried_only_where_the_values_can_be_run_again():
+    def f(x):
+        return jnp.sum(jnp.log(x))
+
+    x = jnp.array([0.0, 1.0])
+    assert xray.xray(f, x).nonfinite().attempt is not None
+    of_statistics = xray.xray(f, x, keep="stats").nonfinite()
+    assert of_statistics.attempt is None
+    assert of_statistics.births
