@@ -191,6 +191,12 @@ def test_the_runs_as_a_table_for_programs_say_how_long_each_took_if_it_is_known(
     assert (first["settings"], second["settings"]) == ("eta=0.5", "eta=1.5")
 
 
+def test_a_cell_of_names_is_a_table_and_what_a_row_lacks_stays_empty():
+    found = cells.shown({"first": {"x": 1}, "second": {"x": 2, "y": 3}})
+    rows = [[cell.text or "" for cell in row] for row in found.iter("tr")]
+    assert rows[1:] == [["first", "1", ""], ["second", "2", "3"]]
+
+
 def test_a_single_number_has_no_median_and_no_range():
     assert cells.measured({"value": [0.5], "per": "seed"}) == "0.5"
     two = cells.measured({"value": [0.25, 0.5], "per": "seed"})

@@ -35,3 +35,16 @@ def test_the_logarithm_of_what_may_be_zero_or_less_has_no_lowest_number(f):
     found = of(f, -1.0, 4.0)
     assert found.low == -np.inf
     assert found.high == pytest.approx(float(f(4.0)))
+
+
+@pytest.mark.parametrize(
+    ("op", "truth", "low", "high"),
+    [
+        ("gt", True, 2, 5), ("ge", True, 2, 5), ("lt", True, -5, 2), ("le", True, -5, 2),
+        ("eq", True, 2, 2), ("ne", True, -5, 5), ("gt", False, -5, 2), ("lt", False, 2, 5),
+        ("eq", False, -5, 5), ("ne", False, 2, 2),
+    ],
+)  # fmt: skip
+def test_a_comparison_with_two_leaves_what_can_have_that_answer(op, truth, low, high):
+    found = ranges._where(ranges.Range(-5, 5), op, ranges.Range(2, 2), truth)
+    assert (found.low, found.high) == (low, high)
