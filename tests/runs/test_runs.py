@@ -57,6 +57,14 @@ def test_a_run_says_which_vectors_its_processor_has(flags, vectors, monkeypatch)
     assert (machine["processor"], machine["vectors"]) == ("one", vectors)
 
 
+def test_a_processor_that_cannot_be_read_of_stops_no_run(monkeypatch):
+    def refuse(_):
+        raise PermissionError
+
+    monkeypatch.setattr(pathlib.Path, "read_text", refuse)
+    assert surroundings._machine()["vectors"] == ""
+
+
 def test_two_runs_of_one_second_get_two_folders(tmp_path):
     paths = {write(tmp_path, trace={"loss": [float(i)]}) for i in range(4)}
     assert len(paths) == 4

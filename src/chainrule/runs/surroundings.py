@@ -45,16 +45,15 @@ def _commit() -> str | None:
 
 
 def _machine() -> dict[str, JSON]:
-    told = path.read_text() if (path := pathlib.Path("/proc/cpuinfo")).exists() else ""
+    told = ""
+    with contextlib.suppress(OSError):
+        told = pathlib.Path("/proc/cpuinfo").read_text()
     found = re.search(r"model name\s*:\s*(.+)", told)
+    name = found.group(1) if found else platform.processor()
     flags = set(told.partition("flags")[2].partition("\n")[0].split())
     widest = "AVX-512" if "avx512f" in flags else "AVX2" if "avx2" in flags else ""
-    return {
-        "system": platform.system(),
-        "processor": found.group(1) if found else platform.processor(),
-        "vectors": f"{widest} and bfloat16" if {"avx512_bf16", "amx_bf16"} & flags else widest,
-        "cores": os.cpu_count(),
-    }
+    own = f"{widest} and bfloat16" if {"avx512_bf16", "amx_bf16"} & flags else widest
+    return {"system": platform.system(), "processor": name, "vectors": own, "cores": os.cpu_count()}
 
 
 def _device() -> dict[str, JSON] | None:
