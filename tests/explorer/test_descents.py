@@ -161,6 +161,9 @@ def compared(one, optimizers, seed, count):
                         "length": apart(
                             np.minimum(norms, LONGEST), np.minimum(norm, LONGEST), unit
                         ),
+                        "overflow": apart(
+                            np.isinf(norms), np.isinf(np.sum(slopes * slopes, axis=1)), 1e-30
+                        ),
                         "gradient": apart(slopes, slope, unit[:, None]),
                         "step": apart(points[1:], moved, roundings),
                     },
