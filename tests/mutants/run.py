@@ -47,15 +47,14 @@ def main() -> int:
     every = [one for path in files for one in mutations(SRC, path)]
     chosen = random.Random(options.seed).sample(every, min(options.count, len(every)))
     print(f"seed {options.seed}: {len(chosen)} of {len(every)} possible errors")
-    begun, results, survivors = time.monotonic(), [], 0
+    begun, results = time.monotonic(), []
     with ThreadPoolExecutor(options.jobs) as pool:
         judged = pool.map(lambda one: judge(one, covered, options.seconds), chosen)
         for one, how in zip(chosen, judged, strict=True):
             results.append(how)
             if how == "survived":
-                survivors += 1
                 print(f"survived, number {len(results)}: {one}", flush=True)
-    seen = len(chosen) - survivors
+    seen = len(chosen) - results.count("survived")
     minutes = (time.monotonic() - begun) / 60
     print(
         f"{seen} of {len(chosen)} seen, {100 * seen / len(chosen):.1f} %, "
